@@ -1,0 +1,28 @@
+"""A context menu with rounded corners and our icons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QMenu, QWidget
+
+from app.ui import icons, theme
+
+
+class Menu(QMenu):
+    """QMenu styled by the sheet; translucent so that its corners are round."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setWindowFlags(
+            self.windowFlags() | Qt.WindowType.FramelessWindowHint | Qt.WindowType.NoDropShadowWindowHint
+        )
+        self.setAttribute(Qt.WidgetAttribute.WA_TranslucentBackground)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+
+    def add(self, words: str, do: Callable[[], object], icon: str = "") -> None:
+        action = self.addAction(words)
+        action.triggered.connect(lambda _checked=False: do())
+        if icon:
+            action.setIcon(icons.icon(icon, theme.colors().text_soft))

@@ -1,0 +1,67 @@
+"""Progress: a thin bar, and the row that every long job shows: what, how far, how fast, and a way out."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QRectF, Signal
+from PySide6.QtGui import QPaintEvent
+from PySide6.QtWidgets import QWidget
+
+from app.ui import theme
+from app.ui.tokens import Space
+from app.ui.widgets.badge import Tone, tone_colors
+from app.ui.widgets.button import IconButton
+from app.ui.widgets.layout import column, label, row
+from app.ui.widgets.painting import begin, box
+from core.translation import say
+
+
+class Bar(QWidget):
+    """A share between 0 and 1."""
+
+    def __init__(self, name: str, share: float = 0.0, tone: Tone = "accent", *, height: int = 5) -> None:
+        super().__init__()
+        self.setAccessibleName(name)
+        self.setFixedHeight(height)
+        self._share = share
+        self._tone: Tone = tone
+
+    def set_share(self, share: float) -> None:
+        self._share = min(1.0, max(0.0, share))
+        self.setAccessibleDescription(f"{self._share:.0%}")
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        c = theme.colors()
+        painter = begin(self)
+        rect = QRectF(self.rect())
+        radius = rect.height() / 2
+        box(painter, rect, radius, c.pressed)
+        fill = {"accent": c.accent, "neutral": c.control}.get(self._tone) or tone_colors(self._tone)[0]
+        width = max(rect.height(), rect.width() * self._share)
+        if self._share > 0:
+            box(painter, QRectF(0, 0, width, rect.height()), radius, fill)
+
+
+class ProgressRow(QWidget):
+    """A running job on two lines with pause and cancel."""
+
+    paused = Signal()
+    cancelled = Signal()
+
+    def __init__(
+        self, name: str, share: float, facts: str, source: str, *, tone: Tone = "accent", resume: bool = False
+    ) -> None:
+        super().__init__()
+        hold = IconButton("play" if resume else "pause", say("kit.resume") if resume else say("kit.pause"))
+        stop = IconButton("close", say("kit.cancel"))
+        hold.clicked.connect(self.paused)
+        stop.clicked.connect(self.cancelled)
+        head = row(label(name, "strong"), label(source, "caption", "muted"), None, gap=Space.S)
+        tail = label(facts, "caption", "soft")
+        tail.setFont(theme.font(tabular=True))
+        head.addWidget(tail)
+        body = column(head, Bar(name, share, tone), gap=6)
+        line = row(body, hold, stop, gap=Space.S)
+        line.setStretch(0, 1)
+        line.setContentsMargins(Space.L, Space.S + 2, Space.M, Space.S + 2)
+        self.setLayout(line)

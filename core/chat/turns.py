@@ -1,0 +1,53 @@
+"""What a chat is made of, as pure values: turns, sampling, the figures of a reply.
+
+Knows no storage, no tokenizer and no widget. Identity (ids, parents) is the store's concern.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+class Turn(Struct, frozen=True):
+    """One message as the model reads it. `thinking` is only ever set on an assistant's turn."""
+
+    role: Role
+    text: str
+    thinking: str = ""
+
+
+class Sampling(Struct, frozen=True):
+    """How the next token is chosen. temperature 0 is greedy; top_k 0 and top_p 1 switch the cut off."""
+
+    temperature: float = 0.7
+    top_p: float = 0.8
+    top_k: int = 20
+    repetition_penalty: float = 1.05
+    max_new_tokens: int = 2048
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+GREEDY = Sampling(temperature=0.0, top_p=1.0, top_k=0, repetition_penalty=1.0)
+
+
+class ReplyFigures(Struct, frozen=True):
+    """What a reply cost.
+
+    prompt_tokens counts the whole prompt, of which reused_tokens were still in the KV cache. first_token_s is the time
+    from the start of the job to the first token, tokens_per_s the rate of the decode steps after it (0 when there were
+    none).
+    """
+
+    prompt_tokens: int
+    new_tokens: int
+    first_token_s: float
+    tokens_per_s: float
+    reused_tokens: int = 0
+    thinking_s: float = 0.0
+    context_length: int = 0

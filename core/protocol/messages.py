@@ -1,0 +1,256 @@
+"""Everything that crosses a pipe or a socket between the front process and a worker. The authority on the protocol.
+
+Requests go down, events come up; both are plain values, large results travel as file paths. Invariant: every job is
+answered by events that carry its job_id and end with exactly one Finished or Failed.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from core.chat.turns import FinishReason, ReplyFigures, Sampling, Turn
+from core.errors import Param
+
+PROTOCOL_VERSION = 1
+
+Precision = Literal["auto", "bfloat16", "float16", "float32"]
+FailureKind = Literal["user", "oom", "bug", "died"]
+
+# --- front -> worker ---------------------------------------------------------
+
+
+class Job(Struct, frozen=True, tag=True):
+    """A request that is answered by events and ends with Finished or Failed."""
+
+    job_id: str
+
+
+class LoadModel(Job, frozen=True, tag=True):
+    """Load the model of `folder` in place of the present one; answered by ModelLoaded."""
+
+    name: str
+    folder: str
+    precision: Precision = "auto"
+
+
+class Generate(Job, frozen=True, tag=True):
+    """Answer `turns`. With `continues` the last turn is the assistant's and is written on.
+
+    thinking: None leaves it to the model's template, False asks for an answer without thinking where the template can.
+    """
+
+    turns: tuple[Turn, ...]
+    sampling: Sampling = Sampling()
+    thinking: bool | None = None
+    continues: bool = False
+
+
+class CountTokens(Job, frozen=True, tag=True):
+    """How long `turns` are as a prompt; answered by TokensCounted."""
+
+    turns: tuple[Turn, ...]
+
+
+class Tokenize(Job, frozen=True, tag=True):
+    """The ids of `text` with the tokenizer of `folder`; answered by Tokenized.
+
+    unsafe_special: added tokens in the text become control tokens. Never used for what a user typed into a chat.
+    """
+
+    folder: str
+    text: str
+    unsafe_special: bool = False
+
+
+class PullModel(Job, frozen=True, tag=True):
+    """Fetch `name` of the catalogue and put it into `models_folder`; answered by Progress and ModelStored."""
+
+    name: str
+    models_folder: str
+    proxy: str = ""
+
+
+class ImportModel(Job, frozen=True, tag=True):
+    """Take the folder or GGUF file `source` into the library as `name`; answered by Progress and ModelStored."""
+
+    source: str
+    name: str
+    models_folder: str
+    convert_pickle: bool = False
+
+
+class VerifyModel(Job, frozen=True, tag=True):
+    """Compare every file of the model whose manifest lies in `folder` with its recorded checksum."""
+
+    folder: str
+
+
+class Train(Job, frozen=True, tag=True):
+    """A training run that belongs to `run_dir`; only ever given to a detached worker."""
+
+    run_dir: str
+
+
+class Cancel(Struct, frozen=True, tag=True):
+    """End a job early; it answers Finished("cancelled"). Unknown and finished ids are ignored."""
+
+    job_id: str
+
+
+class Pause(Struct, frozen=True, tag=True):
+    job_id: str
+
+
+class Resume(Struct, frozen=True, tag=True):
+    job_id: str
+
+
+class Shutdown(Struct, frozen=True, tag=True):
+    pass
+
+
+JobRequest = LoadModel | Generate | CountTokens | Tokenize | PullModel | ImportModel | VerifyModel | Train
+Request = JobRequest | Cancel | Pause | Resume | Shutdown
+
+# --- worker -> front ---------------------------------------------------------
+
+
+class Hello(Struct, frozen=True, tag=True):
+    pid: int
+    protocol: int = PROTOCOL_VERSION
+
+
+class Heartbeat(Struct, frozen=True, tag=True):
+    pass
+
+
+class Progress(Struct, frozen=True, tag=True):
+    """How far a job is. `stage` is a key of the catalogue (`progress.<stage>`); unit says what `done` counts."""
+
+    job_id: str
+    done: int
+    total: int | None = None
+    stage: str = ""
+    unit: Literal["bytes", "tokens", "steps", "files"] = "steps"
+    detail: str = ""
+
+
+class ModelLoaded(Struct, frozen=True, tag=True):
+    """The model is ready. The two reasons are keys of the catalogue (`reason.<key>`)."""
+
+    job_id: str
+    name: str
+    architecture: str
+    device: str
+    device_reason: str
+    precision: str
+    precision_reason: str
+    parameters: int
+    weight_bytes: int
+    context_length: int
+    can_chat: bool
+    can_think: bool
+    seconds: float
+
+
+class PromptRead(Struct, frozen=True, tag=True):
+    """The prompt is in the KV cache; the first token comes next."""
+
+    job_id: str
+    prompt_tokens: int
+    reused_tokens: int
+
+
+class TextDelta(Struct, frozen=True, tag=True):
+    """More text of a reply: whole characters only. `thinking` marks the part before the answer.
+
+    tokens: how many tokens this piece holds, so that a reader can count without a tokenizer.
+    """
+
+    job_id: str
+    text: str
+    thinking: bool = False
+    tokens: int = 1
+
+
+class TokensCounted(Struct, frozen=True, tag=True):
+    job_id: str
+    tokens: int
+
+
+class Token(Struct, frozen=True):
+    id: int
+    text: str
+    is_control: bool = False
+
+
+class Tokenized(Struct, frozen=True, tag=True):
+    job_id: str
+    tokens: tuple[Token, ...]
+
+
+class ModelStored(Struct, frozen=True, tag=True):
+    """The model is whole and in the library; its facts stand in the manifest in `folder`."""
+
+    job_id: str
+    folder: str
+
+
+class FileVerified(Struct, frozen=True, tag=True):
+    job_id: str
+    name: str
+    is_intact: bool
+
+
+class Metrics(Struct, frozen=True, tag=True):
+    job_id: str
+    step: int
+    values: dict[str, float]
+
+
+class RunState(Struct, frozen=True, tag=True):
+    job_id: str
+    state: Literal["running", "paused", "stopping"]
+    step: int
+
+
+class CheckpointSaved(Struct, frozen=True, tag=True):
+    job_id: str
+    step: int
+    folder: str
+
+
+class Finished(Struct, frozen=True, tag=True):
+    job_id: str
+    reason: FinishReason = "stop"
+    figures: ReplyFigures | None = None
+
+
+class Failed(Struct, frozen=True, tag=True):
+    """The job is over. `code` and `params` make the sentence (`error.<code>`); `detail` is for the log only."""
+
+    job_id: str
+    kind: FailureKind
+    code: str
+    params: dict[str, Param] = {}
+    detail: str = ""
+
+
+JobEvent = (
+    Progress
+    | ModelLoaded
+    | PromptRead
+    | TextDelta
+    | TokensCounted
+    | Tokenized
+    | ModelStored
+    | FileVerified
+    | Metrics
+    | RunState
+    | CheckpointSaved
+    | Finished
+    | Failed
+)
+Event = Hello | Heartbeat | JobEvent

@@ -1,0 +1,96 @@
+"""What the store gives out: plain records that outlive the session. Imports no SQLAlchemy, so pages may import it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from core.chat.turns import ReplyFigures, Role, Sampling
+
+MessageState = Literal["done", "streaming", "interrupted", "stopped", "cut", "failed"]
+"""done: ended by itself. stopped: the user stopped it. cut: the length limit. interrupted: the program or the worker
+died while it streamed. failed: an error, see `error_code`. All but done and streaming can be continued."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One conversation. `leaf_id` is the last message of the branch in view, None while it is empty."""
+
+    id: int
+    title: str
+    model: str
+    system_prompt: str
+    sampling: Sampling
+    preset: str
+    thinking: bool | None
+    pinned: bool
+    leaf_id: int | None
+    draft: str
+    created: datetime
+    updated: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationSummary:
+    """A row of the list: newest first, pinned above."""
+
+    id: int
+    title: str
+    preview: str
+    pinned: bool
+    updated: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the tree. `sibling` is its 1-based place among `siblings` versions."""
+
+    id: int
+    conversation_id: int
+    parent_id: int | None
+    role: Role
+    text: str
+    thinking: str
+    model: str
+    state: MessageState
+    figures: ReplyFigures | None
+    error_code: str
+    error_params: dict[str, str | int | float]
+    created: datetime
+    sibling: int = 1
+    siblings: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A message found by search. `snippet` marks the match with U+0002 and U+0003."""
+
+    conversation_id: int
+    message_id: int
+    title: str
+    snippet: str
+    updated: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model of the library as the store remembers it; the facts stand in its manifest."""
+
+    name: str
+    folder: str
+    last_used: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Summary of a training run; its truth is its directory."""
+
+    id: int
+    name: str
+    run_dir: str
+    model: str
+    state: str
+    step: int
+    steps: int
+    created: datetime
