@@ -88,10 +88,8 @@ class ModelsPage(QWidget):
     def _starter_offer(self) -> QWidget:
         get = Button(say("chat.fetch_starter"), "secondary", "download")
         get.clicked.connect(lambda: self.pull(STARTER))
-        words = column(
-            label(say("models.starter_title"), "strong"), label(say("models.starter_body"), "caption", "muted", wrap=True),
-            gap=Space.XXS,
-        )  # fmt: skip
+        body = label(say("models.starter_body"), "caption", "muted", wrap=True)
+        words = column(label(say("models.starter_title"), "strong"), body, gap=Space.XXS)
         line = row(words, get, gap=Space.L)
         line.setStretch(0, 1)
         return Card(line)

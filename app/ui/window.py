@@ -20,7 +20,7 @@ from app.ui.status_bar import StatusBar
 from app.ui.tokens import Size
 from app.ui.widgets.badge import Tone
 from app.ui.widgets.feedback import Toast
-from app.ui.widgets.layout import Line, column, pane, row
+from app.ui.widgets.layout import Line, pane, row
 from app.ui.widgets.nav_rail import NavRail
 from core import paths
 from core.settings import Settings
