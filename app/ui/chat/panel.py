@@ -43,6 +43,7 @@ class ChatPanel(QWidget):
     Attributes:
         conversation: the one in view; None for a new chat that has no message yet
         messages: its branch in view
+        is_open: what was in view last time has been read
     """
 
     def __init__(self, window: Window, context: AppContext) -> None:
@@ -51,6 +52,7 @@ class ChatPanel(QWidget):
         self.conversation: Conversation | None = None
         self.messages: list[Message] = []
         self.models: list[Installed] = []
+        self.is_open = False
         self._model = context.preferences.settings.last_model
         self._system_prompt, self._sampling = "", Sampling()
         self._thinking: bool | None = None
@@ -160,6 +162,7 @@ class ChatPanel(QWidget):
             await self.open(current)
         else:
             self.new_chat()
+        self.is_open = True
         self.refresh_list()
 
     def new_chat(self, model: str = "") -> None:
