@@ -70,7 +70,7 @@ class InferenceService:
         self._locate = locate
         self._keep_loaded_s = keep_loaded_s
         self._worker = WorkerSupervisor(
-            "the model worker", argv or worker_argv("inference"), on_change=self._on_worker_change
+            "inference", argv or worker_argv("inference"), on_change=self._on_worker_change
         )
         self._running: set[str] = set()
         self._cancelled: set[str] = set()
