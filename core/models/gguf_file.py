@@ -117,7 +117,7 @@ class _Header:
         if not isinstance(alignment, int) or alignment < 1:
             raise _Broken
         start = -(-self._at // alignment) * alignment
-        return metadata, {name: self._placed(start, name, *info) for name, *info in infos}
+        return metadata, {info[0]: self._placed(start, *info) for info in infos}
 
     def _tensor_info(self) -> tuple[str, tuple[int, ...], int, int]:
         name = self._string()
