@@ -17,7 +17,8 @@ from PySide6.QtWidgets import (
     QTableView,
 )
 
-from app.ui import icons, theme
+from app.ui import icons
+from app.ui import theme
 from app.ui.tokens import Space, Type
 from app.ui.widgets.badge import HEIGHT, Tone, paint_badge
 from app.ui.widgets.painting import KEYBOARD, text
@@ -46,6 +47,12 @@ class Rows(QAbstractTableModel):
     def __init__(self, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         super().__init__()
         self._header, self._rows = list(header), [list(row) for row in rows]
+
+    def replace(self, rows: Sequence[Sequence[Cell]]) -> None:
+        """Other rows under the same header."""
+        self.beginResetModel()
+        self._rows = [list(row) for row in rows]
+        self.endResetModel()
 
     def rowCount(self, parent: Index = QModelIndex()) -> int:
         return 0 if parent.isValid() else len(self._rows)

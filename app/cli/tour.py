@@ -1,0 +1,15 @@
+"""`qwen-workbench tour`: the main job done in the real window, with numbered screenshots and tour.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def tour(out: Annotated[Path, typer.Option("--out", help="Folder for the pictures and tour.json.")]) -> None:
+    from app.ui.tour import run
+
+    if code := run(out):
+        raise typer.Exit(code)
