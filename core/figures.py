@@ -38,7 +38,7 @@ def count(number: int) -> str:
 
 
 def parameters(number: int) -> str:
-    """"135 M", "7.7 B"."""
+    """ "135 M", "7.7 B"."""
     if number >= 999_500_000:
         return f"{number / 1e9:.1f} B"
     return f"{number / 1e6:.0f} M"

@@ -44,7 +44,9 @@ def start(folder: Path, *, level: int = logging.INFO) -> Path:
     """Send everything from `level` on to a rotating file in `folder` (3 files of 1 MB); returns the file."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / FILE_NAME
-    handler = logging.handlers.RotatingFileHandler(file, maxBytes=MAX_BYTES, backupCount=2, encoding="utf-8", delay=True)
+    handler = logging.handlers.RotatingFileHandler(
+        file, maxBytes=MAX_BYTES, backupCount=2, encoding="utf-8", delay=True
+    )
     handler.setFormatter(_Masked("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)

@@ -6,31 +6,34 @@ Invariant: work that waits for something outside yields None at least every POLL
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Literal, TypeVar
 
 from msgspec import Struct
 
 POLL_S = 0.04
 
-Stage = Literal["asking", "downloading", "checking", "unpacking", "converting", "reading"]
+Stage = Literal["asking", "downloading", "checking", "unpacking", "converting"]
 
 
 class Step(Struct, frozen=True):
-    """`done` of `total` (None: not known yet), counted in `unit`; `detail` is the name of the file at hand."""
+    """`done` of `total` bytes (None: not known yet); `detail` is the name of the file at hand."""
 
     stage: Stage
     done: int
     total: int | None = None
-    unit: Literal["bytes", "files"] = "bytes"
     detail: str = ""
 
 
-Steps = Iterator[Step | None]
 T = TypeVar("T")
+Work = Generator[Step | None, None, T]
+"""Steps, and at the end a result."""
 
 
-def run_through(work: Iterator[object]) -> None:
+def result(work: Work[T]) -> T:
     """Do the whole of `work`, for callers that show no progress."""
-    for _ in work:
-        pass
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
