@@ -6,13 +6,14 @@ the first call into the store, the worker by the first job.
 
 from __future__ import annotations
 
+from core.store.store import Store
+
 from app.services.chat import ChatService
 from app.services.inference import InferenceService
 from app.services.library import LibraryService
 from app.services.preferences import Preferences
 from app.services.secrets import Secrets
 from core import paths
-from core.store.store import Store
 
 
 class AppContext:

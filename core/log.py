@@ -16,7 +16,8 @@ _SECRETS = re.compile(
     r"(?P<url>(?<=://)[^/\s:@]+:[^/\s@]+(?=@))"
     r"|(?P<token>\b(?:hf_|ms-|sk-|ghp_|github_pat_)[A-Za-z0-9_-]{8,})"
     r"|(?P<bearer>(?i:bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,})"
-    r"|(?P<field>(?i:token|api[_-]?key|password|secret|authorization)[\"']?\s*[=:]\s*[\"']?[^\s\"',;}]{6,})"
+    r"|(?P<header>(?i:authorization\s*:)\s*[^\r\n]+)"
+    r"|(?P<field>(?i:token|api[_-]?key|password|secret)[\"']?\s*[=:]\s*[\"']?[^\s\"',;}]{6,})"
 )
 
 
@@ -29,7 +30,7 @@ def _stars(match: re.Match[str]) -> str:
     whole = match.group()
     if match.lastgroup == "token":
         return whole[:3] + "****"
-    if match.lastgroup == "field":
+    if match.lastgroup in ("field", "header"):
         name = re.split(r"[=:]", whole, maxsplit=1)[0]
         return whole[: len(name) + 1] + "****"
     return "****"

@@ -1,8 +1,9 @@
-"""`qwen-workbench doctor`: what this machine has, each answer with its reason. Exit 1 when something needed is missing."""
+"""`qwen-workbench doctor`: what this machine has, with reasons. Exit 1 when something needed is missing."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,8 +18,6 @@ _MARK = {"ok": "✓", "note": "·", "warn": "!", "bad": "✗"}
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
     chosen = settings.load(settings_file()).models_folder
-    from pathlib import Path
-
     findings = machine.examine(Path(chosen) if chosen else models())
     report = machine.as_json(findings)
     if as_json:

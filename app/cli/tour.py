@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,8 @@ import typer
 
 
 def tour(out: Annotated[Path, typer.Option("--out", help="Folder for the pictures and tour.json.")]) -> None:
-    from app.ui.tour import run
+    from app.ui import tour
 
-    if code := run(out):
+    phase = os.environ.get(tour.PHASE)
+    if code := tour.guided(out, phase) if phase else tour.run(out):
         raise typer.Exit(code)

@@ -1,4 +1,4 @@
-"""Memory of the card and the system, sampled while somebody looks. Reading takes place in a thread: drivers may stall."""
+"""Memory of the card and the system, read while somebody looks, in a thread: drivers may stall."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings in force and who listens to them. Invariant: what `settings` says is on disk before anyone hears of it."""
+"""The settings in force and who listens to them. Invariant: a change is on disk before it is told."""
 
 from __future__ import annotations
 

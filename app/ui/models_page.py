@@ -41,6 +41,7 @@ class ModelsPage(QWidget):
         self._window, self._context, self._library = window, context, context.library
         self._models: list[Installed] = []
         self._rows: dict[str, ProgressRow] = {}
+        self._error = ""
         self.setAcceptDrops(True)
         self._import = Button(say("models.import"), "secondary", "folder")
         self._import.setToolTip(shortcuts.keys("models", "import_model"))
@@ -74,24 +75,22 @@ class ModelsPage(QWidget):
         self.table.doubleClicked.connect(lambda _: self._act("chat"))
         frame = column(self.table)
         self._table_card = Card(frame, padding=1)
-        get = Button(say("chat.fetch_starter"), "primary", "download")
-        get.clicked.connect(lambda: self.pull(STARTER))
+        self.fetch = Button(say("chat.fetch_starter"), "primary", "download")
+        self.fetch.clicked.connect(lambda: self.pull(STARTER))
         bring = Button(say("models.import"), "secondary", "folder")
         bring.clicked.connect(self._ask_import)
-        self._empty = EmptyState("models", say("chat.no_model_title"), say("models.empty_body"), get, bring)
+        self.empty = EmptyState("models", say("chat.no_model_title"), say("models.empty_body"), self.fetch, bring)
         self._offer = self._starter_offer()
-        for part in (self._transfer_card, self._offer, self._table_card, self._empty):
+        for part in (self._transfer_card, self._offer, self._table_card, self.empty):
             if part is self._transfer_card:
                 self._body.addLayout(self._notice)
-            self._body.addWidget(part, 1 if part in (self._table_card, self._empty) else 0)
+            self._body.addWidget(part, 1 if part in (self._table_card, self.empty) else 0)
 
     def _starter_offer(self) -> QWidget:
         get = Button(say("chat.fetch_starter"), "secondary", "download")
         get.clicked.connect(lambda: self.pull(STARTER))
-        words = column(
-            label(say("models.starter_title"), "strong"), label(say("models.starter_body"), "caption", "muted", wrap=True),
-            gap=Space.XXS,
-        )  # fmt: skip
+        body = label(say("models.starter_body"), "caption", "muted", wrap=True)
+        words = column(label(say("models.starter_title"), "strong"), body, gap=Space.XXS)
         line = row(words, get, gap=Space.L)
         line.setStretch(0, 1)
         return Card(line)
@@ -124,7 +123,7 @@ class ModelsPage(QWidget):
             self._select(chosen.manifest.name if chosen else "")
         has_starter = any(model.manifest.name == STARTER for model in models)
         self._table_card.setVisible(bool(models))
-        self._empty.setVisible(not models and not self._library.transfers)
+        self.empty.setVisible(not models and not self._library.transfers)
         self._offer.setVisible(bool(models) and not has_starter and STARTER not in self._library.transfers)
         self._show_detail()
 
@@ -186,13 +185,19 @@ class ModelsPage(QWidget):
         except UserError as error:
             self.tell(error)
 
+    def failed(self) -> str:
+        """The error that stands on the page, "" when none does."""
+        return self._error
+
     def tell(self, error: UserError) -> None:
         self._clear_notice()
+        self._error = str(error)
         close = IconButton("close", say("kit.close"))
         close.clicked.connect(self._clear_notice)
         self._notice.addWidget(Banner("bad", say("models.failed"), str(error), close))
 
     def _clear_notice(self) -> None:
+        self._error = ""
         while item := self._notice.takeAt(0):
             if widget := item.widget():
                 widget.hide()

@@ -1,6 +1,6 @@
 """One window per home: a second start raises the first and ends.
 
-Invariant: whoever holds the lock file in the home listens; a lock whose process is gone is taken over (QLockFile knows).
+Invariant: whoever holds the lock file in the home listens; a lock whose process is gone is taken over.
 """
 
 from __future__ import annotations

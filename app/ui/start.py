@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 from PySide6.QtGui import QGuiApplication, QIcon
 from PySide6.QtWidgets import QApplication
@@ -23,6 +25,11 @@ from app.ui.single import SingleWindow
 from app.ui.window import Window
 from core import log, paths, translation
 from core.settings import TEXT_SCALES, Settings
+
+if TYPE_CHECKING:
+    from app.context import AppContext
+
+Guide = Callable[[Window, "AppContext"], Awaitable[None]]
 
 
 def make_application() -> QApplication:
@@ -45,8 +52,11 @@ def apply_look(app: QApplication, settings: Settings) -> None:
     theme.apply(app, settings.theme)
 
 
-def open_window(on_painted: Callable[[Window], None] = lambda window: None) -> int:
-    """Run the program until its window is closed; the exit code."""
+def open_window(on_painted: Callable[[Window], None] | None = None, guide: Guide | None = None) -> int:
+    """Run the program until its window is closed; the exit code.
+
+    `guide` drives the window once it is alive, as a user would (the tour, the screenshots), and closes it at its end.
+    """
     preferences = Preferences()
     app = make_application()
     single = SingleWindow(paths.home())
@@ -59,18 +69,19 @@ def open_window(on_painted: Callable[[Window], None] = lambda window: None) -> i
     crash.install(session)
     apply_look(app, preferences.settings)
     window = Window(app, preferences)
-    window.painted.connect(lambda: on_painted(window))
+    if on_painted is not None:
+        window.painted.connect(partial(on_painted, window))
     single.raised.connect(window.come_forward)
     window.show()
     try:
-        return aio.run(app, _live(window, previous))
+        return aio.run(app, _live(window, previous, guide))
     finally:
         session.end()
         single.release()
         log.stop()
 
 
-async def _live(window: Window, previous: crash.Crash | None) -> int:
+async def _live(window: Window, previous: crash.Crash | None, guide: Guide | None) -> int:
     """From the first paint to the last saved word."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -85,16 +96,22 @@ async def _live(window: Window, previous: crash.Crash | None) -> int:
 
         aio.spawn(aio.ask(CrashDialog(window, previous)), "crash report")
     aio.spawn(_prepare(context), "prepare")
+    if guide is not None:
+        aio.spawn(_be_guided(window, context, guide), "guide")
     await window.until_closed()
     await context.close()
     return 0
 
 
-async def _prepare(context: object) -> None:
-    """What may follow the first paint: replies of a killed program marked, the worker's imports under way."""
-    from app.context import AppContext
+async def _be_guided(window: Window, context: AppContext, guide: Guide) -> None:
+    try:
+        await guide(window, context)
+    finally:
+        window.close()
 
-    assert isinstance(context, AppContext)
+
+async def _prepare(context: AppContext) -> None:
+    """What may follow the first paint: replies of a killed program marked, the worker's imports under way."""
     await context.chat.recover()
     if await context.library.installed():
         await context.inference.warm()

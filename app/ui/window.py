@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from PySide6.QtCore import QSettings, Qt, Signal
+from PySide6.QtCore import QSettings, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QGuiApplication, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QApplication, QStackedWidget, QVBoxLayout, QWidget
 
@@ -20,7 +20,7 @@ from app.ui.status_bar import StatusBar
 from app.ui.tokens import Size
 from app.ui.widgets.badge import Tone
 from app.ui.widgets.feedback import Toast
-from app.ui.widgets.layout import Line, column, pane, row
+from app.ui.widgets.layout import Line, pane, row
 from app.ui.widgets.nav_rail import NavRail
 from core import paths
 from core.settings import Settings
@@ -95,7 +95,7 @@ class Window(QWidget):
         super().paintEvent(event)
         if not self._painted.is_set():
             self._painted.set()
-            self.painted.emit()
+            QTimer.singleShot(0, self.painted.emit)  # when the frame is out, not in the midst of it
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Only says so; what must be saved is saved by who awaits `until_closed`."""

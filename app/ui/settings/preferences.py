@@ -137,4 +137,3 @@ def _row(field: str, control: QWidget, *, last: bool = False) -> QWidget:
 def _group(name: str, *rows: QWidget) -> QWidget:
     lines: QVBoxLayout = column(*rows, gap=0)
     return section(say(f"settings.{name}"), "", Card(lines, padding=0))
-

@@ -17,8 +17,7 @@ from PySide6.QtWidgets import (
     QTableView,
 )
 
-from app.ui import icons
-from app.ui import theme
+from app.ui import icons, theme
 from app.ui.tokens import Space, Type
 from app.ui.widgets.badge import HEIGHT, Tone, paint_badge
 from app.ui.widgets.painting import KEYBOARD, text
