@@ -124,8 +124,8 @@ class Tour:
         try:
             window.resize(1440, 900)
             with self._step("restart", window) as step:
-                panel = await _chat(window)
-                await _until(lambda: len(panel.messages) == 2 * len(QUESTIONS), SHORT_S)
+                panel = await chat_page(window)
+                await until(lambda: len(panel.messages) == 2 * len(QUESTIONS), SHORT_S)
                 _hold([m.text for m in panel.messages if m.role == "user"] == list(QUESTIONS), "the questions differ")
                 _hold(all(m.text for m in panel.messages), "a reply is empty")
                 step.figures = {"messages": len(panel.messages)}
@@ -137,42 +137,42 @@ class Tour:
 
     async def _empty(self, window: Window) -> None:
         with self._step("first-start", window):
-            panel = await _chat(window)
-            await _until(lambda: panel.empty.isVisible(), SHORT_S)
-            await _settle()
+            panel = await chat_page(window)
+            await until(lambda: panel.empty.isVisible(), SHORT_S)
+            await settle()
 
     async def _fetch(self, window: Window, context: AppContext) -> None:
         with self._step("fetch-starter", window) as step:
             page: ModelsPage = window.go("models")  # type: ignore[assignment]
-            await _until(lambda: page.empty.isVisible(), SHORT_S)
+            await until(lambda: page.empty.isVisible(), SHORT_S)
             page.fetch.click()
             begin = time.perf_counter()
-            await _until(lambda: bool(context.library.transfers), SHORT_S)
+            await until(lambda: bool(context.library.transfers), SHORT_S)
             transfer = next(iter(context.library.transfers.values()))
-            await _until(lambda: transfer.done > 0 or not context.library.transfers, FETCH_S)
-            await _settle()
+            await until(lambda: transfer.done > 0 or not context.library.transfers, FETCH_S)
+            await settle()
             self._picture(window, "fetching")
-            await _until(lambda: page.table.isVisible() and not context.library.transfers, FETCH_S)
+            await until(lambda: page.table.isVisible() and not context.library.transfers, FETCH_S)
             _hold(not page.failed(), page.failed())
             installed = await context.library.installed()
             step.figures = {
                 "seconds": round(time.perf_counter() - begin, 2),
                 "bytes_on_disk": sum(model.manifest.size_bytes for model in installed),
             }
-            await _settle()
+            await settle()
 
     async def _ask(self, window: Window, question: str, number: int) -> None:
         with self._step(f"ask-{number}", window) as step:
             window.go("chat")
-            panel = await _chat(window)
+            panel = await chat_page(window)
             before = len(panel.messages)
             panel.composer.box.setPlainText(question)
             panel.composer.send.click()
-            await _until(lambda: len(panel.messages) == before + 2 and panel.composer.is_busy, SHORT_S)
+            await until(lambda: len(panel.messages) == before + 2 and panel.composer.is_busy, SHORT_S)
             reply_id = panel.messages[-1].id
-            await _until(lambda: panel.transcript.length_of(reply_id) > 40 or not panel.composer.is_busy, REPLY_S)
+            await until(lambda: panel.transcript.length_of(reply_id) > 40 or not panel.composer.is_busy, REPLY_S)
             self._picture(window, f"streaming-{number}")
-            await _until(lambda: not panel.composer.is_busy, REPLY_S)
+            await until(lambda: not panel.composer.is_busy, REPLY_S)
             reply = panel.messages[-1]
             _hold(reply.state in ("done", "cut"), f"the reply ended as {reply.state} {reply.error_code}")
             _hold(bool(reply.text.strip()), "the reply is empty")
@@ -185,17 +185,17 @@ class Tour:
                 "tokens_per_s": round(reply.figures.tokens_per_s, 1),
                 "slowest_frame_ms": round(window.status.frames.slowest_ms(), 1),
             }
-            await _settle()
+            await settle()
 
     async def _search(self, window: Window) -> None:
         with self._step("search", window):
-            panel = await _chat(window)
+            panel = await chat_page(window)
             panel.sidebar.search.setText("python")
-            await _until(lambda: panel.sidebar.list.shows_hits and panel.sidebar.list.model().rowCount() > 0, SHORT_S)
-            await _settle()
+            await until(lambda: panel.sidebar.list.shows_hits and panel.sidebar.list.model().rowCount() > 0, SHORT_S)
+            await settle()
             self._picture(window, "search")
             panel.sidebar.search.clear()
-            await _until(lambda: not panel.sidebar.list.shows_hits, SHORT_S)
+            await until(lambda: not panel.sidebar.list.shows_hits, SHORT_S)
 
     async def _looks(self, window: Window) -> None:
         with self._step("looks", window):
@@ -207,7 +207,7 @@ class Tour:
             ):
                 window.preferences.change(language=language, theme=theme)
                 window.go(page)
-                await _settle(12)
+                await settle(12)
                 self._picture(window, f"{page}-{language}-{theme}")
             window.preferences.change(language="en", theme="light")
 
@@ -235,13 +235,13 @@ class Tour:
         return file.name
 
 
-async def _chat(window: Window) -> ChatPanel:
+async def chat_page(window: Window) -> ChatPanel:
     """The chat page, once what it shows has been read."""
     from app.ui.chat.panel import ChatPanel
 
     page = window.go("chat")
     assert isinstance(page, ChatPanel)
-    await _until(lambda: page.is_open, SHORT_S)
+    await until(lambda: page.is_open, SHORT_S)
     return page
 
 
@@ -250,14 +250,14 @@ def _hold(condition: bool, why: str) -> None:
         raise TourFailed(why)
 
 
-async def _until(condition: Callable[[], object], timeout_s: float) -> None:
+async def until(condition: Callable[[], object], timeout_s: float) -> None:
     """Polled, as somebody looking at the screen would."""
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.05)
 
 
-async def _settle(turns: int = 6) -> None:
+async def settle(turns: int = 6) -> None:
     """Layout requests climb one level per turn of the event loop."""
     for _ in range(turns):
         await asyncio.sleep(0.03)

@@ -1,4 +1,4 @@
-"""What stands in the transcript's place while there is nothing to show: no model yet, its download, or a first question.
+"""What stands in the transcript's place while there is nothing to show: no model, its download, a first question.
 
 Invariant: each state says what will be here and offers the one action that puts it there.
 """
