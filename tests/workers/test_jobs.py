@@ -212,7 +212,7 @@ async def test_exceptions_are_sorted_and_cost_only_their_job(
         assert [type(e) for e in events] == [TextDelta, Failed]
         last = events[-1]
         assert isinstance(last, Failed) and (last.kind, last.code, last.params) == (kind, code, params)
-        assert "Traceback" in last.detail and "fake_worker.py" in last.detail or job == "forgets"
+        assert ("Traceback" in last.detail and "fake_worker.py" in last.detail) or job == "forgets"
         assert len(await other) == 2001
 
 
