@@ -6,6 +6,7 @@ whole.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,7 +99,7 @@ class ModelsPage(QWidget):
 
     def _bind(self) -> None:
         for action, verb in (("chat_with", "chat"), ("verify", "verify"), ("remove", "remove")):
-            shortcuts.bind(self, "models", action, lambda verb=verb: self._act(verb))
+            shortcuts.bind(self, "models", action, partial(self._act, verb))
         shortcuts.bind(self, "models", "pull", lambda: self.pull(STARTER))
         shortcuts.bind(self, "models", "import_model", self._ask_import)
 
