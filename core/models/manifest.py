@@ -39,6 +39,7 @@ class Manifest(Struct, frozen=True):
     location: str = ""
     can_chat: bool = True
     added: str = ""  # ISO 8601, UTC
+    code_files: tuple[str, ...] = ()  # Python files that came with it: named, never run
     schema: int = 1
 
     @property

@@ -1,0 +1,252 @@
+"""`qwen-workbench models`: list, pull, import, verify, show, remove. Same services as the window.
+
+Invariant: with --json standard output holds JSON and nothing else, one object or one object a line; progress and
+sentences go to standard error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from app.cli.session import library
+from app.services.inference import as_error
+from app.services.library import Installed, LibraryService, need_intact
+from core import figures
+from core.errors import UserError
+from core.protocol.messages import Failed, FileVerified, Finished, JobEvent, ModelStored, Progress
+from core.translation import say
+
+app = typer.Typer(no_args_is_help=True)
+
+CANCELLED = 130
+
+AsJson = Annotated[bool, typer.Option("--json", help=say("library.help_json"))]
+Name = Annotated[str, typer.Argument(metavar="NAME", help=say("library.help_name"))]
+
+PullName = Annotated[str, typer.Argument(metavar="NAME", help=say("library.help_pull"))]
+VerifyName = Annotated[str, typer.Argument(metavar="[NAME]", help=say("library.help_verify"))]
+
+
+@app.command("list", help=say("library.list"))
+def list_models(as_json: AsJson = False) -> None:
+    async def listed(service: LibraryService) -> None:
+        models = await service.installed()
+        if as_json:
+            _print({"models": [_facts(model) for model in models]})
+        elif models:
+            Console().print(_table(models))
+        else:
+            print(say("library.none"))
+
+    _with_library(listed)
+
+
+@app.command("pull", help=say("library.pull"))
+def pull(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=say("library.help_pull"))], as_json: AsJson = False
+) -> None:
+    async def pulled(service: LibraryService) -> None:
+        await _stored(service, service.pull(name), as_json)
+
+    _with_library(pulled)
+
+
+@app.command("import", help=say("library.import"))
+def import_(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help=say("library.help_path"))],
+    name: Annotated[str, typer.Option("--name", help=say("library.help_new_name"))] = "",
+    convert_pickle: Annotated[bool, typer.Option("--convert-pickle", help=say("library.help_pickle"))] = False,
+    as_json: AsJson = False,
+) -> None:
+    async def imported(service: LibraryService) -> None:
+        await _stored(service, service.import_(path, name, convert_pickle=convert_pickle), as_json)
+
+    _with_library(imported)
+
+
+@app.command("verify", help=say("library.verify"))
+def verify(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help=say("library.help_verify"))] = "",
+    as_json: AsJson = False,
+) -> None:
+    async def verified(service: LibraryService) -> None:
+        names = [name] if name else [model.manifest.name for model in await service.installed()]
+        damage: list[UserError] = []
+        for one in names:
+            try:
+                await _verify(service, one, as_json)
+            except UserError as error:
+                damage.append(error)
+                print(error, file=sys.stderr) if len(names) > 1 else None
+        if damage:
+            raise damage[-1]
+
+    _with_library(verified)
+
+
+@app.command("show", help=say("library.show"))
+def show(name: Name, as_json: AsJson = False) -> None:
+    async def shown(service: LibraryService) -> None:
+        model = service.find(name)
+        facts = {**_facts(model), "files": [_file(record) for record in model.manifest.files]}
+        if as_json:
+            _print(facts)
+            return
+        for key, value in facts.items():
+            if key != "files" and value not in ("", []):
+                print(f"{say(f'library.fact_{key}')}: {_worded(key, value)}")
+        for record in model.manifest.files:
+            print(f"  {record.name}  {figures.size(record.size_bytes)}  sha256 {record.sha256}")
+
+    _with_library(shown)
+
+
+@app.command("remove", help=say("library.remove"))
+def remove(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help=say("library.help_yes"))] = False,
+    as_json: AsJson = False,
+) -> None:
+    async def removed(service: LibraryService) -> None:
+        model = service.find(name)
+        kept = bool(model.manifest.location)
+        if not yes and not _agreed(model, kept):
+            raise typer.Exit(1)
+        await service.remove(name)
+        told = {"removed": model.manifest.name, "freed_bytes": 0 if kept else model.manifest.size_bytes}
+        _print(told) if as_json else print(say("library.removed", name=model.manifest.name))
+
+    _with_library(removed)
+
+
+def _agreed(model: Installed, kept: bool) -> bool:
+    if not sys.stdin.isatty():
+        raise UserError("remove_not_confirmed", name=model.manifest.name)
+    question = "library.ask_forget" if kept else "library.ask_remove"
+    size = figures.size(model.manifest.size_bytes)
+    return typer.confirm(say(question, name=model.manifest.name, size=size), err=True)
+
+
+async def _verify(service: LibraryService, name: str, as_json: bool) -> None:
+    checked: list[FileVerified] = []
+    async for event in _shown(service.verify(name)):
+        if isinstance(event, FileVerified):
+            checked.append(event)
+            if as_json:
+                _print({"event": "verified", "model": name, "file": event.name, "is_intact": event.is_intact})
+    need_intact(name, checked)
+    if not as_json:
+        print(say("library.intact", name=name, count=len(checked)))
+
+
+async def _stored(service: LibraryService, events: AsyncGenerator[JobEvent, None], as_json: bool) -> None:
+    async for event in _shown(events, as_json=as_json):
+        if isinstance(event, ModelStored):
+            model = service.find(Path(event.folder).name)
+            if as_json:
+                _print({"event": "stored", "model": _facts(model)})
+            else:
+                print(say("library.stored", name=model.manifest.name, folder=event.folder))
+        elif isinstance(event, Finished) and event.reason == "cancelled":
+            raise typer.Exit(CANCELLED)
+
+
+async def _shown(events: AsyncGenerator[JobEvent, None], *, as_json: bool = False) -> AsyncGenerator[JobEvent, None]:
+    """The events, their progress shown: as JSON lines, or as a bar where somebody can see it."""
+    with _bar() as bar:
+        line = bar.add_task("", total=None)
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, Failed):
+                    raise as_error(event)
+                if isinstance(event, Progress):
+                    bar.update(
+                        line, description=say(f"progress.{event.stage}"), completed=event.done, total=event.total
+                    )
+                    if as_json:
+                        told = {"stage": event.stage, "done": event.done, "total": event.total, "unit": event.unit}
+                        _print({"event": "progress", **told})
+                else:
+                    yield event
+
+
+def _bar() -> Bar:
+    console = Console(stderr=True)
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    text = TextColumn("{task.description}")
+    return Bar(text, *columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _with_library(work: Callable[[LibraryService], Awaitable[None]]) -> None:
+    async def run() -> None:
+        service = library()
+        try:
+            await work(service)
+        finally:
+            await service.close()
+
+    asyncio.run(run())
+
+
+def _facts(model: Installed) -> dict[str, Any]:
+    facts = model.manifest
+    return {
+        "name": facts.name,
+        "architecture": facts.architecture,
+        "model_type": facts.model_type,
+        "weights": facts.weights,
+        "parameters": facts.parameters,
+        "context_length": facts.context_length,
+        "size_bytes": facts.size_bytes,
+        "licence": facts.licence,
+        "can_chat": facts.can_chat,
+        "source": facts.source,
+        "added": facts.added,
+        "folder": str(model.files_folder),
+        "in_place": bool(facts.location),
+        "code_files": list(facts.code_files),
+    }
+
+
+def _file(record: Any) -> dict[str, Any]:
+    return {"name": record.name, "size_bytes": record.size_bytes, "sha256": record.sha256}
+
+
+def _worded(key: str, value: Any) -> str:
+    match key, value:
+        case "size_bytes", int():
+            return figures.size(value)
+        case "parameters", int():
+            return figures.parameters(value)
+        case _, bool():
+            return say("library.yes" if value else "library.no")
+        case "code_files", list():
+            return f"{', '.join(value)} ({say('library.code_note')})"
+    return str(value)
+
+
+def _table(models: list[Installed]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for key in ("name", "parameters", "weights", "size_bytes", "context_length", "licence"):
+        table.add_column(say(f"library.fact_{key}"), overflow="fold")
+    for model in models:
+        facts = model.manifest
+        size, parameters = figures.size(facts.size_bytes), figures.parameters(facts.parameters)
+        table.add_row(facts.name, parameters, facts.weights, size, figures.count(facts.context_length), facts.licence)
+    return table
+
+
+def _print(value: dict[str, Any]) -> None:
+    print(json.dumps(value, ensure_ascii=False), flush=True)

@@ -1,0 +1,275 @@
+"""The models on this machine and their way in and out. No Qt, no torch: heavy work is done by library workers.
+
+Invariant: what is on disk is the truth. A model is there when its folder holds a readable manifest; nothing else is
+remembered, so a folder that was copied, moved or deleted by hand is simply seen at the next look.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from app.launch import worker_argv
+from app.services.events import Event
+from app.services.inference import as_error
+from app.services.transfers import Transfer
+from app.supervisor import WorkerSupervisor
+from core.errors import UserError
+from core.hub import catalogue
+from core.models import manifest, shelf
+from core.models.manifest import Manifest
+from core.protocol.messages import (
+    Failed,
+    FileVerified,
+    Finished,
+    ImportModel,
+    Job,
+    JobEvent,
+    Progress,
+    PullModel,
+    VerifyModel,
+)
+
+TRASH = ".trash"
+TRASH_KEPT_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A model of the library. `folder` is its place there, `files_folder` where its weights lie."""
+
+    manifest: Manifest
+    folder: Path
+
+    @property
+    def files_folder(self) -> Path:
+        return manifest.files_folder(self.folder, self.manifest)
+
+
+class LibraryService:
+    """
+    Attributes:
+        changed: emitted after the models, or a running transfer, changed
+        transfers: what is running, by the name of the model
+    """
+
+    def __init__(self, models_folder: Path, *, proxy: str = "", argv: Sequence[str] | None = None) -> None:
+        self.changed: Event[None] = Event()
+        self.transfers: dict[str, Transfer] = {}
+        self._folder = models_folder
+        self._proxy = proxy
+        self._argv = argv or worker_argv("library")
+        self._workers: dict[str, WorkerSupervisor] = {}
+        self._read: dict[Path, tuple[tuple[int, int], Manifest]] = {}
+        self._removed: list[Path] = []
+
+    # --- what is there -----------------------------------------------------------
+
+    async def installed(self) -> list[Installed]:
+        """Every whole model, by name."""
+        return self._scan()
+
+    def find(self, model: str) -> Installed:
+        """By its name in the library, or as a folder with a transformers model.
+
+        Raises:
+            UserError: model_unknown, with the names there are; model_unknown_first, when there is none.
+        """
+        known = self._scan()
+        for one in known:
+            if one.manifest.name.lower() == model.lower():
+                return one
+        folder = Path(model).expanduser()
+        if (folder / "config.json").is_file():
+            return _from_folder(folder.absolute())
+        if not known:
+            raise UserError("model_unknown_first", name=model)
+        raise UserError("model_unknown", name=model, names=", ".join(one.manifest.name for one in known))
+
+    def _scan(self) -> list[Installed]:
+        if not self._folder.is_dir():
+            return []
+        folders = sorted(self._folder.iterdir(), key=lambda folder: folder.name.lower())
+        return [found for folder in folders if (found := self._installed_in(folder))]
+
+    def _installed_in(self, folder: Path) -> Installed | None:
+        file = folder / manifest.FILE_NAME
+        if folder.name.startswith("."):
+            return None
+        try:
+            stat = file.stat()
+            state = (stat.st_mtime_ns, stat.st_size)
+            if (known := self._read.get(folder)) is None or known[0] != state:
+                known = self._read[folder] = state, manifest.read(folder)
+        except (OSError, msgspec.DecodeError):
+            return None
+        # The folder's own name counts: a user may have renamed it.
+        return Installed(msgspec.structs.replace(known[1], name=folder.name), folder)
+
+    def move_to(self, models_folder: Path) -> None:
+        """Look into another folder from now on. What is running goes on where it began."""
+        self._folder = models_folder
+        self.changed.emit(None)
+
+    # --- in ----------------------------------------------------------------------
+
+    async def pull(self, name: str) -> AsyncGenerator[JobEvent, None]:
+        """Fetch a model of the catalogue; the events end with Finished or Failed.
+
+        Raises:
+            UserError: not_in_catalogue, transfer_running.
+        """
+        entry = catalogue.find(name)
+        job = PullModel(uuid.uuid4().hex, entry.name, str(self._folder), self._proxy)
+        async for event in self._run(entry.name, job):
+            yield event
+
+    async def import_(
+        self, path: Path, name: str = "", *, convert_pickle: bool = False
+    ) -> AsyncGenerator[JobEvent, None]:
+        """Take a transformers folder or a GGUF file into the library; the events end with Finished or Failed."""
+        job = ImportModel(uuid.uuid4().hex, str(path.absolute()), name, str(self._folder), convert_pickle)
+        async for event in self._run(name or path.name, job):
+            yield event
+
+    async def verify(self, name: str) -> AsyncGenerator[JobEvent, None]:
+        """Read every file of a model again: FileVerified for each; the events end with Finished or Failed."""
+        found = self.find(name)
+        async for event in self._run(found.manifest.name, VerifyModel(uuid.uuid4().hex, str(found.folder))):
+            yield event
+
+    async def fetch(self, name: str) -> None:
+        """pull(), waited for. Raises its UserError; a cancelled one just returns."""
+        await _ended(self.pull(name))
+
+    async def take(self, path: Path, name: str = "", *, convert_pickle: bool = False) -> None:
+        """import_(), waited for. Raises its UserError; a cancelled one just returns."""
+        await _ended(self.import_(path, name, convert_pickle=convert_pickle))
+
+    async def check(self, name: str) -> None:
+        """verify(), waited for.
+
+        Raises:
+            UserError: files_damaged, with their names.
+        """
+        events = await _ended(self.verify(name))
+        need_intact(name, [event for event in events if isinstance(event, FileVerified)])
+
+    def cancel(self, name: str) -> None:
+        """End what is running for a model; its job ends with Finished("cancelled")."""
+        if transfer := self.transfers.get(name):
+            self._workers[name].cancel(transfer.job_id)
+
+    async def _run(self, name: str, job: Job) -> AsyncGenerator[JobEvent, None]:
+        """One job in a worker of its own, which is gone when the events end, or are not read any more."""
+        if name in self.transfers:
+            raise UserError("transfer_running", name=name)
+        worker = self._workers[name] = WorkerSupervisor("library", self._argv)
+        transfer = self.transfers[name] = Transfer(name, job.job_id)
+        self.changed.emit(None)
+        try:
+            await worker.start()
+            async for event in worker.run(job):
+                if isinstance(event, Progress):
+                    transfer.update(event)
+                    self.changed.emit(None)
+                yield event
+            await worker.stop()
+        finally:
+            worker.kill()  # no await here: an abandoned stream is closed by the garbage collector
+            del self.transfers[name]
+            self._workers.pop(name)
+            self.changed.emit(None)
+
+    # --- out ---------------------------------------------------------------------
+
+    async def remove(self, name: str) -> None:
+        """Out of the library, into its trash, until close(). Files that lie elsewhere stay where they are."""
+        found = self.find(name)
+        if found.folder.parent != self._folder:
+            raise UserError("remove_outside", name=name)
+        if found.manifest.name in self.transfers:
+            raise UserError("transfer_running", name=found.manifest.name)
+        place = self._folder / TRASH / f"{uuid.uuid4().hex}" / found.folder.name
+        place.parent.mkdir(parents=True)
+        found.folder.rename(place)
+        self._removed.append(place)
+        self.changed.emit(None)
+
+    async def restore(self, name: str) -> None:
+        """Undo the last remove() of `name`.
+
+        Raises:
+            UserError: nothing_removed, name_taken.
+        """
+        for place in reversed(self._removed):
+            if place.name.lower() == name.lower() and place.exists():
+                shelf.need_free_name(self._folder, place.name)
+                place.rename(self._folder / place.name)
+                place.parent.rmdir()
+                self._removed.remove(place)
+                self.changed.emit(None)
+                return
+        raise UserError("nothing_removed", name=name)
+
+    def tidy(self) -> None:
+        """Remove what killed processes left behind. For a quiet moment after the start."""
+        shelf.sweep(self._folder)
+        for place in (self._folder / TRASH).glob("*"):
+            if time.time() - place.stat().st_mtime > TRASH_KEPT_S:
+                shutil.rmtree(place, ignore_errors=True)
+
+    async def close(self) -> None:
+        """Running jobs end, removed models are gone for good."""
+        for worker in list(self._workers.values()):
+            await worker.stop()
+        for place in self._removed:
+            shutil.rmtree(place.parent, ignore_errors=True)
+        self._removed.clear()
+
+
+def need_intact(name: str, checked: Sequence[FileVerified]) -> None:
+    """
+    Raises:
+        UserError: files_damaged.
+    """
+    damaged = [event.name for event in checked if not event.is_intact]
+    if damaged:
+        raise UserError("files_damaged", name=name, files=", ".join(damaged))
+
+
+async def _ended(events: AsyncGenerator[JobEvent, None]) -> list[JobEvent]:
+    seen: list[JobEvent] = []
+    async for event in events:
+        if isinstance(event, Failed):
+            raise as_error(event)
+        if not isinstance(event, Progress | Finished):
+            seen.append(event)
+    return seen
+
+
+def _from_folder(folder: Path) -> Installed:
+    """A model that is in no library: what its config says, and no checksums."""
+    try:
+        config = msgspec.json.decode((folder / "config.json").read_bytes(), type=dict[str, object])
+    except (OSError, msgspec.DecodeError):
+        raise UserError("config_unreadable", file="config.json", folder=str(folder)) from None
+    length, names = config.get("max_position_embeddings"), config.get("architectures")
+    facts = Manifest(
+        name=folder.name,
+        source=str(folder),
+        architecture=str(names[0]) if isinstance(names, list) and names else "",
+        model_type=str(config.get("model_type", "")),
+        weights="bfloat16",
+        parameters=0,
+        context_length=length if isinstance(length, int) else 0,
+        files=(),
+        location=str(folder),
+    )
+    return Installed(facts, folder)

@@ -1,0 +1,116 @@
+"""The library worker: fetches, imports and verifies models, one process for each such job.
+
+Owns the translation from steps of core to events of the protocol. Invariant: a cancel closes the work at its next
+step, which leaves the library as it was and keeps what was downloaded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+
+from app.workers.host import JobControl, serve
+from core import paths
+from core.hub import catalogue
+from core.hub.download import Network
+from core.hub.pull import pull
+from core.models import shelf
+from core.models.importing import import_model
+from core.models.steps import Step, T, Work
+from core.models.verification import verify
+from core.protocol.messages import (
+    FileVerified,
+    Finished,
+    ImportModel,
+    Job,
+    JobEvent,
+    ModelStored,
+    Progress,
+    PullModel,
+    VerifyModel,
+)
+
+TOLD_EVERY_S = 0.1
+
+Events = Iterator[JobEvent | None]
+
+
+class _Cancelled(Exception):
+    pass
+
+
+def main() -> None:
+    """Be the worker until the front says Shutdown or is gone."""
+    serve({PullModel: pull_model, ImportModel: import_, VerifyModel: verify_model})
+
+
+def pull_model(job: PullModel, control: JobControl) -> Events:
+    models_folder = Path(job.models_folder)
+    shelf.sweep(models_folder)
+    work = pull(catalogue.find(job.name), models_folder, paths.downloads(), Network(job.proxy))
+    yield from _stored(job, control, work)
+
+
+def import_(job: ImportModel, control: JobControl) -> Events:
+    models_folder = Path(job.models_folder)
+    shelf.sweep(models_folder)
+    work = import_model(Path(job.source), job.name, models_folder, convert_pickle=job.convert_pickle)
+    yield from _stored(job, control, work)
+
+
+def verify_model(job: VerifyModel, control: JobControl) -> Events:
+    told = _Told(job)
+    with closing(verify(Path(job.folder))) as checks:
+        for item in checks:
+            if control.is_cancelled:
+                yield Finished(job.job_id, "cancelled")
+                return
+            if isinstance(item, tuple):
+                yield FileVerified(job.job_id, item[0].name, item[1])
+            else:
+                yield told.progress(item)
+    yield Finished(job.job_id)
+
+
+def _stored(job: Job, control: JobControl, work: Work[Path]) -> Events:
+    try:
+        folder = yield from _told(job, control, work)
+    except _Cancelled:
+        yield Finished(job.job_id, "cancelled")
+        return
+    yield ModelStored(job.job_id, str(folder))
+    yield Finished(job.job_id)
+
+
+def _told(job: Job, control: JobControl, work: Work[T]) -> Generator[JobEvent | None, None, T]:
+    """The steps of `work` as Progress, and its result."""
+    told = _Told(job)
+    with closing(work):
+        while True:
+            if control.is_cancelled:
+                raise _Cancelled
+            try:
+                step = next(work)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            yield told.progress(step)
+
+
+class _Told:
+    """Turns steps into Progress, at most ten a second; the first and the last of each stage always."""
+
+    def __init__(self, job: Job) -> None:
+        self._job_id = job.job_id
+        self._stage = ""
+        self._due = 0.0
+
+    def progress(self, step: Step | None) -> Progress | None:
+        if step is None:
+            return None
+        now = time.monotonic()
+        if step.stage == self._stage and now < self._due and step.done != step.total:
+            return None
+        self._stage, self._due = step.stage, now + TOLD_EVERY_S
+        return Progress(self._job_id, step.done, step.total, step.stage, "bytes", step.detail)

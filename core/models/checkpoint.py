@@ -1,0 +1,214 @@
+"""Looks at a transformers folder and says what model it holds, or in one sentence why it cannot be used.
+
+Reads headers and JSON only; runs no code of the folder and loads no pickle. Invariant: a `Checkpoint` that was made has
+a config of a known causal model, a tokenizer, and all of its weights in whole files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from core.errors import UserError
+from core.models.safetensors_file import INDEX_NAME, ITEM_BYTES, TensorEntry, read_header
+
+Json = dict[str, Any]
+Weights = Literal["bfloat16", "float16", "float32"]
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+PICKLE_NAMES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+TOKENIZER_NAMES = ("tokenizer.json", "tokenizer.model", "vocab.json", "qwen.tiktoken")
+SIDE_FILES = (
+    *TOKENIZER_NAMES, CONFIG_NAME, INDEX_NAME, "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "generation_config.json", "chat_template.jinja", "chat_template.json",
+)  # fmt: skip
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_PRECISIONS: dict[str, Weights] = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a folder holds. `code_files` are Python files that came with it; they are named, never run."""
+
+    folder: Path
+    config: Json
+    weight_files: tuple[str, ...]
+    weights: Weights
+    parameters: int
+    can_chat: bool
+    licence: str
+    code_files: tuple[str, ...]
+
+    @property
+    def architecture(self) -> str:
+        return str(self.config["architectures"][0])
+
+    @property
+    def model_type(self) -> str:
+        return str(self.config["model_type"])
+
+    @property
+    def context_length(self) -> int:
+        length = self.config.get("max_position_embeddings", 0)
+        return length if isinstance(length, int) else 0
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """The files that make the model, in reading order."""
+        side = [name for name in dict.fromkeys(SIDE_FILES) if (self.folder / name).is_file()]
+        return (*side, *self.weight_files)
+
+
+def examine(folder: Path) -> Checkpoint:
+    """
+    Raises:
+        UserError: why this is no usable model: config_*, architecture_unknown, tokenizer_missing, weights_*,
+            shard_missing, lfs_pointer, safetensors_*.
+    """
+    config = read_config(folder)
+    need_tokenizer(folder)
+    files = weight_files(folder)
+    entries = _all_entries(folder, files)
+    return Checkpoint(
+        folder=folder,
+        config=config,
+        weight_files=files,
+        weights=_precision(entries),
+        parameters=sum(entry.elements for entry in entries.values()),
+        can_chat=has_chat_template(folder),
+        licence=_licence(folder),
+        code_files=tuple(sorted(file.name for file in folder.glob("*.py"))),
+    )
+
+
+def read_config(folder: Path) -> Json:
+    """The config, once it names a model that transformers itself can build."""
+    file = folder / CONFIG_NAME
+    if not file.is_file():
+        raise UserError("config_missing", folder=str(folder))
+    _refuse_pointer(file)
+    config = _json(file, "config_unreadable")
+    architecture = _architecture(config)
+    if not _is_known(str(config.get("model_type", "")), architecture):
+        raise UserError("architecture_unknown", architecture=architecture or str(config.get("model_type", "?")))
+    if config.get("quantization_config"):
+        raise UserError("weights_quantised", folder=folder.name)
+    return config
+
+
+def need_tokenizer(folder: Path) -> None:
+    found = [folder / name for name in TOKENIZER_NAMES if (folder / name).is_file()]
+    if not found:
+        raise UserError("tokenizer_missing", folder=str(folder))
+    for file in found:
+        _refuse_pointer(file)
+
+
+def has_pickle(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in PICKLE_NAMES)
+
+
+def weight_files(folder: Path) -> tuple[str, ...]:
+    """The safetensors files of the model, all present.
+
+    Raises:
+        UserError: weights_missing, weights_pickle, shard_missing or index_unreadable.
+    """
+    if (folder / INDEX_NAME).is_file():
+        return indexed_files(folder / INDEX_NAME)
+    if (folder / WEIGHTS_NAME).is_file():
+        return (WEIGHTS_NAME,)
+    raise UserError("weights_pickle" if has_pickle(folder) else "weights_missing", folder=str(folder))
+
+
+def indexed_files(index: Path) -> tuple[str, ...]:
+    """The files an index names, all present and beside it."""
+    _refuse_pointer(index)
+    weight_map = _json(index, "index_unreadable").get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise UserError("index_unreadable", file=index.name, folder=str(index.parent))
+    names = sorted(set(cast(dict[str, str], weight_map).values()))
+    for name in names:
+        if Path(name).name != name or not (index.parent / name).is_file():
+            raise UserError("shard_missing", file=name, folder=str(index.parent))
+    return tuple(names)
+
+
+def has_chat_template(folder: Path) -> bool:
+    if any((folder / name).is_file() for name in ("chat_template.jinja", "chat_template.json")):
+        return True
+    file = folder / "tokenizer_config.json"
+    return file.is_file() and bool(_json(file, "config_unreadable").get("chat_template"))
+
+
+def _architecture(config: Json) -> str:
+    names = config.get("architectures")
+    return names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
+
+
+def _is_known(model_type: str, architecture: str) -> bool:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type, ())
+    return architecture in ((known,) if isinstance(known, str) else known)
+
+
+def _all_entries(folder: Path, files: tuple[str, ...]) -> dict[str, TensorEntry]:
+    entries: dict[str, TensorEntry] = {}
+    for name in files:
+        _refuse_pointer(folder / name)
+        entries |= read_header(folder / name)
+    if not entries:
+        raise UserError("weights_missing", folder=str(folder))
+    if (folder / INDEX_NAME).is_file():
+        _need_indexed(folder / INDEX_NAME, entries)
+    return entries
+
+
+def _need_indexed(index: Path, entries: dict[str, TensorEntry]) -> None:
+    for tensor, file in _json(index, "index_unreadable")["weight_map"].items():
+        if tensor not in entries:
+            raise UserError("tensor_missing", tensor=tensor, file=file, folder=str(index.parent))
+
+
+def _precision(entries: dict[str, TensorEntry]) -> Weights:
+    """What most of the bytes are stored in."""
+    stored: Counter[str] = Counter()
+    for entry in entries.values():
+        stored[entry.dtype] += entry.elements * ITEM_BYTES.get(entry.dtype, 1)
+    dtype = stored.most_common(1)[0][0]
+    if dtype not in _PRECISIONS:
+        raise UserError("weights_precision", precision=dtype)
+    return _PRECISIONS[dtype]
+
+
+def _refuse_pointer(file: Path) -> None:
+    with file.open("rb") as stream:
+        if stream.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise UserError("lfs_pointer", file=file.name)
+
+
+def _json(file: Path, code: str) -> Json:
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except (ValueError, UnicodeDecodeError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(code, file=file.name, folder=str(file.parent))
+    return found
+
+
+def _licence(folder: Path) -> str:
+    """From the head of the model card, where there is one."""
+    card = folder / "README.md"
+    if not card.is_file():
+        return ""
+    with card.open("r", encoding="utf-8", errors="replace") as stream:
+        head = stream.read(4096)
+    found = re.search(r"^license:[ \t]*['\"]?([\w.+-]+)", head.split("\n---", 1)[0], re.MULTILINE)
+    return found.group(1) if found else ""

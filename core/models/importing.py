@@ -1,0 +1,145 @@
+"""Takes a model the user already has into the library: a transformers folder where it lies, a GGUF file converted.
+
+Invariant: the library changes by one rename at the very end, or not at all; the user's own files are only read.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from core.errors import UserError
+from core.models import checkpoint, manifest, shelf
+from core.models.checkpoint import Checkpoint
+from core.models.checksums import records
+from core.models.gguf import convert
+from core.models.gguf_file import is_gguf, open_gguf
+from core.models.manifest import Manifest
+from core.models.safetensors_file import INDEX_NAME
+from core.models.space import disk_errors, need_space
+from core.models.steps import Work
+
+if TYPE_CHECKING:
+    from core.models.gguf_file import GgufFile
+
+BFLOAT16_BYTES = 2
+RESERVED_NAMES = ("starter",)  # `pull starter` puts another model there
+
+
+def import_model(source: Path, name: str, models_folder: Path, *, convert_pickle: bool = False) -> Work[Path]:
+    """Take `source` into the library as `name` ("" for the name it has). The result is its folder in the library.
+
+    Raises:
+        UserError: one sentence for each thing that can be wrong with it; the library is then as it was.
+    """
+    source = source.expanduser().absolute()
+    if not source.exists():
+        raise UserError("import_missing", path=str(source))
+    source = _only_gguf(source) or source
+    chosen = shelf.safe_name(name or natural_name(source))
+    if chosen.lower() in RESERVED_NAMES:
+        raise UserError("name_reserved", name=chosen)
+    if not _is_at_home(source, chosen, models_folder):
+        shelf.need_free_name(models_folder, chosen)
+    if source.is_file():
+        return (yield from _import_file(source, chosen, models_folder))
+    if convert_pickle and checkpoint.has_pickle(source) and not _has_safetensors(source):
+        return (yield from _import_pickles(source, chosen, models_folder))
+    return (yield from _import_folder(source, chosen, models_folder))
+
+
+def _only_gguf(folder: Path) -> Path | None:
+    """A folder that is just the wrapping of one GGUF file."""
+    found = list(folder.glob("*.gguf")) if not (folder / checkpoint.CONFIG_NAME).exists() else []
+    return found[0] if len(found) == 1 else None
+
+
+def natural_name(source: Path) -> str:
+    """What a user would call it. Hub caches hide the name: models--Qwen--Qwen3-0.6B/snapshots/<commit>."""
+    if source.parent.name == "snapshots":
+        return source.parent.parent.name.split("--")[-1]
+    return source.stem if source.is_file() else source.name
+
+
+def facts_of(found: Checkpoint, name: str, source: str, files: tuple[manifest.FileRecord, ...]) -> Manifest:
+    """The manifest of a checkpoint that was examined."""
+    return Manifest(
+        name=name,
+        source=source,
+        architecture=found.architecture,
+        model_type=found.model_type,
+        weights=found.weights,
+        parameters=found.parameters,
+        context_length=found.context_length,
+        files=files,
+        licence=found.licence,
+        can_chat=found.can_chat,
+        added=shelf.now(),
+        code_files=found.code_files,
+    )
+
+
+def built_bytes(source: GgufFile) -> int:
+    """What a GGUF file becomes: every element two bytes, and its tokenizer."""
+    elements = sum(tensor.rows * tensor.shape[-1] for tensor in source.tensors.values())
+    return elements * BFLOAT16_BYTES + 100_000_000
+
+
+def _import_file(file: Path, name: str, models_folder: Path) -> Work[Path]:
+    if not is_gguf(file):
+        raise UserError("import_not_a_model", file=file.name)
+    opened = open_gguf(file)
+    needed = built_bytes(opened)
+    need_space(models_folder, needed)
+    licence = opened.metadata.get("general.license", "")
+    with disk_errors(models_folder, needed), shelf.incoming(models_folder) as folder:
+        yield from convert(file, folder)
+        return (yield from store_built(folder, name, str(file), models_folder, str(licence)))
+
+
+def _import_pickles(source: Path, name: str, models_folder: Path) -> Work[Path]:
+    from core.models.pickles import convert_pickles, pickle_files
+
+    checkpoint.read_config(source)
+    checkpoint.need_tokenizer(source)
+    needed = sum((source / file).stat().st_size for file in pickle_files(source))
+    need_space(models_folder, needed)
+    with disk_errors(models_folder, needed), shelf.incoming(models_folder) as folder:
+        yield from convert_pickles(source, folder)
+        for side in checkpoint.SIDE_FILES:
+            if (source / side).is_file() and not (folder / side).exists():
+                shutil.copyfile(source / side, folder / side)
+        return (yield from store_built(folder, name, str(source), models_folder))
+
+
+def store_built(folder: Path, name: str, source: str, models_folder: Path, licence: str = "") -> Work[Path]:
+    """Give a model that was built in `folder`, an incoming one, its place in the library."""
+    found = checkpoint.examine(folder)
+    files = yield from records(folder, found.file_names)
+    facts = facts_of(found, name, source, files)
+    return shelf.put_in_place(folder, models_folder, msgspec.structs.replace(facts, licence=licence or facts.licence))
+
+
+def _import_folder(source: Path, name: str, models_folder: Path) -> Work[Path]:
+    found = checkpoint.examine(source)
+    files = yield from records(source, found.file_names)
+    facts = facts_of(found, name, str(source), files)
+    with disk_errors(models_folder, 1_000_000):
+        if _is_at_home(source, name, models_folder):
+            manifest.write(source, facts)
+            return source
+        with shelf.incoming(models_folder) as folder:
+            return shelf.put_in_place(folder, models_folder, msgspec.structs.replace(facts, location=str(source)))
+
+
+def _is_at_home(source: Path, name: str, models_folder: Path) -> bool:
+    """The user put the folder below the models folder by hand: its manifest goes right into it."""
+    place = models_folder / name
+    return place.exists() and source.resolve() == place.resolve() and not (place / manifest.FILE_NAME).exists()
+
+
+def _has_safetensors(source: Path) -> bool:
+    return any((source / name).is_file() for name in (checkpoint.WEIGHTS_NAME, INDEX_NAME))

@@ -1,0 +1,52 @@
+"""Room on the disk, asked for before work begins and named when it runs out.
+
+Invariant: an error about room always says how much is needed and how much is free.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from core import figures
+from core.errors import UserError
+
+RESERVE_BYTES = 50_000_000  # what the system and the database need to go on
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def free_bytes(folder: Path) -> int:
+    """Free on the disk where `folder` is, or will be made."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def need_space(folder: Path, needed_bytes: int) -> None:
+    """
+    Raises:
+        UserError: disk_full.
+    """
+    if free_bytes(folder) < needed_bytes + RESERVE_BYTES:
+        raise _full(folder, needed_bytes)
+
+
+@contextmanager
+def disk_errors(folder: Path, needed_bytes: int) -> Iterator[None]:
+    """Say what the system's refusals to write into `folder` mean."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise _full(folder, needed_bytes) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise UserError("folder_read_only", folder=str(folder)) from error
+        raise
+
+
+def _full(folder: Path, needed_bytes: int) -> UserError:
+    needed, free = figures.size(needed_bytes), figures.size(free_bytes(folder))
+    return UserError("disk_full", folder=str(folder), needed=needed, free=free)
