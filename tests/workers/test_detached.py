@@ -276,6 +276,7 @@ async def test_start_that_fails_says_where_the_reason_is(run_dir: Path) -> None:
         DetachedRun.attach(run_dir)
 
 
+@pytest.mark.errors_logged  # asyncio may reap a child whose spawn was cancelled before its own watcher does
 @pytest.mark.loops("asyncio")
 async def test_cancelled_start_leaves_a_run_that_works_or_none(run_dir: Path) -> None:
     config(run_dir)
