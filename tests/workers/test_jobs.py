@@ -89,15 +89,14 @@ async def test_cancel_reaches_a_running_job_within_50_ms() -> None:
     took: list[float] = []
     async with worker() as w:
         for _ in range(9):
-            begun = 0.0
-            async for event in w.run(fake("slow")):
-                if not begun:
-                    w.cancel("some other job")
-                    w.cancel("j1")
-                    w.cancel("j1")
-                    begun = time.perf_counter()
+            stream = w.run(fake("slow"))
+            await anext(stream)
+            w.cancel("some other job")
+            w.cancel("j1")
+            w.cancel("j1")
+            begun = time.perf_counter()
+            assert ends([event async for event in stream]) == [Finished("j1", "cancelled")]
             took.append(time.perf_counter() - begun)
-            assert event == Finished("j1", "cancelled")
         w.cancel("j1")
         assert not w.is_busy
     assert statistics.median(took) < 0.05
@@ -212,7 +211,7 @@ async def test_exceptions_are_sorted_and_cost_only_their_job(
         assert [type(e) for e in events] == [TextDelta, Failed]
         last = events[-1]
         assert isinstance(last, Failed) and (last.kind, last.code, last.params) == (kind, code, params)
-        assert ("Traceback" in last.detail and "fake_worker.py" in last.detail) or job == "forgets"
+        assert "Traceback" in last.detail
         assert len(await other) == 2001
 
 
