@@ -205,8 +205,13 @@ class Select(Button):
         menu.setMinimumWidth(self.width())
         menu.popup(self.mapToGlobal(self.rect().bottomLeft()))
 
+    def show_value(self, value: str) -> None:
+        """Show a value without telling anyone."""
+        if value != self.text():
+            self.setText(value)
+            self.updateGeometry()
+            self.update()
+
     def _choose(self, value: str) -> None:
-        self.setText(value)
-        self.updateGeometry()
-        self.update()
+        self.show_value(value)
         self.chosen.emit(value)

@@ -43,25 +43,28 @@ class Bar(QWidget):
 
 
 class ProgressRow(QWidget):
-    """A running job on two lines with pause and cancel."""
+    """A running job on two lines with a way out: what, how far, how fast.
 
-    paused = Signal()
+    Signals:
+        cancelled: the user wants it to end; what came so far is kept for the next time
+    """
+
     cancelled = Signal()
 
-    def __init__(
-        self, name: str, share: float, facts: str, source: str, *, tone: Tone = "accent", resume: bool = False
-    ) -> None:
+    def __init__(self, name: str, remark: str = "") -> None:
         super().__init__()
-        hold = IconButton("play" if resume else "pause", say("kit.resume") if resume else say("kit.pause"))
+        self._facts = label("", "caption", "soft")
+        self._facts.setFont(theme.font(tabular=True))
+        self._bar = Bar(name)
         stop = IconButton("close", say("kit.cancel"))
-        hold.clicked.connect(self.paused)
         stop.clicked.connect(self.cancelled)
-        head = row(label(name, "strong"), label(source, "caption", "muted"), None, gap=Space.S)
-        tail = label(facts, "caption", "soft")
-        tail.setFont(theme.font(tabular=True))
-        head.addWidget(tail)
-        body = column(head, Bar(name, share, tone), gap=6)
-        line = row(body, hold, stop, gap=Space.S)
+        head = row(label(name, "strong"), label(remark, "caption", "muted"), None, self._facts, gap=Space.S)
+        line = row(column(head, self._bar, gap=6), stop, gap=Space.S)
         line.setStretch(0, 1)
         line.setContentsMargins(Space.L, Space.S + 2, Space.M, Space.S + 2)
         self.setLayout(line)
+
+    def show_progress(self, share: float, facts: str) -> None:
+        """`facts` are ready-made words: amount, speed, time left."""
+        self._facts.setText(facts)
+        self._bar.set_share(share)

@@ -47,6 +47,12 @@ class Rows(QAbstractTableModel):
         super().__init__()
         self._header, self._rows = list(header), [list(row) for row in rows]
 
+    def replace(self, rows: Sequence[Sequence[Cell]]) -> None:
+        """Other rows under the same header."""
+        self.beginResetModel()
+        self._rows = [list(row) for row in rows]
+        self.endResetModel()
+
     def rowCount(self, parent: Index = QModelIndex()) -> int:
         return 0 if parent.isValid() else len(self._rows)
 

@@ -1,0 +1,72 @@
+"""The command line: finds the command, runs it, and turns every end into an exit code.
+
+0 done, 1 the user's world (one sentence on stderr), 2 usage, 70 our bug (a report is written). Invariant: no traceback
+reaches the user, and without arguments nothing but the window is imported.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from core import settings, translation
+from core.errors import UserError
+from core.paths import settings_file
+from core.translation import say
+
+DONE, WORLD, USAGE, BUG, INTERRUPTED = 0, 1, 2, 70, 130
+
+
+def run(argv: list[str]) -> int:
+    """The exit code of one call."""
+    chosen = settings.load(settings_file()).language
+    translation.use(translation.system_language() if chosen == "system" else chosen)
+    try:
+        if not argv:
+            from app.ui.start import open_window
+
+            return open_window()
+        return _command(argv)
+    except UserError as error:
+        print(f"{error}", file=sys.stderr)
+        return WORLD
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _silence_stdout()
+        return WORLD
+    except Exception as error:
+        from app import crash
+
+        file = crash.save_report(error)
+        print(say("error.bug", what=f"{type(error).__name__}: {error}"), file=sys.stderr)
+        print(file, file=sys.stderr)
+        return BUG
+
+
+def _command(argv: list[str]) -> int:
+    import typer
+    from typer.exceptions import TyperException
+
+    from app.cli import chat, doctor, models, tokenize, tour
+
+    commands = typer.Typer(name="qwen-workbench", help=say("cli.help"), add_completion=False, no_args_is_help=True)
+    commands.command("chat", help=say("cli.chat"))(chat.chat)
+    commands.add_typer(models.app, name="models", help=say("cli.models"))
+    commands.command("tokenize", help=say("cli.tokenize"))(tokenize.tokenize)
+    commands.command("doctor", help=say("cli.doctor"))(doctor.doctor)
+    commands.command("tour", help=say("cli.tour"))(tour.tour)
+    try:
+        code = commands(argv, prog_name="qwen-workbench", standalone_mode=False)
+    except TyperException as error:
+        error.show()
+        return USAGE
+    except typer.Abort:
+        return INTERRUPTED
+    return code if isinstance(code, int) else DONE
+
+
+def _silence_stdout() -> None:
+    """The reader of our pipe is gone; the interpreter must not complain about it at its end."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,29 @@
+"""What a command needs of the services, opened for one call and closed whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from app.services.inference import InferenceService
+from app.services.library import LibraryService
+from core import settings
+from core.paths import models, settings_file
+
+
+def library() -> LibraryService:
+    """The library in the folder that the settings name."""
+    chosen = settings.load(settings_file())
+    return LibraryService(Path(chosen.models_folder) if chosen.models_folder else models(), proxy=chosen.proxy)
+
+
+@asynccontextmanager
+async def inference() -> AsyncIterator[InferenceService]:
+    """An inference service of this process's own; its worker ends with it."""
+    models = library()
+    service = InferenceService(lambda name: models.find(name).files_folder)
+    try:
+        yield service
+    finally:
+        await service.close()

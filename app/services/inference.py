@@ -1,0 +1,256 @@
+"""The one inference worker of this front: loads a model on demand and answers jobs of every chat with it.
+
+Invariant: at most one model is loaded, and it is never exchanged under a running job; who needs another one waits.
+The worker starts when it is first needed, is given back by ending its process, and after a crash starts again with the
+next job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from app.launch import worker_argv
+from app.services.events import Event
+from app.supervisor import State, WorkerSupervisor
+from core.errors import UserError
+from core.protocol.messages import (
+    CountTokens,
+    Failed,
+    Finished,
+    Generate,
+    JobEvent,
+    LoadModel,
+    ModelLoaded,
+    Progress,
+    Token,
+    Tokenize,
+    Tokenized,
+    TokensCounted,
+)
+
+log = logging.getLogger("inference")
+
+Phase = Literal["none", "loading", "ready"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """What the window shows of the model: its name, how far it is, and its facts once it is ready."""
+
+    phase: Phase = "none"
+    name: str = ""
+    progress: Progress | None = None
+    loaded: ModelLoaded | None = None
+    is_responsive: bool = True
+
+
+class InferenceService:
+    """
+    Attributes:
+        state: ModelState
+        changed: emitted with the new state
+    """
+
+    def __init__(
+        self,
+        locate: Callable[[str], Path],
+        *,
+        keep_loaded_s: Callable[[], float] = lambda: 0.0,
+        argv: Sequence[str] | None = None,
+    ) -> None:
+        """`locate` gives the folder of a model by name (UserError when there is none); keep_loaded_s 0 is for ever."""
+        self.state = ModelState()
+        self.changed: Event[ModelState] = Event()
+        self._locate = locate
+        self._keep_loaded_s = keep_loaded_s
+        self._worker = WorkerSupervisor(
+            "inference", argv or worker_argv("inference"), on_change=self._on_worker_change
+        )
+        self._running: set[str] = set()
+        self._cancelled: set[str] = set()
+        self._loading: asyncio.Task[Failed | None] | None = None
+        self._starting: asyncio.Lock = asyncio.Lock()
+        self._pulse = asyncio.Event()
+        self._unload_timer: asyncio.TimerHandle | None = None
+
+    # --- verbs -----------------------------------------------------------------
+
+    async def warm(self) -> None:
+        """Start the worker ahead of need, so that its imports are done when the first question comes."""
+        await self._start()
+
+    async def load(self, model: str) -> ModelLoaded:
+        """Have `model` loaded. Raises UserError, or RuntimeError with the detail of a bug."""
+        async for event in self._until_ready(model, uuid.uuid4().hex):
+            if isinstance(event, Failed):
+                raise as_error(event)
+        assert self.state.loaded is not None
+        return self.state.loaded
+
+    async def generate(self, model: str, job: Generate) -> AsyncGenerator[JobEvent, None]:
+        """The events of a reply, with the Progress of loading before it where the model was not ready."""
+        async for event in self._run(model, job):
+            yield event
+
+    async def count(self, model: str, job: CountTokens) -> int:
+        """Tokens of the turns as a prompt of `model`, which must be loaded or gets loaded."""
+        async for event in self._run(model, job):
+            if isinstance(event, TokensCounted):
+                return event.tokens
+            if isinstance(event, Failed):
+                raise as_error(event)
+        raise RuntimeError("the worker counted nothing")
+
+    async def tokenize(self, model: str, text: str, *, unsafe_special: bool = False) -> tuple[Token, ...]:
+        """The tokens of a text; loads the tokenizer only, never the weights."""
+        folder = self._locate(model)
+        await self._start()
+        job = Tokenize(uuid.uuid4().hex, str(folder), text, unsafe_special)
+        async for event in self._worker.run(job):
+            if isinstance(event, Tokenized):
+                return event.tokens
+            if isinstance(event, Failed):
+                raise as_error(event)
+        raise RuntimeError("the worker gave no tokens")
+
+    def cancel(self, job_id: str) -> None:
+        """Also while the model is still loading: then the job ends and the loading goes on."""
+        self._cancelled.add(job_id)
+        self._worker.cancel(job_id)
+        self._wake()
+
+    async def unload(self) -> None:
+        """Give the memory back: the process ends."""
+        self._cancel_unload()
+        await self._worker.stop()
+
+    def kill(self) -> None:
+        """For a worker that does not respond; its jobs fail, the next one starts a new worker."""
+        self._worker.kill()
+
+    async def close(self) -> None:
+        self._cancel_unload()
+        await self._worker.stop()
+        if self._loading is not None:
+            await asyncio.wait([self._loading])
+
+    # --- running ---------------------------------------------------------------
+
+    async def _run(self, model: str, job: Generate | CountTokens) -> AsyncGenerator[JobEvent, None]:
+        job_id = job.job_id
+        try:
+            async for event in self._until_ready(model, job_id):
+                yield event
+                if isinstance(event, Finished | Failed):
+                    return
+            self._running.add(job_id)
+            self._cancel_unload()
+            async for event in self._worker.run(job):
+                yield event
+        finally:
+            self._cancelled.discard(job_id)
+            self._running.discard(job_id)
+            self._wake()
+            if not self._running:
+                self._plan_unload()
+
+    async def _until_ready(self, model: str, job_id: str) -> AsyncGenerator[JobEvent, None]:
+        """Progress while another part of the program or this one loads; ends when `model` is ready, or with an end."""
+        shown: Progress | None = None
+        while not (self.state.phase == "ready" and self.state.name == model):
+            if job_id in self._cancelled:
+                yield Finished(job_id, "cancelled")
+                return
+            if self._loading is None and not self._running:
+                self._loading = asyncio.get_running_loop().create_task(self._load(model), name=f"load {model}")
+            attempt, name = self._loading, self.state.name
+            await self._next_change()
+            if attempt and attempt.done() and name == model and (failure := attempt.result()):
+                yield Failed(job_id, failure.kind, failure.code, failure.params, failure.detail)
+                return
+            progress = self.state.progress
+            if progress is not None and progress is not shown and self.state.name == model:
+                shown = progress
+                yield Progress(job_id, progress.done, progress.total, progress.stage, progress.unit, progress.detail)
+
+    async def _load(self, model: str) -> Failed | None:
+        """The failure, or None when the model is ready."""
+        job_id = uuid.uuid4().hex
+        failure: Failed | None = None
+        loaded: ModelLoaded | None = None
+        self._set(ModelState("loading", model))
+        try:
+            folder = self._locate(model)
+            await self._start()
+            async for event in self._worker.run(LoadModel(job_id, model, str(folder))):
+                if isinstance(event, Progress):
+                    self._set(ModelState("loading", model, event))
+                elif isinstance(event, ModelLoaded):
+                    loaded = event
+                elif isinstance(event, Failed):
+                    failure = event
+        except UserError as error:
+            failure = Failed(job_id, "user", error.code, error.params)
+        finally:
+            self._loading = None
+        if failure is None and loaded is not None:
+            self._set(ModelState("ready", model, None, loaded))
+            return None
+        self._set(ModelState())
+        return failure or Failed(job_id, "bug", "bug", {"what": "the model worker gave no answer"})
+
+    async def _start(self) -> None:
+        async with self._starting:
+            if self._worker.state is State.STOPPED:
+                await self._worker.start()
+
+    # --- state -----------------------------------------------------------------
+
+    def _set(self, state: ModelState) -> None:
+        self.state = state
+        self._wake()
+        self.changed.emit(state)
+
+    def _wake(self) -> None:
+        self._pulse.set()
+        self._pulse = asyncio.Event()
+
+    async def _next_change(self) -> None:
+        await self._pulse.wait()
+
+    def _on_worker_change(self) -> None:
+        if self._worker.state is State.STOPPED and self.state.phase == "ready":
+            if self._worker.outcome is not None:
+                log.info("%s", self._worker.outcome)
+            self._set(ModelState())
+        elif self._worker.is_responsive != self.state.is_responsive:
+            old = self.state
+            self._set(ModelState(old.phase, old.name, old.progress, old.loaded, self._worker.is_responsive))
+
+    def _plan_unload(self) -> None:
+        self._cancel_unload()
+        if seconds := self._keep_loaded_s():
+            loop = asyncio.get_running_loop()
+            self._unload_timer = loop.call_later(seconds, self._on_idle)
+
+    def _cancel_unload(self) -> None:
+        if self._unload_timer is not None:
+            self._unload_timer.cancel()
+            self._unload_timer = None
+
+    def _on_idle(self) -> None:
+        if not self._running and self._loading is None:
+            self._stopping = asyncio.get_running_loop().create_task(self.unload(), name="unload idle model")
+
+
+def as_error(failed: Failed) -> Exception:
+    """A failure as an exception: the user's world as UserError, everything else with its detail."""
+    if failed.kind == "bug":
+        return RuntimeError(failed.detail or failed.params.get("what", failed.code))
+    return UserError(failed.code, **failed.params)

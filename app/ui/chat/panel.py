@@ -1,0 +1,408 @@
+"""The chat page: conversations, transcript with composer, inspector. Joins the widgets with the chat service.
+
+Invariant: it holds no words of its own; what is shown comes from the service, what the user does goes to it. A new
+chat exists only here until its first message is sent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QPoint
+from PySide6.QtWidgets import QStackedWidget, QWidget
+
+from app.services.chat import ReplyEnded, ReplyGrew, ReplyProgress
+from app.services.inference import ModelState
+from app.services.library import Installed
+from app.ui import aio
+from app.ui.chat.actions import Actions
+from app.ui.chat.empty import EmptyChat
+from app.ui.chat.inspector import Inspector
+from app.ui.chat.sidebar import Sidebar
+from app.ui.tokens import Size, Space
+from app.ui.transcript.view import TranscriptView
+from app.ui.widgets.button import Button, IconButton
+from app.ui.widgets.composer import Composer
+from app.ui.widgets.feedback import Banner
+from app.ui.widgets.layout import Elided, Line, column, pane, row
+from app.ui.widgets.menu import Menu
+from core.chat.turns import Sampling
+from core.errors import UserError
+from core.store.records import Conversation, Message
+from core.translation import say
+
+if TYPE_CHECKING:
+    from app.context import AppContext
+    from app.ui.window import Window
+
+STARTER = "starter"
+
+
+class ChatPanel(QWidget):
+    """
+    Attributes:
+        conversation: the one in view; None for a new chat that has no message yet
+        messages: its branch in view
+        is_open: what was in view last time has been read
+    """
+
+    def __init__(self, window: Window, context: AppContext) -> None:
+        super().__init__()
+        self.window_, self.context, self.chat = window, context, context.chat
+        self.conversation: Conversation | None = None
+        self.messages: list[Message] = []
+        self.models: list[Installed] = []
+        self.is_open = False
+        self._model = context.preferences.settings.last_model
+        self._system_prompt, self._sampling = "", Sampling()
+        self._thinking: bool | None = None
+        self.sidebar = Sidebar()
+        self.transcript = TranscriptView()
+        self.empty = EmptyChat()
+        self.inspector = Inspector()
+        self.composer = Composer(say("chat.hint"))
+        self.actions_ = Actions(self)
+        self._lay_out()
+        self._wire()
+        self.actions_.bind()
+        aio.spawn(self._begin(), "open chat")
+
+    # --- layout --------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        self._title = Elided("", "heading")
+        self._export = IconButton("share", say("chat.export"), size=Size.CONTROL)
+        self._toggle = IconButton("panel", say("chat.inspector"), size=Size.CONTROL)
+        self._toggle.setCheckable(True)
+        self._toggle.toggled.connect(self._show_inspector)
+        head = row(self._title, self._export, self._toggle, gap=Space.XS)
+        head.setStretch(0, 1)
+        head.setContentsMargins(Space.XL, 0, Space.M, 0)
+        bar = pane(head)
+        bar.setFixedHeight(Size.PAGE_HEADER)
+        self._notice = column(gap=0)
+        self._notice.setContentsMargins(Space.XL, 0, Space.XL, Space.S)
+        self._views = QStackedWidget()
+        self._views.addWidget(self.empty)
+        self._views.addWidget(self.transcript)
+        self.composer.setMaximumWidth(Size.READING)
+        foot = row(self.composer)
+        foot.setContentsMargins(Space.XL, 0, Space.XL, Space.L)
+        whole = column(bar, self._views, pane(self._notice), foot, gap=0)
+        whole.setStretch(1, 1)
+        self._rail = Line(vertical=True)
+        self._edge = Line(vertical=True)
+        body = row(self.sidebar, self._rail, pane(whole, "surface"), self._edge, self.inspector, gap=0)
+        body.setStretch(2, 1)
+        self.setLayout(body)
+
+    def _wire(self) -> None:
+        chat, context = self.chat, self.context
+        self._ends = [
+            chat.list_changed.listen(lambda _: self.refresh_list()),
+            chat.branch_changed.listen(self._on_branch_changed),
+            chat.reply_grew.listen(self._on_reply_grew),
+            chat.reply_ended.listen(self._on_reply_ended),
+            chat.reply_progress.listen(self._on_reply_progress),
+            context.library.changed.listen(lambda _: self._on_library_changed()),
+            context.inference.changed.listen(self._on_model_changed),
+        ]
+        self.sidebar.opened.connect(lambda id_, message: aio.spawn(self.open(id_, message), "open conversation"))
+        self.sidebar.new_asked.connect(self.new_chat)
+        self.sidebar.searched.connect(lambda words: aio.spawn(self._search(words), "search"))
+        self.sidebar.asked.connect(self.actions_.for_conversation)
+        self.sidebar.import_asked.connect(self.actions_.ask_import)
+        self.transcript.asked.connect(self.actions_.for_message)
+        self.transcript.edited.connect(self.actions_.edit)
+        self.composer.submitted.connect(self.send)
+        self.composer.stopped.connect(self.actions_.stop)
+        self.composer.model.clicked.connect(self.choose_model)
+        self.composer.think.toggled.connect(self._on_think_toggled)
+        self.inspector.configured.connect(self._on_configured)
+        self._export.clicked.connect(self.actions_.export_menu)
+        self.empty.fetch_asked.connect(self.fetch_starter)
+        self.empty.cancel_asked.connect(lambda: context.library.cancel(STARTER))
+        self.empty.models_asked.connect(lambda: self.window_.go("models"))
+        self.empty.example_chosen.connect(self._take_example)
+
+    def adapt(self, wide: bool) -> None:
+        self._toggle.setChecked(wide)
+
+    def leave(self) -> None:
+        self.inspector.flush()
+        self._keep_draft()
+        for end in self._ends:
+            end()
+
+    def _show_inspector(self, on: bool) -> None:
+        self.inspector.setVisible(on)
+        self._edge.setVisible(on)
+
+    def toggle_inspector(self) -> None:
+        self._toggle.setChecked(not self._toggle.isChecked())
+
+    def toggle_list(self) -> None:
+        shown = self.sidebar.isHidden()
+        self.sidebar.setVisible(shown)
+        self._rail.setVisible(shown)
+
+    def export_place(self) -> QPoint:
+        """Where the menu of the export button opens."""
+        return self._export.mapToGlobal(QPoint(0, self._export.height()))
+
+    # --- what is in view -------------------------------------------------------------
+
+    async def _begin(self) -> None:
+        self.models = await self.context.library.installed()
+        summaries = await self.chat.conversations()
+        current = self.chat.last_opened
+        if current is None and summaries:
+            current = summaries[0].id
+        if current is not None and any(summary.id == current for summary in summaries):
+            await self.open(current)
+        else:
+            self.new_chat()
+        self.is_open = True
+        self.refresh_list()
+
+    def new_chat(self, model: str = "") -> None:
+        """An empty page with the settings of the last conversation; nothing is stored yet."""
+        self._keep_draft()
+        self.inspector.flush()
+        self.conversation, self.messages = None, []
+        self.chat.last_opened = None
+        self._model = model or self._model
+        self.transcript.show_branch([])
+        self._show()
+        self.composer.box.setFocus()
+        self.sidebar.list.select(None)
+
+    def start_with(self, model: str) -> None:
+        """The models page asks for a chat with this model."""
+        self.new_chat(model)
+
+    async def open(self, conversation_id: int, message_id: int = 0) -> None:
+        self._keep_draft()
+        self.inspector.flush()
+        opened = await self.chat.open(conversation_id)
+        self.conversation, self.messages = opened.conversation, opened.messages
+        self.transcript.show_branch(self.messages)
+        self.composer.box.setPlainText(opened.conversation.draft)
+        self._show()
+        self.sidebar.list.select(conversation_id)
+        if message_id:
+            self.transcript.jump_to(message_id)
+
+    def _show(self) -> None:
+        """Everything around the transcript, from what is in view now."""
+        conversation = self.conversation
+        self._title.setText(conversation.title if conversation else say("chat.new_chat"))
+        self._export.setEnabled(conversation is not None)
+        if conversation is not None:
+            self.inspector.show_conversation(conversation)
+            self._system_prompt, self._sampling = conversation.system_prompt, conversation.sampling
+            self._model, self._thinking = conversation.model or self._model, conversation.thinking
+        self.inspector.show_reply(self.last_reply())
+        self._show_model()
+        self._show_views()
+
+    def _show_views(self) -> None:
+        transfers = self.context.library.transfers
+        if self.messages:
+            self._views.setCurrentWidget(self.transcript)
+            return
+        self._views.setCurrentWidget(self.empty)
+        if STARTER in transfers and not self.models:
+            self.empty.show_transfer(transfers[STARTER])
+        elif self.models:
+            self.empty.show_first_question()
+        else:
+            self.empty.show_no_model()
+
+    def _show_model(self) -> None:
+        names = [model.manifest.name for model in self.models]
+        if self._model not in names and names and not self.conversation:
+            self._model = names[0]
+        there = self._model in names
+        self.composer.show_model(self._model if there else say("chat.no_model"))
+        loaded = self.context.inference.state.loaded
+        is_loaded = loaded is not None and loaded.name == self._model
+        self.composer.show_thinking(bool(loaded and is_loaded and loaded.can_think), self._thinking is not False)
+        self._show_context()
+        self._clear_notice()
+        if self._model and not there and self.conversation:
+            self._tell(Banner("warn", say("chat.model_gone", name=self._model)))
+
+    def _show_context(self) -> None:
+        reply = self.last_reply()
+        figures = reply.figures if reply else None
+        if figures is None or not figures.context_length:
+            self.composer.show_context(0, 0)
+        else:
+            self.composer.show_context(figures.prompt_tokens + figures.new_tokens, figures.context_length)
+
+    def last_reply(self) -> Message | None:
+        return next((message for message in reversed(self.messages) if message.role == "assistant"), None)
+
+    def last_question(self) -> Message | None:
+        return next((message for message in reversed(self.messages) if message.role == "user"), None)
+
+    def refresh_list(self) -> None:
+        if not self.sidebar.search.text().strip():
+            aio.spawn(self._load_list(), "conversations")
+
+    async def _load_list(self) -> None:
+        summaries = await self.chat.conversations()
+        current = self.conversation.id if self.conversation else None
+        self.sidebar.show_list(summaries, self.chat.streaming(), current)
+        if self.conversation is not None:
+            title = next((row.title for row in summaries if row.id == current), self.conversation.title)
+            self._title.setText(title)
+
+    async def _search(self, words: str) -> None:
+        if not words:
+            await self._load_list()
+            return
+        hits = await self.chat.search(words)
+        if self.sidebar.search.text().strip() == words:  # the user may have typed on
+            self.sidebar.show_hits(hits)
+
+    # --- what the user does --------------------------------------------------------------
+
+    def send(self, words: str) -> None:
+        aio.spawn(self._send(words), "send")
+
+    async def _send(self, words: str) -> None:
+        if self._model not in [model.manifest.name for model in self.models]:
+            self.composer.box.setPlainText(words)
+            self.choose_model()
+            return
+        self.inspector.flush()
+        if self.conversation is None:
+            made = await self.chat.create(self._model, self._system_prompt, self._sampling, thinking=self._thinking)
+            self.conversation = made
+            self.chat.last_opened = made.id
+        await self.guarded(self.chat.send(self.conversation.id, words))
+
+    async def guarded(self, work: object) -> None:
+        """A verb of the service; its error stands above the composer until the next verb."""
+        self._clear_notice()
+        try:
+            await work  # type: ignore[misc]
+        except UserError as error:
+            self._tell(Banner("bad", str(error)))
+
+    def choose_model(self) -> None:
+        menu = Menu(self)
+        for model in self.models:
+            name = model.manifest.name
+            menu.add(name, lambda name=name: self._take_model(name), "check" if name == self._model else "")
+        if self.models:
+            menu.addSeparator()
+        menu.add(say("chat.get_models"), lambda: self.window_.go("models"), "download")
+        chip = self.composer.model
+        menu.popup(chip.mapToGlobal(QPoint(0, -menu.sizeHint().height())))
+
+    def _take_model(self, name: str) -> None:
+        self._model = name
+        self.context.preferences.change(last_model=name)
+        if self.conversation is not None:
+            aio.spawn(self._configure(model=name), "model")
+        self._show_model()
+
+    async def _configure(self, **values: object) -> None:
+        if self.conversation is not None:
+            self.conversation = await self.chat.configure(self.conversation.id, **values)
+            self._show_model()
+
+    def _on_configured(self, system_prompt: str, sampling: Sampling) -> None:
+        self._system_prompt, self._sampling = system_prompt, sampling
+        if self.conversation is not None:
+            aio.spawn(self._configure(system_prompt=system_prompt, sampling=sampling), "configure")
+
+    def _on_think_toggled(self, on: bool) -> None:
+        if on != (self._thinking is not False):
+            self._thinking = None if on else False
+            aio.spawn(self._configure(thinking=self._thinking), "thinking")
+
+    def _take_example(self, words: str) -> None:
+        self.composer.box.setPlainText(words)
+        self.composer.box.setFocus()
+
+    def _keep_draft(self) -> None:
+        if self.conversation is not None:
+            words = self.composer.box.toPlainText()
+            if words != self.conversation.draft:
+                aio.spawn(self.chat.save_draft(self.conversation.id, words), "draft")
+        self.composer.box.clear()
+
+    def fetch_starter(self) -> None:
+        aio.spawn(self._fetch_starter(), "fetch starter")
+
+    async def _fetch_starter(self) -> None:
+        try:
+            await self.context.library.fetch(STARTER)
+        except UserError as error:
+            self.empty.show_error(error)
+
+    def _tell(self, banner: Banner) -> None:
+        self._clear_notice()
+        banner.setMaximumWidth(Size.READING)
+        self._notice.addWidget(banner)
+
+    def _clear_notice(self) -> None:
+        while item := self._notice.takeAt(0):
+            if widget := item.widget():
+                widget.hide()
+                widget.deleteLater()
+
+    # --- what the services say -------------------------------------------------------------
+
+    def _is_in_view(self, conversation_id: int) -> bool:
+        return self.conversation is not None and self.conversation.id == conversation_id
+
+    def _on_branch_changed(self, conversation_id: int) -> None:
+        self.refresh_list()
+        if self._is_in_view(conversation_id):
+            aio.spawn(self._reload(conversation_id), "branch")
+
+    async def _reload(self, conversation_id: int) -> None:
+        opened = await self.chat.open(conversation_id)
+        if self._is_in_view(conversation_id):
+            self.conversation, self.messages = opened.conversation, opened.messages
+            self.transcript.show_branch(self.messages)
+            self.composer.set_busy(conversation_id in self.chat.streaming())
+            self._show()
+
+    def _on_reply_grew(self, news: ReplyGrew) -> None:
+        if self._is_in_view(news.conversation_id):
+            self.transcript.grow(news.message_id, news.text, news.thinking)
+
+    def _on_reply_progress(self, news: ReplyProgress) -> None:
+        if self._is_in_view(news.conversation_id):
+            self.transcript.show_progress(news.message_id, news.progress)
+
+    def _on_reply_ended(self, news: ReplyEnded) -> None:
+        self.refresh_list()
+        if self._is_in_view(news.conversation_id):
+            self.composer.set_busy(False)
+            self.messages = [news.message if old.id == news.message.id else old for old in self.messages]
+            self.transcript.end_reply(news.message)
+            self.inspector.show_reply(self.last_reply())
+            self._show_context()
+
+    def _on_library_changed(self) -> None:
+        self._show_views()
+        aio.spawn(self._load_models(), "models")
+
+    async def _load_models(self) -> None:
+        self.models = await self.context.library.installed()
+        self._show_model()
+        self._show_views()
+
+    def _on_model_changed(self, state: ModelState) -> None:
+        self._show_model()
+        if not state.is_responsive:
+            end = Button(say("chat.end_it"), "secondary")
+            end.clicked.connect(self.context.inference.kill)
+            self._tell(Banner("warn", say("chat.not_responding"), "", end))

@@ -1,0 +1,94 @@
+"""The pictures of the documentation: `python -m app.ui.screenshots docs/images` (make screenshots).
+
+Invariant: what they show is real: the starter model is fetched and asked, in the program that users start, offscreen,
+on a home of its own. Names are <page>-<look>.png; looks are light, dark and zh.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtWidgets import QWidget
+
+from app.ui import shortcuts
+from app.ui.tour import REPLY_S, SHORT_S, chat_page, settle, until
+from core.paths import HOME_VARIABLE
+
+if TYPE_CHECKING:
+    from app.context import AppContext
+    from app.ui.window import Window
+
+QUESTIONS = (
+    "Give me a short packing list for a weekend in the mountains.",
+    "Write a Python function that counts the words of a text, with an example.",
+)
+LOOKS = {"light": ("en", "light"), "dark": ("en", "dark"), "zh": ("zh", "light")}
+SIZE = (1440, 900)
+
+
+async def take_all(folder: Path, window: Window, context: AppContext) -> None:
+    """Ask the questions, then every page in every look."""
+    window.resize(*SIZE)
+    await chat_page(window)
+    await settle()
+    _save(window, folder / "first-start-light.png")
+    await context.library.fetch("starter")
+    for question in QUESTIONS:
+        await _ask(window, question)
+    for look, (language, theme) in LOOKS.items():
+        window.preferences.change(language=language, theme=theme)
+        await _pages(folder, look, window)
+
+
+async def _ask(window: Window, question: str) -> None:
+    panel = await chat_page(window)
+    await until(lambda: bool(panel.models), SHORT_S)
+    before = len(panel.messages)
+    panel.composer.box.setPlainText(question)
+    panel.composer.send.click()
+    await until(lambda: len(panel.messages) == before + 2, SHORT_S)
+    await until(lambda: not panel.composer.is_busy, REPLY_S)
+
+
+async def _pages(folder: Path, look: str, window: Window) -> None:
+    await chat_page(window)
+    await settle(20)
+    _save(window, folder / f"chat-{look}.png")
+    window.go("models")
+    await settle(12)
+    _save(window, folder / f"models-{look}.png")
+    page = window.go("settings")
+    for view in ("preferences", "machine"):
+        page.show_view(view)  # type: ignore[union-attr]
+        await settle(20)
+        _save(window, folder / f"{view}-{look}.png")
+    window.go("chat")
+    sheet = shortcuts.ShortcutSheet(window)
+    sheet.show()
+    await settle(8)
+    _save(sheet, folder / f"shortcuts-{look}.png")
+    sheet.close()
+    sheet.deleteLater()
+
+
+def _save(widget: QWidget, file: Path) -> None:
+    widget.grab().save(str(file))
+    print(file)
+
+
+def main(folder: Path) -> int:
+    from app.ui.start import open_window
+
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+    with tempfile.TemporaryDirectory(prefix="qwen-workbench-pictures-") as home:
+        os.environ[HOME_VARIABLE] = home
+        return open_window(guide=lambda window, context: take_all(folder, window, context))
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,163 @@
+"""The foot of the window: memory, loaded model, running job, slowest frame. Each part opens its page.
+
+Invariant: one quiet line of fixed height; a number that is not known is not shown.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QRectF, Qt, QTimer, Signal
+from PySide6.QtGui import QPaintEvent
+from PySide6.QtWidgets import QHBoxLayout, QWidget
+
+from app.services import machine
+from app.services.inference import ModelState
+from app.ui import aio, theme
+from app.ui.frames import FrameWatch
+from app.ui.tokens import Radius, Size, Space
+from app.ui.widgets.button import Pressable
+from app.ui.widgets.feedback import Glyph
+from app.ui.widgets.layout import label, row
+from app.ui.widgets.painting import begin, box, focus_ring
+from app.ui.widgets.progress import Bar
+from core import figures
+from core.translation import say
+
+if TYPE_CHECKING:
+    from app.context import AppContext
+
+SAMPLE_MS = 2000
+
+
+class Part(Pressable):
+    """A group of words and a bar that opens a page when it is clicked."""
+
+    def __init__(self, name: str, *items: QWidget) -> None:
+        super().__init__(name)
+        self.setToolTip(name)
+        line = row(*items, gap=Space.S)
+        line.setContentsMargins(Space.S, 0, Space.S, 0)
+        for item in items:
+            item.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.setLayout(line)
+        self.setFixedHeight(Size.STATUS - 4)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = begin(self)
+        if veil := self.veil():
+            box(painter, QRectF(self.rect()), Radius.M, veil)
+        if self.ring:
+            focus_ring(painter, QRectF(self.rect()), Radius.M)
+
+
+class StatusBar(QWidget):
+    """
+    Signals:
+        asked: the page that a part stands for
+    """
+
+    asked = Signal(str)
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._context: AppContext | None = None
+        self._ends: list[object] = []
+        self.frames = FrameWatch(self)
+        self.setProperty("ground", "canvas")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self.setFixedHeight(Size.STATUS)
+        self._memory_name = label("", "caption", "soft")
+        self._memory_bar = Bar(say("status.memory"), 0.0, "neutral", height=4)
+        self._memory_words = label("", "caption", "muted")
+        self._model = label(say("status.no_model"), "caption", "muted")
+        self._job = label("", "caption", "soft")
+        self._job_bar = Bar(say("status.job"), 0.0, height=4)
+        self._slowest = label("", "caption", "muted")
+        self._memory_part = self._part("status.memory_hint", "settings", self._memory_items())
+        self._model_part = self._part("status.model_hint", "chat", [self._model])
+        self._job_part = self._part("status.job_hint", "models", [self._job, self._job_bar])
+        self._frame_part = self._part("status.frame_hint", "settings", [self._slowest])
+        self._lay_out()
+
+    def _memory_items(self) -> list[QWidget]:
+        for bar in (self._memory_bar, self._job_bar):
+            bar.setFixedWidth(84)
+        return [Glyph("chip", "neutral", 14), self._memory_name, self._memory_bar, self._memory_words]
+
+    def _part(self, hint: str, page: str, items: list[QWidget]) -> Part:
+        part = Part(say(hint), *items)
+        part.clicked.connect(lambda: self.asked.emit(page))
+        return part
+
+    def _lay_out(self) -> None:
+        for words in (self._memory_words, self._job, self._slowest):
+            words.setFont(theme.font(tabular=True))
+        self._memory_part.hide()
+        self._job_part.hide()
+        self._frame_part.hide()
+        line: QHBoxLayout = row(
+            self._memory_part, self._model_part, None, self._job_part, self._frame_part, gap=Space.S
+        )
+        line.setContentsMargins(Space.S, 0, Space.S, 0)
+        self.setLayout(line)
+
+    def attach(self, context: AppContext) -> None:
+        """The services are there: show what they say from now on."""
+        self._context = context
+        self._ends = [
+            context.inference.changed.listen(self._on_model),
+            context.library.changed.listen(lambda _: self._show_job()),
+        ]
+        self.destroyed.connect(self._end)
+        self._on_model(context.inference.state)
+        timer = QTimer(self, interval=SAMPLE_MS)
+        timer.timeout.connect(self._sample)
+        timer.start()
+        self._sample()
+
+    def _end(self) -> None:
+        for end in self._ends:
+            end()  # type: ignore[operator]
+
+    def _sample(self) -> None:
+        if self.window().isVisible():
+            aio.spawn(self._read(), "memory")
+            slowest = self.frames.slowest_ms()
+            self._slowest.setText(say("status.frame", ms=round(slowest)))
+            self._frame_part.setVisible(slowest >= 1)
+
+    async def _read(self) -> None:
+        reading = await machine.read()
+        memory = reading.card.memory if reading.card else reading.memory
+        self._memory_name.setText(reading.card.name if reading.card else say("status.memory"))
+        self._memory_bar.set_share(memory.used / memory.total)
+        words = say("status.memory_value", used=figures.size(memory.used), total=figures.size(memory.total))
+        self._memory_words.setText(words)
+        self._memory_part.setAccessibleDescription(words)
+        self._memory_part.show()
+
+    def _on_model(self, state: ModelState) -> None:
+        self._model.setText(_model_words(state))
+
+    def _show_job(self) -> None:
+        assert self._context is not None
+        transfers = self._context.library.transfers
+        self._job_part.setVisible(bool(transfers))
+        if transfers:
+            first = next(iter(transfers.values()))
+            self._job.setText(say("status.fetching", name=first.name))
+            self._job_bar.set_share(first.share)
+
+
+def _model_words(state: ModelState) -> str:
+    if state.phase == "none":
+        return say("status.no_model")
+    if not state.is_responsive:
+        return say("status.not_responding", name=state.name)
+    if state.phase == "ready" and state.loaded:
+        return say("status.loaded", name=state.name, precision=state.loaded.precision, device=state.loaded.device)
+    progress = state.progress
+    if progress and progress.total:
+        return say("status.loading_share", name=state.name, share=f"{progress.done / progress.total:.0%}")
+    return say("status.loading", name=state.name)

@@ -1,0 +1,263 @@
+"""The tour: the main job done in the real window as a newcomer would, with numbered pictures and tour.json.
+
+Fetch the starter model, ask, watch the answer stream, ask again, find it by search; then the program is started anew
+and the conversation must be there. Invariant: nothing is simulated. Widgets are clicked and typed into, the program is
+the one that users start, on a home of its own, so no tour touches anybody's conversations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Struct
+
+from app.launch import MAIN
+from core.paths import HOME_VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.context import AppContext
+    from app.ui.chat.panel import ChatPanel
+    from app.ui.models_page import ModelsPage
+    from app.ui.window import Window
+
+PHASE = "QWEN_WORKBENCH_TOUR"  # which part of the tour a started program does; set by `run` only
+QUESTIONS = ("Why is the sky blue? Answer in two sentences.", "Write a Python function that adds two numbers.")
+FETCH_S, REPLY_S, SHORT_S = 600.0, 300.0, 30.0
+
+
+class Step(Struct):
+    """One step and what came of it. `figures` are measured, never assumed."""
+
+    name: str
+    ok: bool = False
+    seconds: float = 0.0
+    picture: str = ""
+    figures: dict[str, float | int | str] = {}
+    why: str = ""
+
+
+class TourFailed(Exception):
+    """A step did not hold; the reason stands in tour.json."""
+
+
+def run(out: Path) -> int:
+    """The whole tour into `out`; 0 only if every step held."""
+    out.mkdir(parents=True, exist_ok=True)
+    for old in (*out.glob("[0-9][0-9]-*.png"), *out.glob("tour*.json")):
+        old.unlink()
+    home = Path(tempfile.mkdtemp(prefix="qwen-workbench-tour-"))
+    try:
+        codes = [_start(out, home, phase) for phase in ("first", "second")]
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    steps = [step for phase in ("first", "second") for step in _read(out / f"tour-{phase}.json")]
+    ok = not any(codes) and bool(steps) and all(step.ok for step in steps)
+    report = {"ok": ok, "steps": msgspec.to_builtins(steps)}
+    (out / "tour.json").write_text(json.dumps(report, indent=2, ensure_ascii=False), "utf-8")
+    for step in steps:
+        print(f"{'✓' if step.ok else '✗'} {step.name} {step.seconds:.1f} s {step.why}".rstrip())
+    return 0 if ok else 1
+
+
+def _start(out: Path, home: Path, phase: str) -> int:
+    """The program, started as users start it, guided through one phase."""
+    environment = {**os.environ, HOME_VARIABLE: str(home), PHASE: phase}
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        environment["QT_QPA_PLATFORM"] = "offscreen"
+    return subprocess.run([sys.executable, str(MAIN), "tour", "--out", str(out)], env=environment).returncode
+
+
+def guided(out: Path, phase: str) -> int:
+    """Be the program of one phase."""
+    from app.ui.start import open_window
+
+    tour = Tour(out, phase)
+    code = open_window(guide=tour.first if phase == "first" else tour.second)
+    (out / f"tour-{phase}.json").write_bytes(msgspec.json.encode(tour.steps))
+    return code or int(not all(step.ok for step in tour.steps))
+
+
+def _read(file: Path) -> list[Step]:
+    try:
+        steps = msgspec.json.decode(file.read_bytes(), type=list[Step])
+        file.unlink()
+        return steps
+    except OSError:
+        return [Step(file.stem, why="the program ended before its report")]
+
+
+class Tour:
+    def __init__(self, out: Path, phase: str) -> None:
+        self.steps: list[Step] = []
+        self._out = out
+        self._number = 0 if phase == "first" else 50
+
+    async def first(self, window: Window, context: AppContext) -> None:
+        """From an empty program to two answers and a search."""
+        try:
+            window.resize(1440, 900)
+            await self._empty(window)
+            await self._fetch(window, context)
+            for number, question in enumerate(QUESTIONS, 1):
+                await self._ask(window, question, number)
+            await self._search(window)
+            await self._looks(window)
+        except TourFailed:
+            return
+
+    async def second(self, window: Window, context: AppContext) -> None:
+        """After a restart: everything is still there, and the conversation goes on."""
+        try:
+            window.resize(1440, 900)
+            with self._step("restart", window) as step:
+                panel = await chat_page(window)
+                await until(lambda: len(panel.messages) == 2 * len(QUESTIONS), SHORT_S)
+                _hold([m.text for m in panel.messages if m.role == "user"] == list(QUESTIONS), "the questions differ")
+                _hold(all(m.text for m in panel.messages), "a reply is empty")
+                step.figures = {"messages": len(panel.messages)}
+            await self._ask(window, "Thank you! Say goodbye.", 3)
+        except TourFailed:
+            return
+
+    # --- steps -----------------------------------------------------------------------
+
+    async def _empty(self, window: Window) -> None:
+        with self._step("first-start", window):
+            panel = await chat_page(window)
+            await until(lambda: panel.empty.isVisible(), SHORT_S)
+            await settle()
+
+    async def _fetch(self, window: Window, context: AppContext) -> None:
+        with self._step("fetch-starter", window) as step:
+            page: ModelsPage = window.go("models")  # type: ignore[assignment]
+            await until(lambda: page.empty.isVisible(), SHORT_S)
+            page.fetch.click()
+            begin = time.perf_counter()
+            await until(lambda: bool(context.library.transfers), SHORT_S)
+            transfer = next(iter(context.library.transfers.values()))
+            await until(lambda: transfer.done > 0 or not context.library.transfers, FETCH_S)
+            await settle()
+            self._picture(window, "fetching")
+            await until(lambda: page.table.isVisible() and not context.library.transfers, FETCH_S)
+            _hold(not page.failed(), page.failed())
+            installed = await context.library.installed()
+            step.figures = {
+                "seconds": round(time.perf_counter() - begin, 2),
+                "bytes_on_disk": sum(model.manifest.size_bytes for model in installed),
+            }
+            await settle()
+
+    async def _ask(self, window: Window, question: str, number: int) -> None:
+        with self._step(f"ask-{number}", window) as step:
+            window.go("chat")
+            panel = await chat_page(window)
+            before = len(panel.messages)
+            panel.composer.box.setPlainText(question)
+            panel.composer.send.click()
+            await until(lambda: len(panel.messages) == before + 2 and panel.composer.is_busy, SHORT_S)
+            reply_id = panel.messages[-1].id
+            await until(lambda: panel.transcript.length_of(reply_id) > 40 or not panel.composer.is_busy, REPLY_S)
+            self._picture(window, f"streaming-{number}")
+            await until(lambda: not panel.composer.is_busy, REPLY_S)
+            reply = panel.messages[-1]
+            _hold(reply.state in ("done", "cut"), f"the reply ended as {reply.state} {reply.error_code}")
+            _hold(bool(reply.text.strip()), "the reply is empty")
+            assert reply.figures is not None
+            step.figures = {
+                "prompt_tokens": reply.figures.prompt_tokens,
+                "new_tokens": reply.figures.new_tokens,
+                "reused_tokens": reply.figures.reused_tokens,
+                "first_token_s": round(reply.figures.first_token_s, 3),
+                "tokens_per_s": round(reply.figures.tokens_per_s, 1),
+                "slowest_frame_ms": round(window.status.frames.slowest_ms(), 1),
+            }
+            await settle()
+
+    async def _search(self, window: Window) -> None:
+        with self._step("search", window):
+            panel = await chat_page(window)
+            panel.sidebar.search.setText("python")
+            await until(lambda: panel.sidebar.list.shows_hits and panel.sidebar.list.model().rowCount() > 0, SHORT_S)
+            await settle()
+            self._picture(window, "search")
+            panel.sidebar.search.clear()
+            await until(lambda: not panel.sidebar.list.shows_hits, SHORT_S)
+
+    async def _looks(self, window: Window) -> None:
+        with self._step("looks", window):
+            for page, language, theme in (
+                ("chat", "en", "dark"),
+                ("chat", "zh", "light"),
+                ("models", "zh", "dark"),
+                ("settings", "en", "light"),
+            ):
+                window.preferences.change(language=language, theme=theme)
+                window.go(page)
+                await settle(12)
+                self._picture(window, f"{page}-{language}-{theme}")
+            window.preferences.change(language="en", theme="light")
+
+    # --- keeping count -----------------------------------------------------------------
+
+    @contextmanager
+    def _step(self, name: str, window: Window) -> Iterator[Step]:
+        step = Step(name)
+        self.steps.append(step)
+        begin = time.perf_counter()
+        try:
+            yield step
+            step.ok = True
+        except (TimeoutError, TourFailed) as error:
+            step.why = str(error) or "it took too long"
+            raise TourFailed(step.why) from error
+        finally:
+            step.seconds = round(time.perf_counter() - begin, 2)
+            step.picture = self._picture(window, name if step.ok else f"{name}-failed")
+
+    def _picture(self, window: Window, name: str) -> str:
+        self._number += 1
+        file = self._out / f"{self._number:02d}-{name}.png"
+        window.grab().save(str(file))
+        return file.name
+
+
+async def chat_page(window: Window) -> ChatPanel:
+    """The chat page, once what it shows has been read."""
+    from app.ui.chat.panel import ChatPanel
+
+    page = window.go("chat")
+    assert isinstance(page, ChatPanel)
+    await until(lambda: page.is_open, SHORT_S)
+    return page
+
+
+def _hold(condition: bool, why: str) -> None:
+    if not condition:
+        raise TourFailed(why)
+
+
+async def until(condition: Callable[[], object], timeout_s: float) -> None:
+    """Polled, as somebody looking at the screen would."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.05)
+
+
+async def settle(turns: int = 6) -> None:
+    """Layout requests climb one level per turn of the event loop."""
+    for _ in range(turns):
+        await asyncio.sleep(0.03)

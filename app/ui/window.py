@@ -1,0 +1,215 @@
+"""The window: rail, pages built on first visit, status bar, toasts. Composes pages and knows no job.
+
+Invariant: it paints before any service exists; `attach` brings the pages to life. A change of language or text size
+builds the pages anew, and what the user was doing (page, conversation, draft) is still there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from PySide6.QtCore import QSettings, Qt, QTimer, Signal
+from PySide6.QtGui import QCloseEvent, QGuiApplication, QPaintEvent, QResizeEvent
+from PySide6.QtWidgets import QApplication, QStackedWidget, QVBoxLayout, QWidget
+
+from app.services.preferences import Preferences
+from app.ui import aio, shortcuts, theme
+from app.ui.status_bar import StatusBar
+from app.ui.tokens import Size
+from app.ui.widgets.badge import Tone
+from app.ui.widgets.feedback import Toast
+from app.ui.widgets.layout import Line, pane, row
+from app.ui.widgets.nav_rail import NavRail
+from core import paths
+from core.settings import Settings
+from core.translation import say
+
+if TYPE_CHECKING:
+    from app.context import AppContext
+
+PAGES = ("chat", "models", "settings")
+
+
+class Page(Protocol):
+    """What the window asks of a page beyond being a widget."""
+
+    def adapt(self, wide: bool) -> None:
+        """Side panes stand beside the page when the window is wide, else they give way."""
+
+    def leave(self) -> None:
+        """The page is about to be thrown away: stop listening, keep what the user typed."""
+
+
+class Window(QWidget):
+    """
+    Signals:
+        painted: the first frame is on the screen
+    """
+
+    painted = Signal()
+
+    def __init__(self, app: QApplication, preferences: Preferences) -> None:
+        super().__init__()
+        self.preferences = preferences
+        self.context: AppContext | None = None
+        self._app = app
+        self._painted = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._place = "chat"
+        self._pages: dict[str, QWidget] = {}
+        self.setWindowTitle("Qwen Workbench")
+        self.setProperty("ground", "surface")
+        self.setMinimumSize(1000, 640)
+        self._whole = QVBoxLayout(self)
+        self._whole.setContentsMargins(0, 0, 0, 0)
+        self._whole.setSpacing(0)
+        self._build()
+        self._bind()
+        self._restore_geometry()
+        preferences.changed.listen(self._on_preferences)
+        QGuiApplication.styleHints().colorSchemeChanged.connect(self._on_system_theme)
+
+    # --- life --------------------------------------------------------------------
+
+    def attach(self, context: AppContext) -> None:
+        """The services are there: fill the status bar and show the page."""
+        self.context = context
+        self.status.attach(context)
+        self.go(self._place)
+
+    async def until_painted(self) -> None:
+        await self._painted.wait()
+
+    async def until_closed(self) -> None:
+        await self._closed.wait()
+
+    def come_forward(self) -> None:
+        """A second start asks for this window."""
+        self.setWindowState((self.windowState() & ~Qt.WindowState.WindowMinimized) | Qt.WindowState.WindowActive)
+        self.raise_()
+        self.activateWindow()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        super().paintEvent(event)
+        if not self._painted.is_set():
+            self._painted.set()
+            QTimer.singleShot(0, self.painted.emit)  # when the frame is out, not in the midst of it
+
+    def closeEvent(self, event: QCloseEvent) -> None:
+        """Only says so; what must be saved is saved by who awaits `until_closed`."""
+        for page in self._pages.values():
+            _as_page(page).leave()
+        self._geometry_file().setValue("geometry", self.saveGeometry())
+        self._closed.set()
+        event.accept()
+
+    # --- pages -------------------------------------------------------------------
+
+    def go(self, place: str) -> QWidget | None:
+        """Show a page, building it on its first visit. None while there are no services yet."""
+        self._place = place
+        self.rail.select(PAGES.index(place))
+        if self.context is None:
+            return None
+        if place not in self._pages:
+            self._pages[place] = _make(place, self, self.context)
+            self._stack.addWidget(self._pages[place])
+        page = self._pages[place]
+        self._stack.setCurrentWidget(page)
+        self._adapt()
+        return page
+
+    def notify(self, tone: Tone, words: str, action: str = "", do: Callable[[], object] | None = None) -> None:
+        """A short message over the foot of the window; a newer one takes the place of an older one."""
+        for old in self.findChildren(Toast):
+            old.dismiss()
+        Toast(self, tone, words, action, do).present()
+
+    def rebuild(self) -> None:
+        """Every page anew, in the language and text size now in force."""
+        for page in self._pages.values():
+            _as_page(page).leave()
+        self._pages.clear()
+        while item := self._whole.takeAt(0):
+            if widget := item.widget():
+                widget.hide()
+                widget.deleteLater()
+        self._build()
+        if self.context is not None:
+            self.attach(self.context)
+
+    def _build(self) -> None:
+        names = [(name, say(f"window.{name}")) for name in PAGES]
+        self.rail = NavRail(names)
+        self.rail.chosen.connect(lambda index: self.go(PAGES[index]))
+        self.rail.select(PAGES.index(self._place))
+        self._stack = QStackedWidget()
+        self.status = StatusBar(self)
+        self.status.asked.connect(self.go)
+        upper = row(self.rail, Line(vertical=True), self._stack, gap=0)
+        upper.setStretch(2, 1)
+        self._whole.addWidget(pane(upper), 1)
+        self._whole.addWidget(Line())
+        self._whole.addWidget(self.status)
+
+    def _bind(self) -> None:
+        for place in PAGES:
+            shortcuts.bind(self, "window", f"page_{place}", lambda place=place: self.go(place))
+        shortcuts.bind(self, "window", "shortcuts", self.show_shortcuts)
+        shortcuts.bind(self, "window", "quit", self.close)
+
+    def show_shortcuts(self) -> None:
+        aio.spawn(aio.ask(shortcuts.ShortcutSheet(self)), "shortcuts")
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._adapt()
+
+    def _adapt(self) -> None:
+        page = self._pages.get(self._place)
+        if page is not None:
+            _as_page(page).adapt(self.width() >= Size.INSPECTOR_FROM)
+
+    # --- settings ------------------------------------------------------------------
+
+    def _on_preferences(self, settings: Settings) -> None:
+        from app.ui.start import apply_look
+
+        before = (say("window.chat"), theme.state.text_scale)
+        apply_look(self._app, settings)
+        if before != (say("window.chat"), theme.state.text_scale):
+            self.rebuild()
+
+    def _on_system_theme(self) -> None:
+        if self.preferences.settings.theme == "system":
+            theme.apply(self._app, "system")
+
+    def _restore_geometry(self) -> None:
+        kept = self._geometry_file().value("geometry")
+        if kept is None or not self.restoreGeometry(kept):
+            room = self.screen().availableGeometry()
+            self.resize(min(1440, room.width()), min(900, room.height()))
+
+    def _geometry_file(self) -> QSettings:
+        return QSettings(str(paths.home() / "window.ini"), QSettings.Format.IniFormat)
+
+
+def _as_page(widget: QWidget) -> Page:
+    return widget  # type: ignore[return-value]  # every page of _make is one
+
+
+def _make(place: str, window: Window, context: AppContext) -> QWidget:
+    """Pages are imported when they are first shown."""
+    if place == "chat":
+        from app.ui.chat.panel import ChatPanel
+
+        return ChatPanel(window, context)
+    if place == "models":
+        from app.ui.models_page import ModelsPage
+
+        return ModelsPage(window, context)
+    from app.ui.settings.page import SettingsPage
+
+    return SettingsPage(window, context)

@@ -1,0 +1,44 @@
+"""How quantities are written for people: bytes, speeds, durations, counts. Decimal units, as disks do."""
+
+from __future__ import annotations
+
+from core.translation import say
+
+
+def size(count: float) -> str:
+    """1 MB is 1,000,000 bytes: "98 MB", "3.1 GB"."""
+    value = float(count)
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while abs(value) >= 999.5 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    unit = units[0]
+    digits = 0 if unit in ("B", "kB") or value >= 99.5 else 1
+    return f"{value:.{digits}f} {unit}"
+
+
+def speed(bytes_per_s: float) -> str:
+    return f"{size(bytes_per_s)}/s"
+
+
+def duration(seconds: float) -> str:
+    """Rounded for a glance: "0.21 s", "12 s", "3 min", "2 h 5 min"."""
+    if seconds < 9.95:
+        return say("figure.seconds", count=f"{seconds:.2f}" if seconds < 1 else f"{seconds:.1f}")
+    if seconds < 99.5:
+        return say("figure.seconds", count=round(seconds))
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return say("figure.minutes", count=minutes)
+    return say("figure.hours", hours=minutes // 60, minutes=minutes % 60)
+
+
+def count(number: int) -> str:
+    return f"{number:,}"
+
+
+def parameters(number: int) -> str:
+    """ "135 M", "7.7 B"."""
+    if number >= 999_500_000:
+        return f"{number / 1e9:.1f} B"
+    return f"{number / 1e6:.0f} M"
