@@ -113,5 +113,6 @@ async def _be_guided(window: Window, context: AppContext, guide: Guide) -> None:
 async def _prepare(context: AppContext) -> None:
     """What may follow the first paint: replies of a killed program marked, the worker's imports under way."""
     await context.chat.recover()
+    await asyncio.to_thread(context.library.tidy)
     if await context.library.installed():
         await context.inference.warm()

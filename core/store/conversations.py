@@ -162,9 +162,9 @@ def first_line(text: str, length: int = TITLE_LENGTH) -> str:
     line = next((words for raw in text.splitlines() if (words := " ".join(raw.split()))), "")
     if len(line) <= length:
         return line
-    cut = line[: length - 1]
+    cut = line[:length]
     space = cut.rfind(" ")
-    return (cut[:space] if space > length // 2 else cut).rstrip() + "…"
+    return (cut[:space] if space > length // 2 else cut[:-1]).rstrip() + "…"
 
 
 def record(row: ConversationRow) -> Conversation:

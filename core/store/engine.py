@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
 
+from core.errors import UserError
 from core.store import upgrade
 
 BUSY_S = 5.0
@@ -21,10 +22,13 @@ def opened(path: Path, backups: Path) -> Engine:
     """The engine for `path`, its schema up to date.
 
     Raises:
-        UserError, OSError, sqlite3.Error
+        UserError, sqlite3.Error, sqlalchemy.exc.DBAPIError
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    upgrade.make_ready(path, backups)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        upgrade.make_ready(path, backups)
+    except OSError as error:
+        raise UserError("store_cannot_open", file=str(path)) from error
     return engine_for(path)
 
 

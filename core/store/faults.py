@@ -40,8 +40,6 @@ def in_words(path: Path) -> Iterator[None]:
         if code := known(error):
             raise UserError(code, file=str(path)) from error
         raise
-    except OSError as error:
-        raise UserError("store_cannot_open", file=str(path)) from error
 
 
 def known(error: BaseException | None) -> str:

@@ -93,7 +93,8 @@ def match(query: str) -> str:
         elif run:
             wanted.append(f'grams : "{_pairs(run)}"')
         else:
-            wanted.append('words : "{}"*'.format(word.replace('"', " ")))
+            # What ends in a sign is a whole word: "c++" is no beginning of "cat".
+            wanted.append('words : "{}"{}'.format(word.replace('"', " "), "*" if word[-1].isalnum() else ""))
     return " AND ".join(wanted)
 
 

@@ -62,6 +62,8 @@ def _revision(path: Path) -> str:
     """The revision of the file, "" when it is new. Reads only: a newer version's file stays byte for byte."""
     if not path.exists() or path.stat().st_size == 0:
         return ""
+    if not path.is_file():
+        raise UserError("store_cannot_open", file=str(path))
     with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)) as reader:
         tables = {name for (name,) in reader.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if "alembic_version" not in tables:
