@@ -234,7 +234,8 @@ def _worded(key: str, value: Any) -> str:
             return say("library.yes" if value else "library.no")
         case "code_files", list():
             return f"{', '.join(value)} ({say('library.code_note')})"
-    return str(value)
+        case _:
+            return str(value)
 
 
 def _table(models: list[Installed]) -> Table:

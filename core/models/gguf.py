@@ -34,6 +34,7 @@ class _Architecture:
     qkv_bias: bool = False
     qk_norm: bool = False
     interleaved: bool = False  # llama.cpp keeps the two halves of each q and k head interleaved
+    split: str = ""  # the one `tokenizer.ggml.pre` that transformers' tokenizer of this family can be
     config: tuple[tuple[str, Value], ...] = ()
 
 
@@ -41,8 +42,8 @@ _ARCHITECTURES = {
     "llama": _Architecture(
         "LlamaForCausalLM", interleaved=True, config=(("attention_bias", False), ("mlp_bias", False))
     ),
-    "qwen2": _Architecture("Qwen2ForCausalLM", qkv_bias=True),
-    "qwen3": _Architecture("Qwen3ForCausalLM", qk_norm=True, config=(("attention_bias", False),)),
+    "qwen2": _Architecture("Qwen2ForCausalLM", qkv_bias=True, split="qwen2"),
+    "qwen3": _Architecture("Qwen3ForCausalLM", qk_norm=True, split="qwen2", config=(("attention_bias", False),)),
 }
 
 
@@ -117,6 +118,9 @@ class _Facts:
         if self.architecture not in _ARCHITECTURES:
             raise UserError("gguf_architecture_unknown", architecture=self.architecture)
         self.family = _ARCHITECTURES[self.architecture]
+        pre = source.metadata.get("tokenizer.ggml.pre")
+        if self.family.split and pre != self.family.split:  # AutoTokenizer would split in its own way all the same
+            raise UserError("gguf_tokenizer_unknown", tokenizer=f"{self.architecture}/{pre}")
 
     def number(self, name: str, default: int | None = None) -> int:
         found = self._get(name, default)

@@ -89,7 +89,10 @@ def _scheme(metadata: dict[str, Value]) -> str:
 def _tokenizer(metadata: dict[str, Value], tokens: list[str]) -> Json:
     scheme = _scheme(metadata)
     types = metadata.get("tokenizer.ggml.token_type") or [1] * len(tokens)
-    merges = [merge.split(" ", 1) for merge in _field(metadata, "merges")]
+    if len(types) != len(tokens):
+        raise UserError("gguf_tokenizer_missing", field="token_type")
+    # Unused places only fill the embedding up to a round size; no text has them.
+    vocabulary = {token: i for i, (token, kind) in enumerate(zip(tokens, types, strict=True)) if kind != UNUSED}
     return {
         "version": "1.0",
         "truncation": None,
@@ -112,11 +115,17 @@ def _tokenizer(metadata: dict[str, Value], tokens: list[str]) -> Json:
             "fuse_unk": False,
             "byte_fallback": False,
             "ignore_merges": scheme in _WHOLE_WORDS_FIRST,
-            # Unused places only fill the embedding up to a round size; no text has them.
-            "vocab": {token: i for i, (token, kind) in enumerate(zip(tokens, types, strict=True)) if kind != UNUSED},
-            "merges": merges,
+            "vocab": vocabulary,
+            "merges": _merges(metadata, vocabulary),
         },
     }
+
+
+def _merges(metadata: dict[str, Value], vocabulary: dict[str, int]) -> list[list[str]]:
+    merges = [merge.split(" ", 1) for merge in _field(metadata, "merges")]
+    if any(len(pair) != 2 or "".join(pair) not in vocabulary for pair in merges):
+        raise UserError("gguf_tokenizer_missing", field="merges")
+    return merges
 
 
 def _added_token(index: int, token: str, *, is_special: bool) -> Json:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -96,14 +96,14 @@ def _import_file(file: Path, name: str, models_folder: Path) -> Work[Path]:
     need_space(models_folder, needed)
     licence = opened.metadata.get("general.license", "")
     with disk_errors(models_folder, needed), shelf.incoming(models_folder) as folder:
-        yield from convert(file, folder)
-        return (yield from store_built(folder, name, str(file), models_folder, str(licence)))
+        config = yield from convert(file, folder)
+        return (yield from store_built(folder, config, name, str(file), models_folder, str(licence)))
 
 
 def _import_pickles(source: Path, name: str, models_folder: Path) -> Work[Path]:
     from core.models.pickles import convert_pickles, pickle_files
 
-    checkpoint.read_config(source)
+    config = checkpoint.read_config(source)
     checkpoint.need_tokenizer(source)
     needed = sum((source / file).stat().st_size for file in pickle_files(source))
     need_space(models_folder, needed)
@@ -112,12 +112,14 @@ def _import_pickles(source: Path, name: str, models_folder: Path) -> Work[Path]:
         for side in checkpoint.SIDE_FILES:
             if (source / side).is_file() and not (folder / side).exists():
                 shutil.copyfile(source / side, folder / side)
-        return (yield from store_built(folder, name, str(source), models_folder))
+        return (yield from store_built(folder, config, name, str(source), models_folder))
 
 
-def store_built(folder: Path, name: str, source: str, models_folder: Path, licence: str = "") -> Work[Path]:
+def store_built(
+    folder: Path, config: dict[str, Any], name: str, source: str, models_folder: Path, licence: str = ""
+) -> Work[Path]:
     """Give a model that was built in `folder`, an incoming one, its place in the library."""
-    found = checkpoint.examine(folder)
+    found = checkpoint.examine(folder, config)
     files = yield from records(folder, found.file_names)
     facts = facts_of(found, name, source, files)
     return shelf.put_in_place(folder, models_folder, msgspec.structs.replace(facts, licence=licence or facts.licence))

