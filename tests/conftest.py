@@ -1,5 +1,5 @@
-"""Every `async def` test runs twice: on plain asyncio and on qasync. A test fails
-if it leaves a task, a file descriptor, a child process or an error in the log."""
+"""Every `async def` test runs twice: on plain asyncio and on qasync. A test fails if it leaves a task, a file
+descriptor, a child process, a thread that keeps the program alive, or an error in the log."""
 
 from __future__ import annotations
 
@@ -10,26 +10,48 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
+if TYPE_CHECKING:
+    from PySide6.QtWidgets import QApplication
+
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
 LOOPS = ("asyncio", "qasync")
+PATIENCE_S = 2.0
+
+_application: QApplication | None = None
+
+
+def application() -> QApplication:
+    """The one QApplication of the session. Held here: a second one in a process, or a dead one, crashes Qt."""
+    global _application
+    if _application is None:
+        from PySide6.QtWidgets import QApplication
+
+        _application = QApplication([])
+        _application.setQuitOnLastWindowClosed(False)
+    return _application
+
+
+@pytest.fixture(scope="session")
+def qapp() -> QApplication:
+    """For tests of widgets without a loop; an async test on qasync has it anyway."""
+    return application()
 
 
 def loop_factory(name: str) -> asyncio.AbstractEventLoop:
     if name == "asyncio":
         return asyncio.new_event_loop()
+    app = application()  # before qasync, which takes the first Qt binding it finds
     import qasync
-    from PySide6.QtWidgets import QApplication
 
-    app = QApplication.instance() or QApplication([])
-    app.setQuitOnLastWindowClosed(False)
-    return qasync.QEventLoop(app)
+    loop: asyncio.AbstractEventLoop = qasync.QEventLoop(app)
+    return loop
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -52,7 +74,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     args = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames if name != "loop_name"}
-    loop_name = pyfuncitem.callspec.params["loop_name"]
+    loop_name = str(pyfuncitem.callspec.params["loop_name"])
     with asyncio.Runner(debug=True, loop_factory=lambda: loop_factory(loop_name)) as runner:
         runner.get_loop().slow_callback_duration = 2.0
         runner.run(leak_checked(pyfuncitem.obj, args))
@@ -62,7 +84,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 async def leak_checked(test: Callable[..., Any], args: dict[str, Any]) -> None:
     before = set(os.listdir("/proc/self/fd"))
     await test(**args)
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + PATIENCE_S
     while (left := leaks(before)) and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
     assert not left
@@ -72,13 +94,32 @@ async def leak_checked(test: Callable[..., Any], args: dict[str, Any]) -> None:
 def leaks(fds_before: set[str]) -> list[str]:
     tasks = [repr(t) for t in asyncio.all_tasks() if t is not asyncio.current_task()]
     fds = set(os.listdir("/proc/self/fd")) - fds_before
-    children = [repr(p) for p in psutil.Process().children(recursive=True)]
-    threads = [t.name for t in threading.enumerate() if t.name.startswith(("waitpid", "asyncio-waitpid"))]
-    return tasks + sorted(fds)[1:] + children + threads  # one fd is listdir's own
+    waiters = [t.name for t in threading.enumerate() if t.name.startswith(("waitpid", "asyncio-waitpid"))]
+    return tasks + sorted(fds)[1:] + children() + waiters  # one fd is listdir's own
+
+
+def children() -> list[str]:
+    return [repr(p) for p in psutil.Process().children(recursive=True)]
+
+
+def holding_threads() -> set[threading.Thread]:
+    """Threads the interpreter would wait for at its end."""
+    return {t for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()}
 
 
 @pytest.fixture(autouse=True)
-def _quiet(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Any:
+def _nothing_left() -> Iterator[None]:
+    """Outside of any loop, so that the loop's own executor is gone by then."""
+    threads, processes = holding_threads(), set(children())
+    yield
+    deadline = time.monotonic() + PATIENCE_S
+    while (left := (holding_threads() - threads) | (set(children()) - processes)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not left
+
+
+@pytest.fixture(autouse=True)
+def _quiet(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     yield
     if not request.node.get_closest_marker("errors_logged"):
         loud = [r.getMessage() for r in caplog.get_records("call") if r.levelno >= logging.WARNING]

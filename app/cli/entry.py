@@ -13,7 +13,7 @@ from core.errors import UserError
 from core.paths import settings_file
 from core.translation import say
 
-DONE, WORLD, USAGE, BUG, INTERRUPTED = 0, 1, 2, 70, 130
+DONE, WORLD, BUG, INTERRUPTED = 0, 1, 70, 130
 
 
 def run(argv: list[str]) -> int:
@@ -45,7 +45,6 @@ def run(argv: list[str]) -> int:
 
 def _command(argv: list[str]) -> int:
     import typer
-    from typer.exceptions import TyperException
 
     from app.cli import chat, doctor, models, tokenize, tour
 
@@ -56,13 +55,10 @@ def _command(argv: list[str]) -> int:
     commands.command("doctor", help=say("cli.doctor"))(doctor.doctor)
     commands.command("tour", help=say("cli.tour"))(tour.tour)
     try:
-        code = commands(argv, prog_name="qwen-workbench", standalone_mode=False)
-    except TyperException as error:
-        error.show()
-        return USAGE
-    except typer.Abort:
-        return INTERRUPTED
-    return code if isinstance(code, int) else DONE
+        commands(argv, prog_name="qwen-workbench")
+    except SystemExit as end:  # typer has said what there was to say: 2 for usage, else what the command chose
+        return end.code if isinstance(end.code, int) else DONE
+    return DONE
 
 
 def _silence_stdout() -> None:

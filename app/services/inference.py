@@ -69,9 +69,7 @@ class InferenceService:
         self.changed: Event[ModelState] = Event()
         self._locate = locate
         self._keep_loaded_s = keep_loaded_s
-        self._worker = WorkerSupervisor(
-            "the model worker", argv or worker_argv("inference"), on_change=self._on_worker_change
-        )
+        self._worker = WorkerSupervisor("inference", argv or worker_argv("inference"), on_change=self._on_worker_change)
         self._running: set[str] = set()
         self._cancelled: set[str] = set()
         self._loading: asyncio.Task[Failed | None] | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QLocale
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
 
@@ -19,7 +18,7 @@ class CrashDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle(say("crash.title"))
         self.setModal(True)
-        when = QLocale().toString(crash.when.astimezone(), "yyyy-MM-dd HH:mm")
+        when = f"{crash.when.astimezone():%Y-%m-%d %H:%M}"
         self._text = QPlainTextEdit(crash.text)
         self._text.setReadOnly(True)
         self._text.setProperty("field", True)

@@ -6,6 +6,7 @@ whole.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ from PySide6.QtCore import QItemSelectionModel
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
-from app.services.library import Installed, Transfer
+from app.services.library import Installed
+from app.services.transfers import Transfer
 from app.ui import aio, shortcuts
 from app.ui.model_detail import ModelDetail
 from app.ui.tokens import Space
@@ -97,7 +99,7 @@ class ModelsPage(QWidget):
 
     def _bind(self) -> None:
         for action, verb in (("chat_with", "chat"), ("verify", "verify"), ("remove", "remove")):
-            shortcuts.bind(self, "models", action, lambda verb=verb: self._act(verb))
+            shortcuts.bind(self, "models", action, partial(self._act, verb))
         shortcuts.bind(self, "models", "pull", lambda: self.pull(STARTER))
         shortcuts.bind(self, "models", "import_model", self._ask_import)
 

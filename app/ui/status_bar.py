@@ -147,7 +147,7 @@ class StatusBar(QWidget):
         if transfers:
             first = next(iter(transfers.values()))
             self._job.setText(say("status.fetching", name=first.name))
-            self._job_bar.set_share(first.share)
+            self._job_bar.set_share(first.share or 0.0)
 
 
 def _model_words(state: ModelState) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from PySide6.QtCore import QSettings, Qt, QTimer, Signal
@@ -156,7 +157,7 @@ class Window(QWidget):
 
     def _bind(self) -> None:
         for place in PAGES:
-            shortcuts.bind(self, "window", f"page_{place}", lambda place=place: self.go(place))
+            shortcuts.bind(self, "window", f"page_{place}", partial(self.go, place))
         shortcuts.bind(self, "window", "shortcuts", self.show_shortcuts)
         shortcuts.bind(self, "window", "quit", self.close)
 

@@ -64,10 +64,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A message found by search. `snippet` marks the match with U+0002 and U+0003."""
+    """A message found by search, or with `message_id` None a title. `snippet` marks the match with U+0002, U+0003."""
 
     conversation_id: int
-    message_id: int
+    message_id: int | None
     title: str
     snippet: str
     updated: datetime
@@ -94,3 +94,14 @@ class Run:
     step: int
     steps: int
     created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RunMetric:
+    """One series of a run, summed up: its value at `step`, the last one told, and its extremes."""
+
+    name: str
+    step: int
+    latest: float
+    lowest: float
+    highest: float

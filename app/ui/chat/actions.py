@@ -6,6 +6,7 @@ Invariant: an action that does not apply now (nothing to stop, no reply to copy)
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,6 @@ from PySide6.QtWidgets import QFileDialog
 
 from app.ui import aio, shortcuts
 from app.ui.widgets.menu import Menu
-from core.store.records import Message
 from core.translation import say
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Actions:
             "send": panel.composer.submit,
             "stop": self.stop,
             "model": panel.choose_model,
-            "think": lambda: panel.composer.think.isVisible() and panel.composer.think.toggle(),
+            "think": panel.composer.toggle_thinking,
             "latest": panel.transcript.jump_to_latest,
         }
         for action, verb in (
@@ -58,16 +58,20 @@ class Actions:
             ("previous_version", "previous"),
             ("next_version", "next"),
         ):
-            table[action] = lambda verb=verb: self._on_last(verb, panel.last_reply())
-        table["edit"] = lambda: self._on_last("edit", panel.last_question())
+            table[action] = partial(self._on_last_reply, verb)
+        table["edit"] = self._edit_last
         for action, slot in table.items():
             shortcuts.bind(panel, "chat", action, slot)
 
     # --- messages ------------------------------------------------------------------
 
-    def _on_last(self, verb: str, message: Message | None) -> None:
-        if message is not None:
-            self.for_message(verb, message.id)
+    def _on_last_reply(self, verb: str) -> None:
+        if (reply := self._panel.last_reply()) is not None:
+            self.for_message(verb, reply.id)
+
+    def _edit_last(self) -> None:
+        if (question := self._panel.last_question()) is not None:
+            self.for_message("edit", question.id)
 
     def for_message(self, verb: str, message_id: int) -> None:
         """What a message's button asks for."""
@@ -149,8 +153,11 @@ class Actions:
         if chosen:
             menu = Menu(panel)
             for form in ("markdown", "json"):
-                menu.add(say(f"chat.export_{form}"), lambda form=form: aio.spawn(self._export(chosen, form), "export"))
+                menu.add(say(f"chat.export_{form}"), partial(self._start_export, chosen, form))
             menu.popup(panel.export_place())
+
+    def _start_export(self, conversation_id: int, form: str) -> None:
+        aio.spawn(self._export(conversation_id, form), "export")
 
     async def _export(self, conversation_id: int, form: str) -> None:
         panel = self._panel

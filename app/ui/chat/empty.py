@@ -8,7 +8,7 @@ from __future__ import annotations
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
 
-from app.services.library import Transfer
+from app.services.transfers import Transfer
 from app.ui.models_page import transfer_words
 from app.ui.tokens import Size, Space
 from app.ui.widgets.button import Button

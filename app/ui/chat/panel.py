@@ -6,6 +6,7 @@ chat exists only here until its first message is sent.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint
@@ -296,7 +297,7 @@ class ChatPanel(QWidget):
         menu = Menu(self)
         for model in self.models:
             name = model.manifest.name
-            menu.add(name, lambda name=name: self._take_model(name), "check" if name == self._model else "")
+            menu.add(name, partial(self._take_model, name), "check" if name == self._model else "")
         if self.models:
             menu.addSeparator()
         menu.add(say("chat.get_models"), lambda: self.window_.go("models"), "download")

@@ -64,7 +64,7 @@ class ProgressRow(QWidget):
         line.setContentsMargins(Space.L, Space.S + 2, Space.M, Space.S + 2)
         self.setLayout(line)
 
-    def show_progress(self, share: float, facts: str) -> None:
-        """`facts` are ready-made words: amount, speed, time left."""
+    def show_progress(self, share: float | None, facts: str) -> None:
+        """`facts` are ready-made words: amount, speed, time left. Without a share the bar stays empty."""
         self._facts.setText(facts)
-        self._bar.set_share(share)
+        self._bar.set_share(share or 0.0)

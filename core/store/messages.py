@@ -1,0 +1,232 @@
+"""Messages: the tree of a conversation, its branches, and replies while they stream.
+
+Invariant: a text is never overwritten by another version: edit and regenerate add siblings. A message is `streaming`
+exactly while its owner writes it; the owner's death makes it `interrupted`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.orm import Session
+
+from core.chat.turns import ReplyFigures, Role
+from core.errors import Param, UserError
+from core.store import conversations, owner, search
+from core.store.records import Conversation, Message, MessageState
+from core.store.schema import MessageRow, utc_now
+
+# The table and not its class where ten thousand rows are read: the ORM would double the time.
+_M = MessageRow.__table__.c
+_FIELDS = (
+    *(_M.id, _M.conversation_id, _M.parent_id, _M.role, _M.text, _M.thinking, _M.model),
+    *(_M.state, _M.figures, _M.error_code, _M.error_params, _M.created),
+)
+
+
+class End(NamedTuple):
+    """How a reply ended."""
+
+    state: MessageState
+    figures: ReplyFigures | None = None
+    error_code: str = ""
+    error_params: dict[str, Param] | None = None
+
+
+def append(
+    s: Session,
+    conversation_id: int,
+    role: Role,
+    text: str,
+    *,
+    parent_id: int | None,
+    model: str = "",
+    thinking: str = "",
+) -> Message:
+    """A whole message below `parent_id`; the branch in view now ends with it."""
+    row = _add(s, conversation_id, role, parent_id, text=text, thinking=thinking, model=model)
+    search.index_message(s, row.id, text)
+    return get(s, row.id)
+
+
+def start_reply(s: Session, conversation_id: int, *, parent_id: int, model: str) -> Message:
+    """An empty reply of this process, to be filled by `save_streaming` and ended by `finish`."""
+    row = _add(s, conversation_id, "assistant", parent_id, model=model)
+    _own(row)
+    s.flush()
+    return get(s, row.id)
+
+
+def resume_reply(s: Session, message_id: int, model: str) -> Message:
+    """A reply that broke off streams again, from where it stands."""
+    row = _row(s, message_id)
+    row.model = model
+    row.error_code, row.error_params = "", None
+    _own(row)
+    conversations.row_of(s, row.conversation_id).leaf_id = message_id
+    s.flush()
+    return get(s, message_id)
+
+
+def save_streaming(s: Session, message_id: int, text: str, thinking: str) -> None:
+    """What has come so far. Cheap: the text is indexed when it ends. A message deleted meanwhile is no error."""
+    s.execute(update(MessageRow).where(MessageRow.id == message_id).values(text=text, thinking=thinking))
+
+
+def finish(s: Session, message_id: int, text: str, thinking: str, end: End) -> None:
+    """The reply is over. A message deleted meanwhile is no error."""
+    if row := s.get(MessageRow, message_id):
+        row.text, row.thinking = text, thinking
+        _close(s, row, end)
+
+
+def get(s: Session, message_id: int) -> Message:
+    """Raises UserError when it is gone."""
+    row = _row(s, message_id)
+    versions = siblings(s, message_id)
+    fields = [getattr(row, column.key) for column in _FIELDS]
+    return _record(fields, versions.index(message_id) + 1, len(versions))
+
+
+def branch(s: Session, conversation_id: int, leaf_id: int | None = None) -> list[Message]:
+    """The messages from the root to `leaf_id` (the branch in view without one), each with its place among versions."""
+    if leaf_id is None:
+        leaf_id = conversations.row_of(s, conversation_id).leaf_id
+    start = select(_M.id, _M.parent_id).where(_M.id == leaf_id, _M.conversation_id == conversation_id)
+    up = start.cte("up", recursive=True)
+    up = up.union_all(select(_M.id, _M.parent_id).where(_M.id == up.c.parent_id))
+    rows = s.execute(select(*_FIELDS).where(_M.id == up.c.id)).all()
+    versions = _versions(s, conversation_id)
+    alone = (1, 1)
+    # Ids grow from parent to child; sorting here spares SQLite from carrying the texts through a sort.
+    return [_record(row, *versions.get(row[0], alone)) for row in sorted(rows, key=itemgetter(0))]
+
+
+def siblings(s: Session, message_id: int) -> list[int]:
+    """Ids of all versions of a message, oldest first, itself among them."""
+    row = _row(s, message_id)
+    same = (MessageRow.conversation_id == row.conversation_id, MessageRow.parent_id.is_not_distinct_from(row.parent_id))
+    return list(s.scalars(select(MessageRow.id).where(*same).order_by(MessageRow.id)))
+
+
+def has_answers(s: Session, message_id: int) -> bool:
+    """Whether anything follows the message, in any branch."""
+    return s.scalar(select(MessageRow.id).where(MessageRow.parent_id == message_id).limit(1)) is not None
+
+
+def switch(s: Session, message_id: int, step: int) -> Conversation:
+    """Show the version `step` places from this one, down to where that branch was last written to."""
+    versions = siblings(s, message_id)
+    place = min(max(versions.index(message_id) + step, 0), len(versions) - 1)
+    return show(s, versions[place])
+
+
+def show(s: Session, message_id: int) -> Conversation:
+    """Bring a message into view with the newest branch below it."""
+    row = conversations.row_of(s, _row(s, message_id).conversation_id)
+    row.leaf_id = _newest_below(s, message_id)
+    return conversations.record(row)
+
+
+def branch_off(s: Session, message_id: int, title: str) -> Conversation:
+    """A new conversation, set up as the message's own, holding a copy of the path down to it."""
+    source = _row(s, message_id)
+    path = branch(s, source.conversation_id, message_id)
+    made = conversations.copy_settings(s, source.conversation_id, title)
+    parent_id: int | None = None
+    for message in path:
+        row = _add(
+            s, made.id, message.role, parent_id, text=message.text, thinking=message.thinking, model=message.model
+        )
+        row.state = "interrupted" if message.state == "streaming" else message.state
+        row.figures = message.figures
+        row.error_code, row.error_params = message.error_code, message.error_params or None
+        search.index_message(s, row.id, message.text)
+        parent_id = row.id
+    return conversations.get(s, made.id)
+
+
+def interrupt_orphans(s: Session) -> list[int]:
+    """Mark what dead processes left streaming; what another living one streams stays. Ids of the marked ones."""
+    streaming = s.scalars(select(MessageRow).where(MessageRow.state == "streaming")).all()
+    orphans = [row for row in streaming if not owner.is_alive(row.owner_pid, row.owner_started)]
+    for row in orphans:
+        _close(s, row, End("interrupted", row.figures))
+    return [row.id for row in orphans]
+
+
+def _record(values: Sequence[Any], sibling: int, siblings: int) -> Message:
+    """From the values of _FIELDS: by place, since a long branch has ten thousand of them."""
+    return Message(*(*values[:10], values[10] or {}, values[11], sibling, siblings))
+
+
+def _row(s: Session, message_id: int) -> MessageRow:
+    row = s.get(MessageRow, message_id)
+    if row is None:
+        raise UserError("message_gone")
+    return row
+
+
+def _add(
+    s: Session,
+    conversation_id: int,
+    role: Role,
+    parent_id: int | None,
+    *,
+    text: str = "",
+    thinking: str = "",
+    model: str = "",
+) -> MessageRow:
+    conversation = conversations.row_of(s, conversation_id)
+    row = MessageRow(
+        conversation_id=conversation_id,
+        parent_id=parent_id,
+        role=role,
+        text=text,
+        thinking=thinking,
+        model=model,
+        state="done",
+        error_code="",
+        created=utc_now(),
+    )
+    s.add(row)
+    s.flush()
+    conversation.leaf_id = row.id
+    conversation.updated = row.created
+    if role == "user":
+        conversations.name_after(s, conversation, text)
+    return row
+
+
+def _own(row: MessageRow) -> None:
+    row.state = "streaming"
+    row.owner_pid, row.owner_started = owner.here()
+
+
+def _close(s: Session, row: MessageRow, end: End) -> None:
+    row.state, row.figures = end.state, end.figures
+    row.error_code, row.error_params = end.error_code, end.error_params or None
+    row.owner_pid = row.owner_started = None
+    search.index_message(s, row.id, row.text)
+
+
+def _versions(s: Session, conversation_id: int) -> dict[int, tuple[int, int]]:
+    """Place and number of versions of each message that has more than one."""
+    inside = _M.conversation_id == conversation_id
+    shared = select(_M.parent_id).where(inside).group_by(_M.parent_id).having(func.count() > 1)
+    families: dict[int | None, list[int]] = {}
+    for message_id, parent_id in s.execute(
+        select(_M.id, _M.parent_id).where(inside, or_(_M.parent_id.in_(shared), _M.parent_id.is_(None))).order_by(_M.id)
+    ):
+        families.setdefault(parent_id, []).append(message_id)
+    return {message_id: (place, len(ids)) for ids in families.values() for place, message_id in enumerate(ids, 1)}
+
+
+def _newest_below(s: Session, message_id: int) -> int:
+    """Ids grow, and children are younger than parents: the newest message below is a leaf."""
+    down = select(MessageRow.id).where(MessageRow.id == message_id).cte("down", recursive=True)
+    down = down.union_all(select(MessageRow.id).join(down, MessageRow.parent_id == down.c.id))
+    return s.scalar(select(func.max(down.c.id))) or message_id

@@ -1,0 +1,40 @@
+"""The models the program knows by name; their facts stand in the manifest in each folder.
+
+Invariant: forgetting a model touches no file of it.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from core.store.records import StoredModel
+from core.store.schema import ModelRow, utc_now
+
+
+def remember(s: Session, name: str, folder: str) -> StoredModel:
+    """Add the model, or note its new folder."""
+    row = s.get(ModelRow, name) or ModelRow(name=name, last_used=None)
+    row.folder = folder
+    s.add(row)
+    return _record(row)
+
+
+def known(s: Session) -> list[StoredModel]:
+    """The last used first, the never used at the end by name."""
+    return [_record(row) for row in s.scalars(select(ModelRow).order_by(ModelRow.last_used.desc(), ModelRow.name))]
+
+
+def forget(s: Session, name: str) -> None:
+    """An unknown name is no error."""
+    s.execute(delete(ModelRow).where(ModelRow.name == name))
+
+
+def note_use(s: Session, name: str) -> None:
+    """It is in use now. An unknown name is no error."""
+    if row := s.get(ModelRow, name):
+        row.last_used = utc_now()
+
+
+def _record(row: ModelRow) -> StoredModel:
+    return StoredModel(row.name, row.folder, row.last_used)

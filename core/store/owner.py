@@ -1,0 +1,30 @@
+"""Who streams into a message: this process, known by its pid and the time it started.
+
+Invariant: a living owner is never taken for dead; pids come again, so the start time decides.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import psutil
+
+CLOCK_SLACK_S = 2.0  # the start time is counted from boot, which shifts when the clock is set
+
+
+@lru_cache(maxsize=1)
+def here() -> tuple[int, float]:
+    """Pid and start time (seconds since 1970) of this process."""
+    process = psutil.Process()
+    return process.pid, process.create_time()
+
+
+def is_alive(pid: int | None, started: float | None) -> bool:
+    """Whether the process that was `pid` when it wrote `started` still runs."""
+    if pid is None or started is None:
+        return False
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) <= CLOCK_SLACK_S
+    except psutil.NoSuchProcess:
+        return False

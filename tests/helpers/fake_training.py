@@ -1,0 +1,79 @@
+"""A detached worker that trains nothing: run as a program with the run directory.
+
+`config(...)` writes what it shall do. Every 100 steps it saves a checkpoint, and a new start goes on from the last one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from app.workers.detached_host import serve_run
+from app.workers.host import JobControl
+from core.errors import UserError
+from core.protocol.messages import CheckpointSaved, Finished, JobEvent, Metrics, Train
+
+
+def argv(run_dir: Path) -> list[str]:
+    return [sys.executable, str(Path(__file__).resolve()), str(run_dir)]
+
+
+def config(run_dir: Path, *, steps: int = 1000, step_s: float = 0.002, mood: str = "good") -> Path:
+    """Moods at step 50: raises, refuses, segfaults, freezes (holds the GIL), deaf (ignores cancel, at any step)."""
+    run_dir.mkdir(parents=True)
+    (run_dir / "config.json").write_text(json.dumps({"steps": steps, "step_s": step_s, "mood": mood}))
+    return run_dir
+
+
+def misbehave(mood: str) -> None:
+    match mood:
+        case "raises":
+            raise ValueError("no such column")
+        case "refuses":
+            raise UserError("disk_full", needed="3 GB", free="1 GB")
+        case "segfaults":
+            ctypes.string_at(0)
+        case "freezes":
+            ctypes.PyDLL(None).sleep(60)
+        case _:
+            pass
+
+
+def save(run_dir: Path, step: int) -> None:
+    part = run_dir / "checkpoint.part"
+    part.write_text(str(step))
+    part.replace(run_dir / "checkpoint")
+
+
+def train(job: Train, control: JobControl) -> Iterator[JobEvent | None]:
+    run_dir = Path(job.run_dir)
+    wanted = json.loads((run_dir / "config.json").read_text())
+    checkpoint = run_dir / "checkpoint"
+    begun = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    print(f"training from step {begun + 1} in process {os.getpid()}", flush=True)
+    for step in range(begun + 1, wanted["steps"] + 1):
+        time.sleep(wanted["step_s"])
+        if step == 50:
+            misbehave(wanted["mood"])
+        yield Metrics(job.job_id, step, {"loss": 1 / step, "grad_norm": math.nan if step == 7 else 1.0})
+        if step % 100 == 0:
+            save(run_dir, step)
+            yield CheckpointSaved(job.job_id, step, str(run_dir))
+        if control.is_cancelled and wanted["mood"] != "deaf":
+            save(run_dir, step)
+            yield Finished(job.job_id, "cancelled")
+            return
+    yield Finished(job.job_id, "stop")
+
+
+if __name__ == "__main__":
+    serve_run(sys.argv[1], train)
