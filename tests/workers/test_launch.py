@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from app.launch import MAIN, detached_argv, worker_argv
+from app.supervisor import WorkerSupervisor
 
 
 def test_command_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +25,24 @@ def test_unknown_worker_is_refused_from_any_directory(name: str, tmp_path: Path)
     result = subprocess.run(worker_argv(name), capture_output=True, text=True, cwd=tmp_path, timeout=20)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith(f"There is no worker called {name}.")
+
+
+CHILDREN = sorted(file.stem.removesuffix("_worker") for file in (MAIN.parent / "app" / "workers").glob("*_worker.py"))
+
+
+@pytest.mark.loops("asyncio")
+@pytest.mark.parametrize("name", [name for name in CHILDREN if name != "training"])
+async def test_every_child_says_hello_within_400_ms_from_any_directory(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So nothing heavy is imported before it. The best of three, since the machine may be shared."""
+    monkeypatch.chdir(tmp_path)
+    took: list[float] = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        async with WorkerSupervisor(name, worker_argv(name)):
+            took.append(time.perf_counter() - begun)
+    assert min(took) < 0.4
 
 
 def test_the_door_loads_nothing_of_the_window() -> None:
