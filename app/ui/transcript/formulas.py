@@ -132,7 +132,7 @@ def _drawn(wanted: Wanted) -> Picture:
 
 
 def _ziamath() -> Any:
-    """Imports ziamath (0.2 s); meanwhile the interpreter changes threads more often, so that the window stays smooth."""
+    """Imports ziamath (0.2 s); meanwhile threads change more often, so that the window stays smooth."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(_PATIENT_SWITCH_S)
     try:

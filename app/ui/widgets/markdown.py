@@ -63,7 +63,7 @@ def gap(before: str, kind: str) -> int:
         return 6
     if kind == "heading":
         return 16
-    if before == "table":
+    if before in ("table", "rule"):
         return 14
     return {"item": 4 if before == "item" else 8, "table": 4}.get(kind, 10)
 

@@ -49,9 +49,6 @@ class Text(QTextBrowser):
         self.setLineWrapMode(QTextEdit.LineWrapMode.NoWrap if code else QTextEdit.LineWrapMode.WidgetWidth)
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.viewport().setAutoFillBackground(False)
-        still = self.textCursor()
-        still.setKeepPositionOnInsert(True)  # or Qt scrolls to the end of a line that is written
-        self.setTextCursor(still)
         self._style, self._wraps, self._code, self._tone = style, not code, code, tone
         self._writer: Writer | None = None
         option = QTextOption()
@@ -80,12 +77,20 @@ class Text(QTextBrowser):
         lines.setLineHeight(line_px(self._style), QTextBlockFormat.LineHeightTypes.FixedHeight.value)
         cursor.setBlockFormat(lines)
         cursor.insertText(words, self._look())
+        self._stay_at_start()
 
     def append_plain(self, words: str) -> None:
         """More of what `show_plain` showed; costs the last line, not the text."""
         cursor = QTextCursor(self.document())
         cursor.movePosition(QTextCursor.MoveOperation.End)
+        was_empty = cursor.atStart()
         cursor.insertText(words, self._look())
+        if was_empty:
+            self._stay_at_start()
+
+    def _stay_at_start(self) -> None:
+        """The cursor nobody sees was moved by the writing; left there it would scroll long lines sideways."""
+        self.setTextCursor(QTextCursor(self.document()))
 
     def _look(self) -> QTextCharFormat:
         look = QTextCharFormat()
