@@ -167,7 +167,7 @@ class Composer(QWidget):
         self.box.setAccessibleName(say("transcript.ask"))
         self.think.setToolTip(say("transcript.think_tip"))
         self.think.hide()
-        self.box.sent.connect(self._submit)
+        self.box.sent.connect(self.submit)
         self.box.textChanged.connect(self._on_text)
         self.box.installEventFilter(self)
         self.send.clicked.connect(self._act)
@@ -193,6 +193,15 @@ class Composer(QWidget):
         """While the model answers the round button stops it; the draft stays editable."""
         self._busy = busy
         self._settle()
+
+    @property
+    def is_busy(self) -> bool:
+        return self._busy
+
+    def toggle_thinking(self) -> None:
+        """For the key; nothing where the model cannot think."""
+        if not self.think.isHidden():
+            self.think.toggle()
 
     def set_blocked(self, reason: str) -> None:
         """Why nothing can be sent now, in words that stand beside the button; "" when it can."""
@@ -228,9 +237,10 @@ class Composer(QWidget):
         if self._busy:
             self.stopped.emit()
         else:
-            self._submit()
+            self.submit()
 
-    def _submit(self) -> None:
+    def submit(self) -> None:
+        """Send what stands in the box, if anything can be sent now."""
         words = self.draft.strip()
         if words and not self._busy and not self._blocked:
             self.box.clear()

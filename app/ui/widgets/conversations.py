@@ -118,6 +118,20 @@ class ConversationList(QListView):
         if (row := self.entries.row_of(conversation_id)) is not None:
             self.scrollTo(self.entries.index(row, 0))
 
+    def step(self, by: int) -> None:
+        """Open the next conversation (1) or the one before (-1)."""
+        row = self.entries.row_of(self._chosen)
+        ids = [entry.id for entry in self.entries.rows if isinstance(entry, ConversationSummary)]
+        if ids:
+            place = ids.index(self._chosen) + by if row is not None and self._chosen in ids else 0
+            wanted = self.entries.row_of(ids[max(0, min(place, len(ids) - 1))])
+            if wanted is not None:
+                self.setCurrentIndex(self.entries.index(wanted, 0))
+
+    @property
+    def shows_hits(self) -> bool:
+        return any(isinstance(entry, Hit) for entry in self.entries.rows)
+
     def rename_chosen(self) -> None:
         """Open the box for the title of the chosen conversation."""
         if (row := self.entries.row_of(self._chosen)) is not None:
