@@ -248,7 +248,9 @@ class InferenceService:
 
 
 def as_error(failed: Failed) -> Exception:
-    """A failure as an exception: the user's world as UserError, everything else with its detail."""
+    """A failure as an exception: the user's world as UserError, a bug with the worker's own stack as a note."""
     if failed.kind == "bug":
-        return RuntimeError(failed.detail or failed.params.get("what", failed.code))
+        error = RuntimeError(str(failed.params.get("what", failed.code)))
+        error.add_note(failed.detail)
+        return error
     return UserError(failed.code, **failed.params)

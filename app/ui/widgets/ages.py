@@ -18,7 +18,7 @@ def group(then: datetime, now: datetime) -> str:
 
 
 def short(then: datetime, now: datetime) -> str:
-    """`14:32` today and yesterday, then the weekday for a week, then the date; the year only where it is another one."""
+    """`14:32` today and yesterday, then the weekday for a week, then the date; the year where it is another one."""
     if (now.date() - then.date()).days <= 1:
         return f"{then:%H:%M}"
     if (now.date() - then.date()).days < 7:
