@@ -156,11 +156,15 @@ class ModelLoaded(Struct, frozen=True, tag=True):
 
 
 class PromptRead(Struct, frozen=True, tag=True):
-    """The prompt is in the KV cache; the first token comes next."""
+    """The prompt is in the KV cache; the first token comes next.
+
+    dropped_turns: how many of the oldest turns were left out because the conversation is longer than the window.
+    """
 
     job_id: str
     prompt_tokens: int
     reused_tokens: int
+    dropped_turns: int = 0
 
 
 class TextDelta(Struct, frozen=True, tag=True):

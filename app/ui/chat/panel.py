@@ -7,14 +7,14 @@ chat exists only here until its first message is sent.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from PySide6.QtCore import QPoint
 from PySide6.QtWidgets import QStackedWidget, QWidget
 
-from app.services.chat import ReplyEnded, ReplyGrew, ReplyProgress
 from app.services.inference import ModelState
 from app.services.library import Installed
+from app.services.replies import ReplyEnded, ReplyGrew, ReplyProgress
 from app.ui import aio
 from app.ui.chat.actions import Actions
 from app.ui.chat.empty import EmptyChat
@@ -29,12 +29,14 @@ from app.ui.widgets.layout import Elided, Line, column, pane, row
 from app.ui.widgets.menu import Menu
 from core.chat.turns import Sampling
 from core.errors import UserError
+from core.protocol.messages import Progress
 from core.store.records import Conversation, Message
 from core.translation import say
 
 if TYPE_CHECKING:
     from app.context import AppContext
     from app.ui.window import Window
+    from core.store.conversations import Choices
 
 STARTER = "starter"
 
@@ -61,7 +63,7 @@ class ChatPanel(QWidget):
         self.transcript = TranscriptView()
         self.empty = EmptyChat()
         self.inspector = Inspector()
-        self.composer = Composer(say("chat.hint"))
+        self.composer = Composer()
         self.actions_ = Actions(self)
         self._lay_out()
         self._wire()
@@ -117,8 +119,8 @@ class ChatPanel(QWidget):
         self.transcript.edited.connect(self.actions_.edit)
         self.composer.submitted.connect(self.send)
         self.composer.stopped.connect(self.actions_.stop)
-        self.composer.model.clicked.connect(self.choose_model)
-        self.composer.think.toggled.connect(self._on_think_toggled)
+        self.composer.model_clicked.connect(self.choose_model)
+        self.composer.think_toggled.connect(self._on_think_toggled)
         self.inspector.configured.connect(self._on_configured)
         self._export.clicked.connect(self.actions_.export_menu)
         self.empty.fetch_asked.connect(self.fetch_starter)
@@ -176,7 +178,7 @@ class ChatPanel(QWidget):
         self.transcript.show_branch([])
         self._show()
         self.composer.box.setFocus()
-        self.sidebar.list.select(None)
+        self.sidebar.list.choose(None)
 
     def start_with(self, model: str) -> None:
         """The models page asks for a chat with this model."""
@@ -185,12 +187,13 @@ class ChatPanel(QWidget):
     async def open(self, conversation_id: int, message_id: int = 0) -> None:
         self._keep_draft()
         self.inspector.flush()
-        opened = await self.chat.open(conversation_id)
+        opened = await self.chat.open(conversation_id, message_id)
         self.conversation, self.messages = opened.conversation, opened.messages
         self.transcript.show_branch(self.messages)
-        self.composer.box.setPlainText(opened.conversation.draft)
+        self.composer.set_busy(conversation_id in self.chat.streaming())
+        self.composer.set_draft(opened.conversation.draft)
         self._show()
-        self.sidebar.list.select(conversation_id)
+        self.sidebar.list.choose(conversation_id)
         if message_id:
             self.transcript.jump_to(message_id)
 
@@ -225,10 +228,11 @@ class ChatPanel(QWidget):
         if self._model not in names and names and not self.conversation:
             self._model = names[0]
         there = self._model in names
-        self.composer.show_model(self._model if there else say("chat.no_model"))
+        self.composer.show_model(self._model if there else "")
         loaded = self.context.inference.state.loaded
         is_loaded = loaded is not None and loaded.name == self._model
-        self.composer.show_thinking(bool(loaded and is_loaded and loaded.can_think), self._thinking is not False)
+        can_think = loaded is not None and is_loaded and loaded.can_think
+        self.composer.show_thinking(self._thinking is not False if can_think else None)
         self._show_context()
         self._clear_notice()
         if self._model and not there and self.conversation:
@@ -238,9 +242,9 @@ class ChatPanel(QWidget):
         reply = self.last_reply()
         figures = reply.figures if reply else None
         if figures is None or not figures.context_length:
-            self.composer.show_context(0, 0)
+            self.composer.meter.show_use(0, 0)
         else:
-            self.composer.show_context(figures.prompt_tokens + figures.new_tokens, figures.context_length)
+            self.composer.meter.show_use(figures.prompt_tokens + figures.new_tokens, figures.context_length)
 
     def last_reply(self) -> Message | None:
         return next((message for message in reversed(self.messages) if message.role == "assistant"), None)
@@ -275,7 +279,7 @@ class ChatPanel(QWidget):
 
     async def _send(self, words: str) -> None:
         if self._model not in [model.manifest.name for model in self.models]:
-            self.composer.box.setPlainText(words)
+            self.composer.set_draft(words)
             self.choose_model()
             return
         self.inspector.flush()
@@ -311,9 +315,9 @@ class ChatPanel(QWidget):
             aio.spawn(self._configure(model=name), "model")
         self._show_model()
 
-    async def _configure(self, **values: object) -> None:
+    async def _configure(self, **choices: Unpack[Choices]) -> None:
         if self.conversation is not None:
-            self.conversation = await self.chat.configure(self.conversation.id, **values)
+            self.conversation = await self.chat.configure(self.conversation.id, **choices)
             self._show_model()
 
     def _on_configured(self, system_prompt: str, sampling: Sampling) -> None:
@@ -327,12 +331,12 @@ class ChatPanel(QWidget):
             aio.spawn(self._configure(thinking=self._thinking), "thinking")
 
     def _take_example(self, words: str) -> None:
-        self.composer.box.setPlainText(words)
+        self.composer.set_draft(words)
         self.composer.box.setFocus()
 
     def _keep_draft(self) -> None:
         if self.conversation is not None:
-            words = self.composer.box.toPlainText()
+            words = self.composer.draft
             if words != self.conversation.draft:
                 aio.spawn(self.chat.save_draft(self.conversation.id, words), "draft")
         self.composer.box.clear()
@@ -381,7 +385,7 @@ class ChatPanel(QWidget):
 
     def _on_reply_progress(self, news: ReplyProgress) -> None:
         if self._is_in_view(news.conversation_id):
-            self.transcript.show_progress(news.message_id, news.progress)
+            self.transcript.wait_with(news.message_id, _loading_words(news.progress))
 
     def _on_reply_ended(self, news: ReplyEnded) -> None:
         self.refresh_list()
@@ -407,3 +411,9 @@ class ChatPanel(QWidget):
             end = Button(say("chat.end_it"), "secondary")
             end.clicked.connect(self.context.inference.kill)
             self._tell(Banner("warn", say("chat.not_responding"), "", end))
+
+
+def _loading_words(progress: Progress) -> str:
+    """Why a reply has not begun yet."""
+    stage = say(f"progress.{progress.stage}") if progress.stage else say("chat.waiting")
+    return f"{stage} {progress.done / progress.total:.0%}" if progress.total else stage

@@ -54,9 +54,13 @@ class Sidebar(QWidget):
         new.clicked.connect(self.new_asked)
         head = row(self.search, bring, new, gap=Space.XS)
         head.setContentsMargins(Space.M, Space.M, Space.S, Space.XS)
-        self.list = ConversationList(say("chat.list"))
-        self.list.opened.connect(self.opened)
-        self.list.asked.connect(self.asked)
+        self.list = ConversationList()
+        self.list.opened.connect(lambda number: self.opened.emit(number, 0))
+        self.list.hit_opened.connect(self.opened)
+        self.list.renamed.connect(lambda number, title: self.asked.emit("rename", number, title))
+        self.list.pin_asked.connect(lambda number, _: self.asked.emit("pin", number, ""))
+        self.list.export_asked.connect(lambda number: self.asked.emit("export", number, ""))
+        self.list.delete_asked.connect(lambda number: self.asked.emit("delete", number, ""))
         self._nothing = label(say("chat.nothing_found"), "caption", "muted", wrap=True)
         self._nothing.setContentsMargins(Space.L, Space.M, Space.L, Space.M)
         self._nothing.hide()
@@ -66,7 +70,10 @@ class Sidebar(QWidget):
 
     def show_list(self, summaries: Sequence[ConversationSummary], streaming: set[int], current: int | None) -> None:
         self._nothing.hide()
-        self.list.show_conversations(summaries, streaming, current)
+        self.list.show_conversations(summaries)
+        for summary in summaries:
+            self.list.set_streaming(summary.id, summary.id in streaming)
+        self.list.choose(current)
 
     def show_hits(self, hits: Sequence[Hit]) -> None:
         self._nothing.setVisible(not hits)

@@ -25,10 +25,10 @@ def chat(store: Store) -> int:
             s, "鸭梨 and pears", model="starter", system_prompt="Be brief.", sampling=Sampling(seed=7), thinking=True
         )
         question = ops.messages.append(s, made.id, "user", "which pear? 鸭梨", parent_id=None).id
-        first = ops.messages.start_reply(s, made.id, parent_id=question, model="starter").id
-        ops.messages.finish(s, first, "**This** one.", "hm, pears", ops.messages.End("cut", FIGURES))
-        second = ops.messages.start_reply(s, made.id, parent_id=question, model="other").id
-        ops.messages.finish(s, second, "", "", ops.messages.End("failed", None, "out_of_memory", {"needed": "3 GB"}))
+        first = ops.replies.start(s, made.id, parent_id=question, model="starter").id
+        ops.replies.finish(s, first, "**This** one.", "hm, pears", ops.replies.End("cut", FIGURES))
+        second = ops.replies.start(s, made.id, parent_id=question, model="other").id
+        ops.replies.finish(s, second, "", "", ops.replies.End("failed", None, "out_of_memory", {"needed": "3 GB"}))
         ops.messages.switch(s, second, -1)
         return made.id
 
@@ -65,7 +65,7 @@ def test_an_exported_conversation_comes_back_with_every_branch(store: Store, cha
 
 
 def test_a_reply_exported_while_it_streams_comes_back_interrupted(store: Store, chat: int) -> None:
-    store.run(lambda s: ops.messages.start_reply(s, chat, parent_id=1, model="starter"))
+    store.run(lambda s: ops.replies.start(s, chat, parent_id=1, model="starter"))
     copy = take(store, exported(store, chat))
     assert store.run(lambda s: ops.messages.branch(s, copy))[-1].state == "interrupted"
 

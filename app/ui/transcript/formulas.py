@@ -1,0 +1,147 @@
+"""Formulas as pictures: LaTeX to SVG by ziamath, to an image by Qt, in a thread, kept in a cache.
+
+Invariant: nobody waits. `picture()` answers at once with the picture or with nothing, and `ready` tells when asking
+again is worth it. A formula ziamath cannot read is remembered as broken and stays nothing, so its source is shown.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import threading
+import time
+from collections import OrderedDict, deque
+from typing import Any, NamedTuple
+
+from PySide6.QtCore import QByteArray, QObject, QRectF, Signal
+from PySide6.QtGui import QImage, QPainter
+from PySide6.QtSvg import QSvgRenderer
+
+log = logging.getLogger("formulas")
+
+KEPT = 500
+"""Pictures kept; one of usual size takes 10 to 40 kB."""
+_PATIENT_SWITCH_S = 0.0005
+_REST_S = 0.004
+
+
+class Wanted(NamedTuple):
+    """One formula as it has to look. `size` in px of the text around it, `ratio` device pixels a px."""
+
+    source: str
+    display: bool
+    size: int
+    tint: str
+    ratio: float
+
+
+class Picture(NamedTuple):
+    """The image, its size in px and how far its baseline lies below its top."""
+
+    image: QImage
+    width: float
+    height: float
+    baseline: float
+
+
+class _Formulas(QObject):
+    """Signals:
+
+    ready: some formulas that were asked for have been drawn, or found broken.
+    """
+
+    ready = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._done: OrderedDict[Wanted, Picture | None] = OrderedDict()
+        self._queue: deque[Wanted] = deque()
+        self._thread: threading.Thread | None = None
+
+    def picture(self, wanted: Wanted) -> Picture | None:
+        """The picture if it has been drawn; None while it is being drawn and when it is broken."""
+        with self._lock:
+            if wanted in self._done:
+                self._done.move_to_end(wanted)
+                return self._done[wanted]
+            if wanted not in self._queue:
+                self._queue.append(wanted)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._draw_all, name="formulas", daemon=True)
+                self._thread.start()
+        return None
+
+    def is_pending(self, wanted: Wanted) -> bool:
+        with self._lock:
+            return wanted not in self._done
+
+    def wait(self, seconds: float) -> bool:
+        """Until the queue is empty; for tests and printing. False when it took longer."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
+        return self._thread is None
+
+    def _draw_all(self) -> None:
+        """The thread ends with the queue: none lives while there is nothing to draw."""
+        while True:
+            with self._lock:
+                if not self._queue:
+                    self._thread = None
+                    return
+                wanted = self._queue[0]
+            made = _made(wanted)
+            with self._lock:
+                self._queue.popleft()
+                self._done[wanted] = made
+                while len(self._done) > KEPT:
+                    self._done.popitem(last=False)
+            self.ready.emit()
+            time.sleep(_REST_S)  # the window's thread gets its turn between two formulas
+
+
+def _made(wanted: Wanted) -> Picture | None:
+    try:
+        return _drawn(wanted)
+    except Exception as error:  # ziamath raises what its parser happens to: any of it means "cannot be read"
+        log.info("formula not drawn (%s: %s): %.80s", type(error).__name__, error, wanted.source)
+        return None
+
+
+def _drawn(wanted: Wanted) -> Picture:
+    ziamath = _ziamath()
+    drawing = ziamath.Latex(wanted.source, size=wanted.size, color=wanted.tint, inline=not wanted.display)
+    svg = drawing.svg()
+    renderer = QSvgRenderer(QByteArray(svg.encode()))
+    box = renderer.viewBoxF()
+    if not renderer.isValid() or box.isEmpty():
+        raise ValueError("empty drawing")
+    image = QImage(
+        math.ceil(box.width() * wanted.ratio),
+        math.ceil(box.height() * wanted.ratio),
+        QImage.Format.Format_ARGB32_Premultiplied,
+    )
+    image.fill(0)
+    painter = QPainter(image)
+    renderer.render(painter, QRectF(0, 0, box.width() * wanted.ratio, box.height() * wanted.ratio))
+    painter.end()
+    image.setDevicePixelRatio(wanted.ratio)
+    return Picture(image, image.width() / wanted.ratio, image.height() / wanted.ratio, -box.top())
+
+
+def _ziamath() -> Any:
+    """Imports ziamath (0.2 s); meanwhile threads change more often, so that the window stays smooth."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_PATIENT_SWITCH_S)
+    try:
+        import ziamath
+    finally:
+        sys.setswitchinterval(before)
+    module: Any = ziamath
+    module.config.svg2 = False  # Qt draws SVG 1.2 Tiny: no <symbol>
+    return module
+
+
+formulas = _Formulas()

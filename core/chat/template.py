@@ -1,0 +1,166 @@
+"""Turns -> token ids, by the model's own chat template.
+
+The template is rendered with one private-use character in place of every text that people or models wrote; then its own
+parts are encoded with control tokens, and each text apart without. Invariant: no text can become a control token,
+whatever the text and the template are, and no text is altered by the template.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from core.chat.jinja import render
+from core.chat.turns import Turn
+from core.chat.vocabulary import Vocabulary
+from core.errors import UserError
+
+THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
+# Supplementary private use areas: 65,534 characters each, more than any conversation has texts.
+PLACES = (0xF0000, 0x100000)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model reads. `is_thinking`: its first token belongs to the thinking, which is open already."""
+
+    ids: list[int]
+    is_thinking: bool = False
+    dropped_turns: int = 0
+
+
+class ChatTemplate:
+    """The chat format of one model."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._source = vocabulary.template
+
+    @property
+    def can_chat(self) -> bool:
+        return bool(self._source)
+
+    @property
+    def can_think(self) -> bool:
+        """The model marks its thinking: its template or its vocabulary knows the tag."""
+        return THINK_CLOSE in self._source or self._vocabulary.id_of(THINK_CLOSE) is not None
+
+    def prompt(self, turns: Sequence[Turn], *, thinking: bool | None = None, continues: bool = False) -> Prompt:
+        """The ids that ask for the next reply, or for more of the last turn when it `continues`.
+
+        Raises:
+            UserError: model_cannot_chat, template_refused, template_broken.
+        """
+        if not self.can_chat:
+            raise UserError("model_cannot_chat")
+        begun = turns[-1] if continues else None
+        texts = _Texts(self._source)
+        rendered = self._render(turns[:-1] if begun else turns, texts, thinking)
+        is_thinking = rendered.rstrip().endswith(THINK_OPEN)
+        if begun is not None:
+            rendered, is_thinking = _begin(rendered, begun, texts, is_thinking)
+        return Prompt(self._encode(rendered, texts), is_thinking)
+
+    def fitting_prompt(
+        self, turns: Sequence[Turn], limit: int, *, thinking: bool | None = None, continues: bool = False
+    ) -> Prompt:
+        """The prompt of at most `limit` tokens: the oldest questions go, each with its answer, the system turn stays.
+
+        Raises:
+            UserError: message_too_long when even the last question does not fit; else as `prompt`.
+        """
+        choices = list(_shorter_and_shorter(turns, keep=2 if continues else 1))
+
+        def made(choice: Sequence[Turn]) -> Prompt:
+            return self.prompt(choice, thinking=thinking, continues=continues)
+
+        at = bisect_left(choices, True, key=lambda choice: len(made(choice).ids) <= limit)
+        if at == len(choices):
+            raise UserError("message_too_long", tokens=len(made(choices[-1]).ids), limit=limit)
+        prompt = made(choices[at])
+        return Prompt(prompt.ids, prompt.is_thinking, len(turns) - len(choices[at]))
+
+    def _render(self, turns: Sequence[Turn], texts: _Texts, thinking: bool | None) -> str:
+        variables = {
+            **self._vocabulary.named,
+            "messages": [_message(turn, texts) for turn in turns],
+            "add_generation_prompt": True,
+            "tools": None,
+            "documents": None,
+        }
+        if thinking is not None:
+            variables["enable_thinking"] = thinking
+        return render(self._source, variables)
+
+    def _encode(self, rendered: str, texts: _Texts) -> list[int]:
+        ids: list[int] = []
+        for part, text in texts.split(rendered):
+            ids += self._vocabulary.encode_control(part)
+            ids += self._vocabulary.encode_text(text)
+        return ids
+
+
+class _Texts:
+    """The texts of a conversation, each standing for a character that the template's source does not use."""
+
+    def __init__(self, source: str) -> None:
+        self._first = next((place for place in PLACES if not _uses(source, place)), PLACES[0])
+        self._texts: list[str] = []
+
+    def stand_in(self, text: str) -> str:
+        """Empty stays empty: templates leave out what is empty."""
+        if not text:
+            return ""
+        self._texts.append(text)
+        return chr(self._first + len(self._texts) - 1)
+
+    def split(self, rendered: str) -> Iterator[tuple[str, str]]:
+        """(the template's part, the text after it), the last text empty."""
+        start = 0
+        for at, char in enumerate(rendered):
+            number = ord(char) - self._first
+            if 0 <= number < len(self._texts):
+                yield rendered[start:at], self._texts[number]
+                start = at + 1
+        yield rendered[start:], ""
+
+
+def _uses(source: str, place: int) -> bool:
+    return any(place <= ord(char) < place + 0xFFFE for char in source)
+
+
+def _message(turn: Turn, texts: _Texts) -> dict[str, str]:
+    message = {"role": turn.role, "content": texts.stand_in(turn.text)}
+    if turn.thinking:
+        message["reasoning_content"] = texts.stand_in(turn.thinking)
+    return message
+
+
+def _begin(rendered: str, begun: Turn, texts: _Texts, is_thinking: bool) -> tuple[str, bool]:
+    """The asking prompt, followed by the reply as the model has written it so far."""
+    if begun.thinking:
+        rendered += ("" if is_thinking else THINK_OPEN + "\n") + texts.stand_in(begun.thinking)
+        is_thinking = True
+    if not begun.text:
+        return rendered, is_thinking
+    if is_thinking:
+        rendered += f"\n{THINK_CLOSE}\n\n"
+    return rendered + texts.stand_in(begun.text), False
+
+
+def _shorter_and_shorter(turns: Sequence[Turn], keep: int) -> Iterator[Sequence[Turn]]:
+    """The turns, then without the oldest question and its answer, and so on down to the last `keep` turns."""
+    system, rest = _split_system(turns)
+    yield turns
+    while True:
+        later = [at for at in range(1, len(rest) - keep + 1) if rest[at].role == "user"]
+        if not later:
+            return
+        rest = rest[later[0] :]
+        yield [*system, *rest]
+
+
+def _split_system(turns: Sequence[Turn]) -> tuple[list[Turn], list[Turn]]:
+    count = 1 if turns and turns[0].role == "system" else 0
+    return list(turns[:count]), list(turns[count:])

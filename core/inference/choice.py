@@ -1,0 +1,56 @@
+"""Chooses how a loaded model is decoded, and checks the choice against the model itself.
+
+Invariant: the lean pass is used only after it gave the module's own logits on this very model.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.inference import dense
+from core.inference.decoder import AnyDecoder
+from core.inference.dense import DenseDecoder
+from core.inference.module import ModuleDecoder
+
+log = logging.getLogger("inference")
+
+# Largest accepted difference, relative to the spread of the logits: rounding of the half precisions adds up to about
+# 0.01 over a deep model, a wrong formula gives 1.
+TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.03, torch.bfloat16: 0.1}
+
+
+def choose(model: Any, context_length: int, *, is_exact: bool) -> AnyDecoder:
+    """The decoder for `model`; the reason against the lean pass goes to the log."""
+    reason = dense.obstacle(model)
+    if not reason:
+        decoder = DenseDecoder(model, context_length, is_exact=is_exact)
+        reason = _difference(model, decoder)
+        if not reason:
+            return decoder
+        log.warning("%s is decoded through its module: %s", type(model).__name__, reason)
+    else:
+        log.info("%s is decoded through its module: %s", type(model).__name__, reason)
+    return ModuleDecoder(model, context_length)
+
+
+@torch.inference_mode()
+def _difference(model: Any, decoder: AnyDecoder) -> str:
+    """How the decoder's logits differ after reading two tokens and stepping once; empty when they agree."""
+    ids = [token % model.config.vocab_size for token in (11, 257, 1031)]
+    expected = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1].float()
+    cache = decoder.new_cache()
+    for _ in decoder.read(ids[:2], cache):
+        pass
+    found = decoder.step(ids[2], cache).float()
+    worst = _relative(found, expected)
+    limit = TOLERANCE.get(model.dtype, 0.1)
+    return "" if worst <= limit else f"its logits differ by {worst:.3g} of their spread (limit {limit})"
+
+
+def _relative(found: Tensor, expected: Tensor) -> float:
+    spread = float(expected.std())
+    return float((found - expected).abs().max()) / spread if spread > 0 else float((found - expected).abs().max())

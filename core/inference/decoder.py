@@ -1,0 +1,49 @@
+"""What the engine asks of a model: read ids into a cache, and step by one token.
+
+Two parts answer to it: `dense` for the architectures most users have, `module` for every other one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any, Protocol, Self, TypeVar
+
+from torch import Tensor
+
+
+class SequenceCache(Protocol):
+    """What a model remembers of one sequence. `can_crop`: it can go back to an earlier length, and be forked there."""
+
+    @property
+    def length(self) -> int: ...
+
+    @property
+    def can_crop(self) -> bool: ...
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def crop(self, length: int) -> None: ...
+
+    def fork(self, length: int) -> Self: ...
+
+
+CacheT = TypeVar("CacheT", bound=SequenceCache)
+
+
+class Decoder(Protocol[CacheT]):
+    def new_cache(self) -> CacheT: ...
+
+    def read(self, ids: Sequence[int], cache: CacheT) -> Generator[None, None, Tensor]:
+        """Put ids into the cache, in small parts between which it yields; returns the logits after the last one.
+
+        `cache.length` says how far it is. Closed half way, it leaves a cache whose rows up to `length` are valid.
+        """
+        ...
+
+    def step(self, id: int, cache: CacheT) -> Tensor:
+        """Put one id into the cache; the logits after it, (vocabulary,)."""
+        ...
+
+
+AnyDecoder = Decoder[Any]

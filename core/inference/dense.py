@@ -1,0 +1,236 @@
+"""A lean forward pass for the dense Llama, Qwen2 and Qwen3 architectures, on the module's own weights.
+
+Owns the arithmetic of reading and stepping. Invariant: it computes what the transformers module computes (checked when
+a model is loaded), operation by operation in the same order; with `is_exact` it rounds in the same places too.
+
+Why not the module: a step through it costs as much time in Python, masks and cache copies as in the products. q, k, v
+and gate, up lie in one tensor each, of which the module's weights become views, so nothing is held twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from core.inference.kv_cache import KVCache
+
+ARCHITECTURES = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+FIXED_ROPES = ("default", "linear", "llama3", "yarn")  # the others change with the length
+CHUNK = 512  # tokens read at once
+# From so many rows on, products in fp32 (weights converted on the way) beat bf16 on a CPU without bf16 instructions.
+FP32_ROWS = 8
+FIRST_POSITIONS = 1024  # of the rotary tables
+
+
+def obstacle(model: Any) -> str:
+    """Why this pass cannot stand in for the module; empty when it can. For the log."""
+    config = model.config
+    if type(model).__name__ not in ARCHITECTURES:
+        return f"{type(model).__name__} is not one of {', '.join(ARCHITECTURES)}"
+    if config.hidden_act != "silu":
+        return f"activation {config.hidden_act}"
+    if set(getattr(config, "layer_types", None) or ("full_attention",)) != {"full_attention"}:
+        return "sliding attention"
+    if model.model.rotary_emb.rope_type not in FIXED_ROPES:
+        return f"rope {model.model.rotary_emb.rope_type}"
+    linears = [module for name, module in model.named_modules() if name.endswith(("_proj", "lm_head"))]
+    if any(type(module) is not nn.Linear for module in linears):
+        return "weights that are not plain"
+    return "" if len({module.weight.dtype for module in linears}) == 1 else "weights of several precisions"
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    attention_norm: Tensor
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    head_norm: Tensor | None  # (heads + kv_heads, head_dim), Qwen3 only
+    out: Tensor
+    out_bias: Tensor | None
+    mlp_norm: Tensor
+    gate_up: Tensor
+    gate_up_bias: Tensor | None
+    down: Tensor
+    down_bias: Tensor | None
+
+
+class DenseDecoder:
+    def __init__(self, model: Any, context_length: int, *, is_exact: bool) -> None:
+        """is_exact: the same ids as transformers' generate, at the price of slower reading and attention on a CPU."""
+        config = model.config
+        self._rotary = model.model.rotary_emb
+        self._heads: int = config.num_attention_heads
+        self._kv_heads: int = config.num_key_value_heads
+        self._width: int = model.model.layers[0].self_attn.head_dim
+        self._epsilon: float = config.rms_norm_eps
+        self._context_length = context_length
+        self._embedding: Tensor = model.model.embed_tokens.weight
+        self._final_norm: Tensor = model.model.norm.weight
+        self._head: Tensor = model.lm_head.weight
+        with torch.inference_mode():
+            self._layers = [_layer(module, self._heads, self._kv_heads) for module in model.model.layers]
+        on_cpu = self._embedding.device.type == "cpu"
+        half = self._embedding.dtype != torch.float32
+        self._reads_in_fp32 = on_cpu and half and not is_exact and not has_bf16_products()
+        self._packs_heads = on_cpu and not is_exact
+        self._cos = self._sin = self._embedding.new_empty(0, 1, self._width)
+
+    def new_cache(self) -> KVCache:
+        return KVCache(len(self._layers), self._context_length)
+
+    def read(self, ids: Sequence[int], cache: KVCache) -> Generator[None, None, Tensor]:
+        """As Decoder.read; yields after every layer of every chunk."""
+        last: Tensor | None = None
+        for start in range(0, len(ids), CHUNK):
+            chunk = ids[start : start + CHUNK]
+            x, mask = self._begin(chunk, cache)
+            for index in range(len(self._layers)):
+                x = self._pass(index, x, cache, mask)
+                yield
+            cache.advance(len(chunk))
+            last = x[-1:]
+        assert last is not None, "nothing to read"
+        return self._logits(last)
+
+    @torch.inference_mode()
+    def step(self, id: int, cache: KVCache) -> Tensor:
+        self._need_positions(cache.length + 1)
+        x = self._embedding[id : id + 1]
+        for index in range(len(self._layers)):
+            x = self._through(index, x, cache, None)
+        cache.advance(1)
+        return self._logits(x)
+
+    # --- one pass, x being (tokens, hidden) ---------------------------------------
+
+    @torch.inference_mode()
+    def _begin(self, chunk: Sequence[int], cache: KVCache) -> tuple[Tensor, Tensor | None]:
+        """The embeddings, and the mask where the rows before the chunk make the causal one incomplete."""
+        tokens, before = len(chunk), cache.length
+        self._need_positions(before + tokens)
+        x = self._embedding[torch.tensor(chunk, device=self._embedding.device)]
+        if before == 0 or tokens == 1:
+            return x, None
+        return x, torch.ones(tokens, before + tokens, dtype=torch.bool, device=x.device).tril(before)
+
+    @torch.inference_mode()
+    def _pass(self, index: int, x: Tensor, cache: KVCache, mask: Tensor | None) -> Tensor:
+        # Inference mode must not stay on between two yields: others run then.
+        return self._through(index, x, cache, mask)
+
+    def _through(self, index: int, x: Tensor, cache: KVCache, mask: Tensor | None) -> Tensor:
+        layer, heads, both = self._layers[index], self._heads, self._heads + self._kv_heads
+        tokens = x.shape[0]
+        qkv = self._product(self._norm(x, layer.attention_norm), layer.qkv, layer.qkv_bias)
+        qkv = qkv.view(tokens, both + self._kv_heads, self._width)
+        qk = qkv[:, :both]
+        if layer.head_norm is not None:
+            qk = self._norm(qk, layer.head_norm)
+        qk = self._rotate(qk, cache.length, tokens)
+        keys, values = cache.write(index, qk[:, heads:].transpose(0, 1), qkv[:, both:].transpose(0, 1))
+        seen = self._attend(qk[:, :heads], keys, values, mask)
+        x = x + self._product(seen, layer.out, layer.out_bias)
+        gate_up = self._product(self._norm(x, layer.mlp_norm), layer.gate_up, layer.gate_up_bias)
+        gate, up = gate_up.chunk(2, -1)
+        return x + self._product(F.silu(gate) * up, layer.down, layer.down_bias)
+
+    def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self._reads_in_fp32 and x.shape[0] >= FP32_ROWS:
+            return F.linear(x.float(), weight.float(), None if bias is None else bias.float()).to(x.dtype)
+        return F.linear(x, weight, bias)
+
+    def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
+        # F.rms_norm is slower on a CPU and rounds once less than the module.
+        wide = x.float()
+        normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self._epsilon)
+        return weight * normed.to(x.dtype)
+
+    def _rotate(self, qk: Tensor, position: int, tokens: int) -> Tensor:
+        """Rotary embedding of queries and keys at once; the sign of the turned half lies in the sine table."""
+        half = self._width // 2
+        turned = torch.cat((qk[..., half:], qk[..., :half]), -1)
+        end = position + tokens
+        rotated: Tensor = qk * self._cos[position:end] + turned * self._sin[position:end]
+        return rotated
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        """queries: (tokens, heads, width), keys and values: (1, kv_heads, length, width)."""
+        tokens = queries.shape[0]
+        if tokens == 1 and self._packs_heads:
+            # The queries that share a key head are its rows: five times faster on a CPU than one by one.
+            packed = queries.view(1, self._kv_heads, -1, self._width)
+            return F.scaled_dot_product_attention(packed, keys, values).view(1, -1)
+        if self._reads_in_fp32 and tokens >= FP32_ROWS:
+            seen = self._scaled_dot(queries.float(), keys.float(), values.float(), mask).to(queries.dtype)
+        else:
+            seen = self._scaled_dot(queries, keys, values, mask)
+        return seen[0].transpose(0, 1).reshape(tokens, -1)
+
+    def _scaled_dot(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        causal = mask is None and queries.shape[0] > 1
+        return F.scaled_dot_product_attention(
+            queries.transpose(0, 1)[None], keys, values, attn_mask=mask, is_causal=causal, enable_gqa=True
+        )
+
+    @torch.inference_mode()
+    def _logits(self, x: Tensor) -> Tensor:
+        return F.linear(self._norm(x, self._final_norm), self._head)[0]
+
+    def _need_positions(self, count: int) -> None:
+        """The rotary tables, from the module itself, (positions, 1, width); they grow by doubling."""
+        if count <= self._cos.shape[0]:
+            return
+        room = max(2 * self._cos.shape[0], FIRST_POSITIONS, count)
+        positions = torch.arange(room, device=self._embedding.device)[None]
+        cos, sin = self._rotary(self._embedding[:1], positions)
+        self._cos, self._sin = cos[0][:, None], sin[0][:, None].clone()
+        self._sin[..., : self._width // 2].neg_()
+
+
+def has_bf16_products() -> bool:
+    """This CPU multiplies bf16 matrices at full speed."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _layer(module: Any, heads: int, kv_heads: int) -> _Layer:
+    attention, mlp = module.self_attn, module.mlp
+    qkv, qkv_bias = _joined(attention.q_proj, attention.k_proj, attention.v_proj)
+    gate_up, gate_up_bias = _joined(mlp.gate_proj, mlp.up_proj)
+    return _Layer(
+        attention_norm=module.input_layernorm.weight,
+        qkv=qkv,
+        qkv_bias=qkv_bias,
+        head_norm=_head_norm(attention, heads, kv_heads),
+        out=attention.o_proj.weight,
+        out_bias=attention.o_proj.bias,
+        mlp_norm=module.post_attention_layernorm.weight,
+        gate_up=gate_up,
+        gate_up_bias=gate_up_bias,
+        down=mlp.down_proj.weight,
+        down_bias=mlp.down_proj.bias,
+    )
+
+
+def _head_norm(attention: Any, heads: int, kv_heads: int) -> Tensor | None:
+    if not hasattr(attention, "q_norm"):
+        return None
+    q, k = attention.q_norm.weight, attention.k_norm.weight
+    return torch.cat((q.expand(heads, -1), k.expand(kv_heads, -1)))
+
+
+def _joined(*linears: nn.Linear) -> tuple[Tensor, Tensor | None]:
+    """One weight (and bias) for several products of the same input; the linears keep views of it."""
+    return _merge(linears, "weight"), _merge(linears, "bias") if linears[0].bias is not None else None
+
+
+def _merge(linears: Sequence[nn.Linear], name: str) -> Tensor:
+    whole = torch.cat([getattr(linear, name) for linear in linears])
+    parts = torch.split(whole, [linear.out_features for linear in linears])
+    for linear, part in zip(linears, parts, strict=True):
+        setattr(linear, name, nn.Parameter(part, requires_grad=False))
+    return whole

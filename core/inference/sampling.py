@@ -1,0 +1,78 @@
+"""Logits -> the next token. Knows no model and no text.
+
+Order: repetition penalty, temperature, top-k, top-p, as in transformers. Invariant: the same seed gives the same
+choices from the same logits on every device, for the draw itself happens on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from core.chat.turns import Sampling
+
+FEW = 1024  # so many of the likeliest tokens nearly always hold the probability that top-p asks for
+
+
+class Sampler:
+    """The choices of one sequence."""
+
+    def __init__(self, sampling: Sampling, prompt: Sequence[int]) -> None:
+        self._sampling = sampling
+        self._seen_ids = list(prompt)
+        self._seen: Tensor | None = None  # (vocabulary,) bool, made when the first logits show the size
+        self._generator = torch.Generator()
+        if sampling.seed is None:
+            self._generator.seed()
+        else:
+            self._generator.manual_seed(sampling.seed % 2**63)
+
+    @torch.inference_mode()
+    def pick(self, logits: Tensor) -> int:
+        """logits: (vocabulary,), of any precision."""
+        scores = self._penalised(logits.float())
+        id = int(scores.argmax()) if self._sampling.temperature <= 0 else self._draw(scores)
+        if self._seen is not None:
+            self._seen[id] = True
+        return id
+
+    def _penalised(self, scores: Tensor) -> Tensor:
+        penalty = self._sampling.repetition_penalty
+        if penalty == 1:
+            return scores
+        if self._seen is None:
+            self._seen = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
+            self._seen[torch.tensor(self._seen_ids, dtype=torch.long, device=scores.device)] = True
+        lowered = torch.where(scores < 0, scores * penalty, scores / penalty)
+        return torch.where(self._seen, lowered, scores)
+
+    def _draw(self, scores: Tensor) -> int:
+        scores = scores / self._sampling.temperature
+        top, ids = top_k(scores, self._sampling.top_k) if self._sampling.top_k > 0 else (scores, None)
+        if self._sampling.top_p < 1:
+            top, places = top_p(top, self._sampling.top_p)
+            ids = places if ids is None else ids[places]
+        weights = torch.softmax(top, -1).cpu()
+        place = int(torch.multinomial(weights, 1, generator=self._generator))
+        return place if ids is None else int(ids[place])
+
+
+def top_k(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` highest scores, highest first, and where they are."""
+    values, places = scores.topk(min(count, scores.shape[0]))
+    return values, places
+
+
+def top_p(scores: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """The fewest highest scores whose probabilities sum to `share` at least, highest first, and where they are."""
+    total = scores.logsumexp(-1)
+    for count in sorted({min(FEW, scores.shape[0]), scores.shape[0]}):
+        values, places = scores.topk(count)
+        before = (values - total).exp().cumsum(-1)
+        if float(before[-1]) >= share or count == scores.shape[0]:
+            break
+    # A token stays when those before it do not reach the share yet; the likeliest always stays.
+    keep = 1 + int((before[:-1] < share).sum())
+    return values[:keep], places[:keep]

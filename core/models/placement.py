@@ -1,0 +1,61 @@
+"""Where a model runs and in which precision, each answer with its reason.
+
+Invariant: a reason is the name of a sentence in the catalogue (`reason.<name>`). Asks torch about this machine only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from core.models.checkpoint import Weights
+from core.protocol.messages import Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """`is_exact`: somebody asked for this very precision, so nothing is computed in another one."""
+
+    device: torch.device
+    device_reason: str
+    dtype: torch.dtype
+    precision_reason: str
+    is_exact: bool
+
+    def spare_bytes(self) -> int:
+        """Memory that is free on the device now."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.mem_get_info()[0])
+        return int(psutil.virtual_memory().available)
+
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+def place(precision: Precision, stored: Weights) -> Placement:
+    """stored: the precision the weights lie in."""
+    has_card = torch.cuda.is_available()
+    device = torch.device("cuda" if has_card else "cpu")
+    device_reason = "runs_on_card" if has_card else "no_card_for_torch"
+    if precision != "auto":
+        return Placement(device, device_reason, DTYPES[precision], "precision_asked_for", True)
+    dtype, reason = _card_precision(stored) if has_card else _processor_precision(stored)
+    return Placement(device, device_reason, dtype, reason, False)
+
+
+def _card_precision(stored: Weights) -> tuple[torch.dtype, str]:
+    if torch.cuda.get_device_capability()[0] < 8:
+        return torch.float16, "card_without_bf16"
+    if stored == "float16":
+        return torch.float16, "precision_as_stored"
+    return torch.bfloat16, "card_with_bf16"
+
+
+def _processor_precision(stored: Weights) -> tuple[torch.dtype, str]:
+    if stored == "float32":
+        return torch.float32, "precision_as_stored"
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return DTYPES[stored], "processor_with_bf16"
+    return DTYPES[stored], "processor_reads_in_fp32"
