@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from app.launch import MAIN, detached_argv, worker_argv
 from app.supervisor import WorkerSupervisor
+from tests.workers.children import pid
 
 
 def test_command_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,17 +33,13 @@ CHILDREN = sorted(file.stem.removesuffix("_worker") for file in (MAIN.parent / "
 
 @pytest.mark.loops("asyncio")
 @pytest.mark.parametrize("name", [name for name in CHILDREN if name != "training"])
-async def test_every_child_says_hello_within_400_ms_from_any_directory(
+async def test_every_child_says_hello_before_anything_heavy(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So nothing heavy is imported before it. The best of three, since the machine may be shared."""
+    """From any directory, and within 400 ms: of its own processor time, since the machine may be shared."""
     monkeypatch.chdir(tmp_path)
-    took: list[float] = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        async with WorkerSupervisor(name, worker_argv(name)):
-            took.append(time.perf_counter() - begun)
-    assert min(took) < 0.4
+    async with WorkerSupervisor(name, worker_argv(name)) as worker:
+        assert sum(psutil.Process(pid(worker)).cpu_times()[:2]) < 0.4
 
 
 def test_the_door_loads_nothing_of_the_window() -> None:
