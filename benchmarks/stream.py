@@ -1,8 +1,8 @@
 """How the window feels while a reply streams: `python -m benchmarks.stream [--quick]` prints one JSON object.
 
 fast: 20,000 tokens of mixed Markdown at 1,000 tokens/s; the stall of the event loop, from the lateness of a precise
-5 ms timer. slow: 40 tokens/s for 20 s; CPU time of the whole process as a share of one core. The window is offscreen and
-visible, driven by the loop the program uses. Times on a shared machine are noisy: compare medians of several runs.
+5 ms timer. slow: 40 tokens/s for 20 s; CPU time of the whole process as a share of one core. The window is offscreen,
+visible and driven by the loop the program uses. Times on a shared machine are noisy: compare medians of several runs.
 """
 
 from __future__ import annotations

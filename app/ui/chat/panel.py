@@ -6,6 +6,8 @@ chat exists only here until its first message is sent.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
@@ -59,25 +61,43 @@ class ChatPanel(QWidget):
         self._model = context.preferences.settings.last_model
         self._system_prompt, self._sampling = "", Sampling()
         self._thinking: bool | None = None
-        self.sidebar = Sidebar()
-        self.transcript = TranscriptView()
-        self.empty = EmptyChat()
-        self.inspector = Inspector()
-        self.composer = Composer()
-        self.actions_ = Actions(self)
-        self._lay_out()
-        self._wire()
-        self.actions_.bind()
+        self._wide = True
+        self._ends: list[Callable[[], None]] = []
+        self._whole = row(gap=0)
+        self.setLayout(self._whole)
         aio.spawn(self._begin(), "open chat")
 
     # --- layout --------------------------------------------------------------------
+
+    def _steps(self) -> Iterator[None]:
+        """The page in pieces: Qt's classes cost most when they are first touched, and no frame shall wait for all."""
+        self.sidebar = Sidebar()
+        self._rail = Line(vertical=True)
+        self._whole.addWidget(self.sidebar)
+        self._whole.addWidget(self._rail)
+        yield
+        self.transcript = TranscriptView()
+        self.empty = EmptyChat()
+        yield
+        self.composer = Composer()
+        self._lay_out()
+        yield
+        self.inspector = Inspector()
+        self._edge = Line(vertical=True)
+        self._whole.addWidget(self._edge)
+        self._whole.addWidget(self.inspector)
+        self.adapt(self._wide)
+        yield
+        self.actions_ = Actions(self)
+        self._wire()
+        self.actions_.bind()
 
     def _lay_out(self) -> None:
         self._title = Elided("", "heading")
         self._export = IconButton("share", say("chat.export"), size=Size.CONTROL)
         self._toggle = IconButton("panel", say("chat.inspector"), size=Size.CONTROL)
         self._toggle.setCheckable(True)
-        self._toggle.toggled.connect(self._show_inspector)
+        self._toggle.clicked.connect(lambda _: self._show_inspector())
         head = row(self._title, self._export, self._toggle, gap=Space.XS)
         head.setStretch(0, 1)
         head.setContentsMargins(Space.XL, 0, Space.M, 0)
@@ -93,11 +113,7 @@ class ChatPanel(QWidget):
         foot.setContentsMargins(Space.XL, 0, Space.XL, Space.L)
         whole = column(bar, self._views, pane(self._notice), foot, gap=0)
         whole.setStretch(1, 1)
-        self._rail = Line(vertical=True)
-        self._edge = Line(vertical=True)
-        body = row(self.sidebar, self._rail, pane(whole, "surface"), self._edge, self.inspector, gap=0)
-        body.setStretch(2, 1)
-        self.setLayout(body)
+        self._whole.addWidget(pane(whole, "surface"), 1)
 
     def _wire(self) -> None:
         chat, context = self.chat, self.context
@@ -129,20 +145,24 @@ class ChatPanel(QWidget):
         self.empty.example_chosen.connect(self._take_example)
 
     def adapt(self, wide: bool) -> None:
-        self._toggle.setChecked(wide)
+        self._wide = wide
+        if hasattr(self, "inspector"):
+            self._toggle.setChecked(wide)
+            self._show_inspector()
 
     def leave(self) -> None:
-        self.inspector.flush()
-        self._keep_draft()
+        if self.is_open:
+            self.inspector.flush()
+            self._keep_draft()
         for end in self._ends:
             end()
 
-    def _show_inspector(self, on: bool) -> None:
-        self.inspector.setVisible(on)
-        self._edge.setVisible(on)
+    def _show_inspector(self) -> None:
+        self.inspector.setVisible(self._toggle.isChecked())
+        self._edge.setVisible(self._toggle.isChecked())
 
     def toggle_inspector(self) -> None:
-        self._toggle.setChecked(not self._toggle.isChecked())
+        self._toggle.click()
 
     def toggle_list(self) -> None:
         shown = self.sidebar.isHidden()
@@ -156,12 +176,14 @@ class ChatPanel(QWidget):
     # --- what is in view -------------------------------------------------------------
 
     async def _begin(self) -> None:
+        for _ in self._steps():
+            await asyncio.sleep(0)
         self.models = await self.context.library.installed()
         summaries = await self.chat.conversations()
         current = self.chat.last_opened
         if current is None and summaries:
             current = summaries[0].id
-        if current is not None and any(summary.id == current for summary in summaries):
+        if current and any(summary.id == current for summary in summaries):
             await self.open(current)
         else:
             self.new_chat()
@@ -182,7 +204,11 @@ class ChatPanel(QWidget):
 
     def start_with(self, model: str) -> None:
         """The models page asks for a chat with this model."""
-        self.new_chat(model)
+        self._model = model
+        if self.is_open:
+            self.new_chat(model)
+        else:
+            self.chat.last_opened = 0  # no conversation: the page opens on a new chat
 
     async def open(self, conversation_id: int, message_id: int = 0) -> None:
         self._keep_draft()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QTimer, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QWidget
 
@@ -42,6 +42,7 @@ class Sidebar(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("ground", "sidebar")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setFixedWidth(Size.LIST)
         self.search = SearchField(say("chat.search"), shortcuts.keys("chat", "search"))
         self.search.setClearButtonEnabled(True)
@@ -85,7 +86,7 @@ class Sidebar(QWidget):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Down from the search field goes into the list."""
-        if self.search.hasFocus() and event.key() == 0x01000015:  # Qt.Key_Down
+        if self.search.hasFocus() and event.key() == Qt.Key.Key_Down:
             self.list.setFocus()
         else:
             super().keyPressEvent(event)
