@@ -24,10 +24,9 @@ from core.store.records import Conversation, ConversationSummary, Hit, Message
 from core.store.store import Store
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
     from core.store.conversations import Choices
     from core.store.replies import Begun
+    from core.store.store import Session
 
 __all__ = ["ChatService", "Inference", "Opened", "ReplyEnded", "ReplyGrew", "ReplyProgress"]
 

@@ -95,6 +95,8 @@ def broken(file: dict[str, Any], how: str) -> object:
             file["messages"][1]["role"] = "usr"
         case "missing field":
             del file["messages"][1]["text"]
+        case "no time zone":
+            file["messages"][1]["created"] = "2026-01-01T00:00:00"
         case "circle":
             file["messages"][0]["parent"] = file["messages"][2]["id"]
         case "id twice":
@@ -117,6 +119,7 @@ def broken(file: dict[str, Any], how: str) -> object:
         ("newer", "import_newer"),
         ("wrong role", "import_damaged"),
         ("missing field", "import_damaged"),
+        ("no time zone", "import_damaged"),
         ("circle", "import_damaged"),
         ("id twice", "import_damaged"),
         ("no such leaf", "import_damaged"),
