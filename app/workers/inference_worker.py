@@ -153,10 +153,13 @@ class InferenceWorker:
         return self._model
 
     def _let_go(self) -> None:
+        if self._model is None:
+            return
         self._model = None
         gc.collect()
-        if torch := sys.modules.get("torch"):
-            torch.cuda.empty_cache()
+        import torch  # there already: a model was loaded
+
+        torch.cuda.empty_cache()
 
 
 class _Reply:
