@@ -75,16 +75,15 @@ async def round_of(folder: Path, chance: random.Random, conversations: int = 2) 
 
 def _stream_and_kill(database: Path, conversations: list[int], after_s: float) -> tuple[float, list[str]]:
     argv = [sys.executable, str(Path(__file__).resolve()), str(database), *map(str, conversations)]
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    first = process.stdout.readline()
-    time.sleep(after_s)  # the moment of the kill is the point of the test
-    killed_at = time.time()
-    process.kill()
-    rest, _ = process.communicate(timeout=30)
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        first = process.stdout.readline()
+        time.sleep(after_s)  # the moment of the kill is the point of the test
+        killed_at = time.time()
+        process.kill()
+        lines = [first, *process.stdout]
     assert first, "the front died before its first word"
-    # The kill may have cut the last line.
-    return killed_at, [first, *(line for line in rest.splitlines(keepends=True) if line.endswith("\n"))]
+    return killed_at, [line for line in lines if line.endswith("\n")]  # the kill may have cut the last one
 
 
 def _received(lines: list[str]) -> dict[int, list[tuple[float, str]]]:
