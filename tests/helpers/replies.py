@@ -15,7 +15,7 @@ NASTY = {
     "list over blank lines": "1. one\n\n2. two\n\n   still two\n\n\n3. three\n\nout",
     "numbers that restart": "3. a\n1. b\n\n- x\n* y\n",
     "setext": "Title\n=====\n\nUnder\n---\ntext\n-\nmore\n",
-    "late link": "See [docs] and [more][m] here.\n\nText.\n\n[docs]: https://a.example\n[m]: https://b.example 'title'\n",
+    "late link": "See [docs] and [more][m] here.\n\nText.\n\n[docs]: https://a.example\n[m]: https://b.example 't'\n",
     "link with a title on the next line": "[a]: https://a.example\n'title\nmore'\n\nuse [a]\n",
     "open fence": "text\n```python\nprint(1)\n\nprint(2)",
     "fence in a fence": "````md\n```py\nx\n```\n````\nafter\n",
@@ -35,7 +35,7 @@ NASTY = {
     "rulers": "a\n\n---\n***\nb\n\n___\n",
     "entities": "&amp; &lt;b&gt; &copy; AT&T; &",
     "one long line": "word " * 400,
-    "long list": "".join(f"{n}. item **{n}** with words\n" for n in range(1, 160)),
+    "long list": "".join(f"{n}. item **{n}** with words\n" for n in range(1, 80)),
     "only blank": "\n\n  \n",
 }
 

@@ -72,8 +72,7 @@ def test_a_streamed_reply_is_the_same_document_as_the_whole(name: str) -> None:
     for body in (streamed, whole):
         body.redraw()
     assert parts(streamed) == parts(whole)
-    if name != "long list":  # a list that was frozen in pieces has its gaps rounded apart
-        assert streamed.fit(700) == whole.fit(700)
+    assert streamed.fit(700) == whole.fit(700)
 
 
 def test_a_long_text_fills_in_slices_and_ends_whole() -> None:
