@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LONG_TAIL = 8_000
 """Characters of one unfinished block from which its markup waits for a blank line: parsing takes 2 µs a character."""
-LONG_LIST = 1_500
+LONG_LIST = 600
 """Characters of one list from which its finished items are frozen."""
 
 _WORDS = re.compile(r"[^\n*_`\])~$\\>&;<]+")

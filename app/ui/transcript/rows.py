@@ -72,6 +72,11 @@ class Row(QWidget):
         """Show another state of the same message."""
         raise NotImplementedError
 
+    @property
+    def is_filling(self) -> bool:
+        """Whether a long text is still being laid out: the height is not final."""
+        return False
+
     def ask(self, action: str) -> None:
         if action == "more":
             self.open_menu()
@@ -276,13 +281,17 @@ class ReplyRow(Row):
     def is_streaming(self) -> bool:
         return self._streaming
 
+    @property
+    def is_filling(self) -> bool:
+        return self.body.is_filling
+
     def show_message(self, message: Message) -> None:
         was_streaming, shown = self._streaming, self.copied()
         self.message = message
         self._grown.clear()
         self._streaming = message.state == "streaming"
-        if message.text != shown or not self.body.parts():
-            self.body.show_text(message.text)
+        if message.text != shown or not self.body.parts() or (self._streaming and not was_streaming):
+            self.body.show_text(message.text, is_whole=not self._streaming)
         elif was_streaming and not self._streaming:
             self.body.finish()
         if message.thinking:
