@@ -224,7 +224,7 @@ def _snippet(painter: QPainter, rect: QRectF, snippet: str) -> None:
         x += used
 
 
-def _key(entry: Entry) -> tuple[str, int]:
+def _key(entry: Entry) -> tuple[str, int | None]:
     match entry:
         case Heading():
             return entry.key, 0
