@@ -66,9 +66,9 @@ def streamed(source: str, cuts: list[int]) -> list[tuple[Any, ...]]:
                 result.append(("code", block.language, block.text))
             case Prose(continues=True):
                 result.pop()  # the end of the list that goes on
-                result += flat(block.tokens)[1:]
+                result += flat(block.parsed())[1:]
             case Prose():
-                result += flat(block.tokens)
+                result += flat(block.parsed())
     return result
 
 
@@ -134,7 +134,7 @@ def test_a_link_whose_target_comes_last_is_mended_in_the_block_that_names_it() -
     revised = text.finish().revised
     block = text.blocks[0]
     assert isinstance(block, Prose)
-    assert any(child.type == "link_open" for child in block.tokens[1].children or []), revised
+    assert any(child.type == "link_open" for child in block.parsed()[1].children or []), revised
 
 
 def inline(source: str) -> list[tuple[str, str]]:

@@ -155,6 +155,25 @@ def test_the_end_of_a_reply_shows_its_figures_and_keeps_its_widgets(view: Transc
     assert "2 / 3" in words
 
 
+def test_coming_back_to_a_conversation_that_is_being_answered_goes_on_showing_it(view: TranscriptView) -> None:
+    half = message(61, text="First half, ", thinking="Hm.", state="streaming")
+    view.show_branch([*dialogue(60), half])
+    view.grow(61, "second half.")
+    view.update_message(replace(half, text="First"))
+    settled(view)
+    assert reply(view, 61).copied() == "First half, second half."
+    view.show_branch(dialogue(4))
+    settled(view)
+    view.show_branch([*dialogue(60), half])
+    view.scroll_to(0)
+    view.grow(61, "second half.")
+    settled(view)
+    view.end_reply(message(61, text="First half, second half.", thinking="Hm."))
+    view.go_to_end()
+    settled(view)
+    assert reply(view, 61).body.parts()[0].toPlainText() == "First half, second half."  # type: ignore[union-attr]
+
+
 def test_waiting_shows_its_reason_at_once_and_grey_lines_a_little_later(view: TranscriptView) -> None:
     view.show_branch([message(1, "user", "hi")])
     view.begin_reply(message(2, state="streaming"))

@@ -96,6 +96,15 @@ def test_a_formula_is_drawn_and_copied_as_its_source() -> None:
     assert QGuiApplication.clipboard().text() == "The energy $E=mc^2$ of it."
 
 
+def test_a_formula_wider_than_the_column_is_made_smaller() -> None:
+    body = filled("$$" + "a + " * 60 + "b$$")
+    (run,) = body.parts()
+    assert isinstance(run, Run)
+    until(lambda: "\ufffc" in run.toPlainText(), "the formula is a picture")
+    body.fit(700)
+    assert run.document().idealWidth() <= 700
+
+
 def test_a_broken_formula_shows_its_source() -> None:
     body = filled("Here $\\frac{1}{\\foo{$ ends.")
     assert formulas.wait(20)

@@ -42,7 +42,7 @@ class Run(Text):
         self.rewrite()
 
     def add(self, block: Prose) -> None:
-        self.blocks.append(block)
+        self.blocks.append(block.light())
         self.size_chars += len(block.source)
         self.append_block(block)
 

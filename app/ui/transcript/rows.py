@@ -6,6 +6,7 @@ Invariant: a row never decides its width; `fit(width)` lays it out and returns i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from PySide6.QtCore import QEvent, QRectF, Qt, Signal
@@ -287,19 +288,27 @@ class ReplyRow(Row):
 
     def show_message(self, message: Message) -> None:
         was_streaming, shown = self._streaming, self.copied()
-        self.message = message
-        self._grown.clear()
         self._streaming = message.state == "streaming"
-        if message.text != shown or not self.body.parts() or (self._streaming and not was_streaming):
+        self._grown.clear()
+        if was_streaming and self._streaming:
+            message = replace(message, text=shown, thinking=self.thinking.words)  # what was saved lags behind
+        elif message.text != shown or self._streaming or not self.body.parts():
             self.body.show_text(message.text, is_whole=not self._streaming)
-        elif was_streaming and not self._streaming:
+        elif was_streaming:
             self.body.finish()
-        if message.thinking:
-            self.thinking.show()
-            if not self._streaming:
-                self.thinking.show_done(message.thinking, message.figures.thinking_s if message.figures else 0.0)
+        self.message = message
+        if not (was_streaming and self._streaming):
+            self._show_thinking(message)
         self._show_state(message)
         self.grew.emit()
+
+    def _show_thinking(self, message: Message) -> None:
+        self.thinking.setVisible(bool(message.thinking))
+        if message.thinking and self._streaming and not message.text:
+            self.thinking.feed(message.thinking)
+            self.thinking.flush()
+        elif message.thinking:
+            self.thinking.show_done(message.thinking, message.figures.thinking_s if message.figures else 0.0)
 
     def copied(self) -> str:
         return self.message.text + "".join(self._grown)
@@ -312,7 +321,6 @@ class ReplyRow(Row):
         self._foot.setVisible(not self._streaming)
         self._figures.setText(figures_line(message))
         self._figures.setToolTip(figures_tip(message))
-        self.setToolTip("")
         self.setAccessibleName(say("transcript.model_said", model=message.model, text=message.text[:200]))
         self.setAccessibleDescription(figures_line(message))
 

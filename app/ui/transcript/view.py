@@ -55,6 +55,7 @@ class TranscriptView(QWidget):
         self._growing: set[int] = set()
         self._stuck = True
         self._arranging = False
+        self._measured_for = 0  # the width the heights belong to
         self._canvas = _Canvas(self)
         self._bar = QScrollBar(Qt.Orientation.Vertical, self)
         self._bar.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -90,12 +91,16 @@ class TranscriptView(QWidget):
         self._places = {message.id: place for place, message in enumerate(self._messages)}
         self._growing &= set(kept)
         scale = theme.state.text_scale
-        width = self._column()
+        width = self._measured_for = self._column()
         self._heights = Heights([known[m.id] if m.id in kept else estimate(m, width, scale) for m in self._messages])
         for number, row in kept.items():
             row.show_message(self._messages[self._places[number]])
         self._stuck = self._stuck or anchor[0] not in self._places
-        self._restore(anchor)
+        for place, message in enumerate(self._messages):
+            if message.state == "streaming":
+                self._row(place)  # wherever it is: what comes for it has to be kept
+        if self.isVisible() or self.width() > 100:
+            self._arrange(anchor)
         self._mark_last()
 
     def begin_reply(self, message: Message) -> None:
@@ -363,10 +368,6 @@ class TranscriptView(QWidget):
                 return self._messages[place].id, self._edge() - self._heights.top(place)
         return self.first_in_view()
 
-    def _restore(self, anchor: tuple[int, int]) -> None:
-        if self.isVisible() or self.width() > 100:
-            self._arrange(anchor)
-
     def _mark_last(self) -> None:
         """The last reply shows its actions without being hovered."""
         last = self._messages[-1].id if self._messages else 0
@@ -427,7 +428,7 @@ class TranscriptView(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         self._bar.setGeometry(self.width() - 11, 0, 11, self.height())
         self._latest.move((self.width() - self._latest.width()) // 2, self.height() - self._latest.height() - Space.M)
-        if event.size().width() != event.oldSize().width():
+        if self._column() != self._measured_for:
             self._measure_all()
         self._arrange()
 
@@ -436,6 +437,7 @@ class TranscriptView(QWidget):
         number, above = self.first_in_view()
         share = above / max(1, self._heights[self._places[number]]) if self._messages else 0.0
         width, scale = self._column(), theme.state.text_scale
+        self._measured_for = width
         self._heights = Heights([estimate(message, width, scale) for message in self._messages])
         for known, row in self._rows.items():
             self._measure(self._places[known], row)

@@ -24,7 +24,7 @@ from PySide6.QtGui import (
 )
 
 from app.ui import theme
-from app.ui.tokens import CODE_FAMILIES, Colors, TextStyle, Type
+from app.ui.tokens import CODE_FAMILIES, Colors, Size, TextStyle, Type
 from app.ui.transcript.formulas import Picture, Wanted, formulas
 from app.ui.widgets.markdown_table import TableWriter
 
@@ -70,7 +70,7 @@ def gap(before: str, kind: str) -> int:
 
 def kind_of(block: Prose) -> str:
     """The kind of a block's first paragraph, as `Writer.last` names it."""
-    head = block.tokens[0].type
+    head = block.head
     if head.endswith("list_open"):
         return "item"
     kinds = {"heading_open": "heading", "table_open": "table", "hr": "rule"}
@@ -135,7 +135,7 @@ class Writer:
         self._cursor.endEditBlock()
 
     def _write(self, block: Prose) -> None:
-        tokens = block.tokens
+        tokens = block.parsed()
         index = 0
         while index < len(tokens):
             token = tokens[index]
@@ -376,8 +376,10 @@ class Writer:
         self._document.addResource(QTextDocument.ResourceType.ImageResource.value, QUrl(name), canvas)
         look = QTextImageFormat()
         look.setName(name)
-        look.setWidth(picture.width)
-        look.setHeight(height)
+        room = self._document.textWidth() if self._document.textWidth() > 0 else Size.READING
+        share = min(1.0, (room - 2) / picture.width)  # one that is too wide is made smaller, not cut
+        look.setWidth(picture.width * share)
+        look.setHeight(height * share)
         look.setFont(font)
         look.setVerticalAlignment(QTextCharFormat.VerticalAlignment.AlignMiddle)
         look.setProperty(SOURCE, source)
