@@ -1,4 +1,4 @@
-"""The main job in the real program: fetch, ask, watch it stream, start again, still there. With and without a screen."""
+"""The main job in the real program: fetch, ask, watch it stream, start again; offscreen and on a screen."""
 
 from __future__ import annotations
 
