@@ -125,6 +125,9 @@ async def _be_guided(window: Window, context: AppContext, guide: Guide) -> None:
 
 async def _prepare(context: AppContext) -> None:
     """What may follow the first paint: replies of a killed program marked, the worker's imports under way."""
+    from app.ui.transcript.warm import warm_up
+
+    warm_up()
     await context.chat.recover()
     await asyncio.to_thread(context.library.tidy)
     await asyncio.to_thread(_import_pages)

@@ -3,8 +3,8 @@
 Owns the arithmetic of reading and stepping. Invariant: it computes what the transformers module computes (checked when
 a model is loaded), operation by operation in the same order; with `is_exact` it rounds in the same places too.
 
-Why not the module: a step through it costs as much time in Python, masks and cache copies as in the products. q, k, v
-and gate, up lie in one tensor each, of which the module's weights become views, so nothing is held twice.
+Why not the module: a step through it costs as much time in Python, masks and cache copies as in the products. The
+weights stay the module's own tensors, so what was mapped from the file stays mapped and nothing is held twice.
 """
 
 from __future__ import annotations
@@ -44,19 +44,21 @@ def obstacle(model: Any) -> str:
     return "" if len({module.weight.dtype for module in linears}) == 1 else "weights of several precisions"
 
 
+Linear = tuple[Tensor, Tensor | None]  # weight, bias
+
+
 @dataclass(frozen=True, slots=True)
 class _Layer:
     attention_norm: Tensor
-    qkv: Tensor
-    qkv_bias: Tensor | None
+    q: Linear
+    k: Linear
+    v: Linear
     head_norm: Tensor | None  # (heads + kv_heads, head_dim), Qwen3 only
-    out: Tensor
-    out_bias: Tensor | None
+    out: Linear
     mlp_norm: Tensor
-    gate_up: Tensor
-    gate_up_bias: Tensor | None
-    down: Tensor
-    down_bias: Tensor | None
+    gate: Linear
+    up: Linear
+    down: Linear
 
 
 class DenseDecoder:
@@ -124,22 +126,22 @@ class DenseDecoder:
         return self._through(index, x, cache, mask)
 
     def _through(self, index: int, x: Tensor, cache: KVCache, mask: Tensor | None) -> Tensor:
-        layer, heads, both = self._layers[index], self._heads, self._heads + self._kv_heads
-        tokens = x.shape[0]
-        qkv = self._product(self._norm(x, layer.attention_norm), layer.qkv, layer.qkv_bias)
-        qkv = qkv.view(tokens, both + self._kv_heads, self._width)
-        qk = qkv[:, :both]
+        layer, heads, tokens = self._layers[index], self._heads, x.shape[0]
+        normed = self._norm(x, layer.attention_norm)
+        qk = torch.cat((self._product(normed, layer.q), self._product(normed, layer.k)), -1)
+        qk = qk.view(tokens, heads + self._kv_heads, self._width)
         if layer.head_norm is not None:
             qk = self._norm(qk, layer.head_norm)
         qk = self._rotate(qk, cache.length, tokens)
-        keys, values = cache.write(index, qk[:, heads:].transpose(0, 1), qkv[:, both:].transpose(0, 1))
-        seen = self._attend(qk[:, :heads], keys, values, mask)
-        x = x + self._product(seen, layer.out, layer.out_bias)
-        gate_up = self._product(self._norm(x, layer.mlp_norm), layer.gate_up, layer.gate_up_bias)
-        gate, up = gate_up.chunk(2, -1)
-        return x + self._product(F.silu(gate) * up, layer.down, layer.down_bias)
+        values = self._product(normed, layer.v).view(tokens, self._kv_heads, self._width)
+        keys, values = cache.write(index, qk[:, heads:].transpose(0, 1), values.transpose(0, 1))
+        x = x + self._product(self._attend(qk[:, :heads], keys, values, mask), layer.out)
+        normed = self._norm(x, layer.mlp_norm)
+        gated = F.silu(self._product(normed, layer.gate)) * self._product(normed, layer.up)
+        return x + self._product(gated, layer.down)
 
-    def _product(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def _product(self, x: Tensor, linear: Linear) -> Tensor:
+        weight, bias = linear
         if self._reads_in_fp32 and x.shape[0] >= FP32_ROWS:
             return F.linear(x.float(), weight.float(), None if bias is None else bias.float()).to(x.dtype)
         return F.linear(x, weight, bias)
@@ -199,21 +201,22 @@ def has_bf16_products() -> bool:
 
 def _layer(module: Any, heads: int, kv_heads: int) -> _Layer:
     attention, mlp = module.self_attn, module.mlp
-    qkv, qkv_bias = _joined(attention.q_proj, attention.k_proj, attention.v_proj)
-    gate_up, gate_up_bias = _joined(mlp.gate_proj, mlp.up_proj)
     return _Layer(
         attention_norm=module.input_layernorm.weight,
-        qkv=qkv,
-        qkv_bias=qkv_bias,
+        q=_linear(attention.q_proj),
+        k=_linear(attention.k_proj),
+        v=_linear(attention.v_proj),
         head_norm=_head_norm(attention, heads, kv_heads),
-        out=attention.o_proj.weight,
-        out_bias=attention.o_proj.bias,
+        out=_linear(attention.o_proj),
         mlp_norm=module.post_attention_layernorm.weight,
-        gate_up=gate_up,
-        gate_up_bias=gate_up_bias,
-        down=mlp.down_proj.weight,
-        down_bias=mlp.down_proj.bias,
+        gate=_linear(mlp.gate_proj),
+        up=_linear(mlp.up_proj),
+        down=_linear(mlp.down_proj),
     )
+
+
+def _linear(module: nn.Linear) -> Linear:
+    return module.weight, module.bias
 
 
 def _head_norm(attention: Any, heads: int, kv_heads: int) -> Tensor | None:
@@ -221,16 +224,3 @@ def _head_norm(attention: Any, heads: int, kv_heads: int) -> Tensor | None:
         return None
     q, k = attention.q_norm.weight, attention.k_norm.weight
     return torch.cat((q.expand(heads, -1), k.expand(kv_heads, -1)))
-
-
-def _joined(*linears: nn.Linear) -> tuple[Tensor, Tensor | None]:
-    """One weight (and bias) for several products of the same input; the linears keep views of it."""
-    return _merge(linears, "weight"), _merge(linears, "bias") if linears[0].bias is not None else None
-
-
-def _merge(linears: Sequence[nn.Linear], name: str) -> Tensor:
-    whole = torch.cat([getattr(linear, name) for linear in linears])
-    parts = torch.split(whole, [linear.out_features for linear in linears])
-    for linear, part in zip(linears, parts, strict=True):
-        setattr(linear, name, nn.Parameter(part, requires_grad=False))
-    return whole

@@ -196,8 +196,9 @@ def _first_words(s: Session, conversation_id: int) -> str:
 
 
 _MARKS = re.compile(r"^[#>\s*`-]+|[*`]+")
+_FENCES = re.compile(r"^\s*(?:```|~~~).*$", re.MULTILINE)  # the language of a code block says nothing
 
 
 def _summary(row: Result[tuple[int, str, bool, object, str]]) -> ConversationSummary:
-    preview = first_line(_MARKS.sub("", row.preview or ""), PREVIEW_LENGTH)
+    preview = first_line(_MARKS.sub("", _FENCES.sub("", row.preview or "")), PREVIEW_LENGTH)
     return ConversationSummary(row.id, row.title, preview, row.pinned, row.updated)

@@ -1,6 +1,6 @@
 """Formulas as pictures: LaTeX to SVG by ziamath, to an image by Qt, in a thread, kept in a cache.
 
-Invariant: nobody waits. `picture()` answers at once with the picture or with nothing, and `ready` tells when asking
+Invariant: nobody waits. `ask()` answers at once with the picture or with nothing, and `ready` tells when asking
 again is worth it. A formula ziamath cannot read is remembered as broken and stays nothing, so its source is shown.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import threading
 import time
 from collections import OrderedDict, deque
@@ -18,11 +17,12 @@ from PySide6.QtCore import QByteArray, QObject, QRectF, Signal
 from PySide6.QtGui import QImage, QPainter
 from PySide6.QtSvg import QSvgRenderer
 
+from app.ui.transcript.warm import patience
+
 log = logging.getLogger("formulas")
 
 KEPT = 500
 """Pictures kept; one of usual size takes 10 to 40 kB."""
-_PATIENT_SWITCH_S = 0.0005
 _REST_S = 0.004
 
 
@@ -60,18 +60,18 @@ class _Formulas(QObject):
         self._queue: deque[Wanted] = deque()
         self._thread: threading.Thread | None = None
 
-    def picture(self, wanted: Wanted) -> Picture | None:
-        """The picture if it has been drawn; None while it is being drawn and when it is broken."""
+    def ask(self, wanted: Wanted) -> tuple[Picture | None, bool]:
+        """The picture if it has been drawn, and whether it is still to come; (None, False): it is broken."""
         with self._lock:
             if wanted in self._done:
                 self._done.move_to_end(wanted)
-                return self._done[wanted]
+                return self._done[wanted], False
             if wanted not in self._queue:
                 self._queue.append(wanted)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._draw_all, name="formulas", daemon=True)
                 self._thread.start()
-        return None
+        return None, True
 
     def is_pending(self, wanted: Wanted) -> bool:
         with self._lock:
@@ -86,20 +86,33 @@ class _Formulas(QObject):
 
     def _draw_all(self) -> None:
         """The thread ends with the queue: none lives while there is nothing to draw."""
-        while True:
-            with self._lock:
-                if not self._queue:
-                    self._thread = None
-                    return
-                wanted = self._queue[0]
-            made = _made(wanted)
-            with self._lock:
-                self._queue.popleft()
-                self._done[wanted] = made
-                while len(self._done) > KEPT:
-                    self._done.popitem(last=False)
-            self.ready.emit()
-            time.sleep(_REST_S)  # the window's thread gets its turn between two formulas
+        try:
+            with patience():
+                _ziamath()
+                while self._draw_one():
+                    time.sleep(_REST_S)  # the window's thread gets its turn between two formulas
+        except BaseException:
+            with self._lock:  # an error of ours, on its way up: nothing waits for this thread any more
+                self._thread = None
+                self._done |= dict.fromkeys(self._queue)
+                self._queue.clear()
+            raise
+
+    def _draw_one(self) -> bool:
+        """False, and the thread is given up, when there was nothing to draw."""
+        with self._lock:
+            if not self._queue:
+                self._thread = None
+                return False
+            wanted = self._queue[0]
+        made = _made(wanted)
+        with self._lock:
+            self._queue.popleft()
+            self._done[wanted] = made
+            while len(self._done) > KEPT:
+                self._done.popitem(last=False)
+        self.ready.emit()
+        return True
 
 
 def _made(wanted: Wanted) -> Picture | None:
@@ -132,16 +145,17 @@ def _drawn(wanted: Wanted) -> Picture:
 
 
 def _ziamath() -> Any:
-    """Imports ziamath (0.2 s); meanwhile threads change more often, so that the window stays smooth."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(_PATIENT_SWITCH_S)
-    try:
-        import ziamath
-    finally:
-        sys.setswitchinterval(before)
+    """The drawing library; its import takes 0.2 s."""
+    import ziamath
+
     module: Any = ziamath
     module.config.svg2 = False  # Qt draws SVG 1.2 Tiny: no <symbol>
     return module
+
+
+def warm_up() -> None:
+    """Load the library and its font, in whatever thread calls."""
+    _made(Wanted("x^2", False, 15, "#000000", 1.0))
 
 
 formulas = _Formulas()

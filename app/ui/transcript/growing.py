@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LONG_TAIL = 8_000
 """Characters of one unfinished block from which its markup waits for a blank line: parsing takes 2 µs a character."""
-LONG_LIST = 1_500
+LONG_LIST = 600
 """Characters of one list from which its finished items are frozen."""
 
 _WORDS = re.compile(r"[^\n*_`\])~$\\>&;<]+")
@@ -30,12 +30,22 @@ _ENDS = {"fence", "hr", "heading_open", "formula_block"}
 
 @dataclass(frozen=True, slots=True)
 class Prose:
-    """One top-level block as the parser's tokens. `continues`: the next items of the list before it, from `start`."""
+    """One top-level block. `continues`: the next items of the list before it, from `start` on."""
 
+    head: str  # the type of its first token
     tokens: list[Token]
     source: str
+    links: dict[str, Any]
     continues: bool = False
     start: int | None = None
+
+    def parsed(self) -> list[Token]:
+        """Its tokens, parsed again from the source where they have been dropped."""
+        return self.tokens or parser().parse(self.source, {"references": dict(self.links)})
+
+    def light(self) -> Prose:
+        """Without the tokens: some hundred objects a block that the garbage collector would walk again and again."""
+        return replace(self, tokens=[])
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +203,7 @@ class Growing:
         self._links = links
         frozen = [self._block(span, done, index == 0) for index, span in enumerate(spans)]
         revised = self._revise(fresh) if fresh else {}
-        self.blocks += frozen
+        self.blocks += [block.light() if isinstance(block, Prose) else block for block in frozen]
         self._next_item = None if frozen else self._next_item
         return Step(frozen, revised, [], "")
 
@@ -204,8 +214,7 @@ class Growing:
         revised: dict[int, Block] = {}
         for index, block in enumerate(self.blocks):
             if isinstance(block, Prose) and fresh & {normalizeReference(name) for name in _LABEL.findall(block.source)}:
-                spans, _ = self._spans(block.source, growing=False)
-                self.blocks[index] = revised[index] = replace(block, tokens=spans[0].tokens)
+                self.blocks[index] = revised[index] = replace(block, links=self._links)
         return revised
 
     def _block(self, span: _Span, source: str, is_first: bool) -> Block:
@@ -216,7 +225,8 @@ class Growing:
             starts = [*_line_starts(source), len(source)]
             source = source[starts[span.first] : starts[min(span.last, len(starts) - 1)]]
         continues = is_first and self._next_item is not None and head.type.endswith("list_open")
-        return Prose(span.tokens, source, continues, self._next_item if continues else None)
+        start = self._next_item if continues else None
+        return Prose(head.type, span.tokens, source, self._links, continues, start)
 
 
 @dataclass(slots=True)

@@ -42,7 +42,7 @@ class Run(Text):
         self.rewrite()
 
     def add(self, block: Prose) -> None:
-        self.blocks.append(block)
+        self.blocks.append(block.light())
         self.size_chars += len(block.source)
         self.append_block(block)
 
@@ -83,6 +83,7 @@ class ReplyBody(QWidget):
         self._bottoms: list[int] = []
         self._spare: list[Run] = []
         self._slices: list[str] = []
+        self._is_whole = False
         self._width = 0
         self._height = 0
         self._filling = self._timer(self._fill)
@@ -98,10 +99,11 @@ class ReplyBody(QWidget):
 
     # content
 
-    def show_text(self, text: str) -> None:
-        """Show a whole text: what fits into a few ms at once, the rest in slices."""
+    def show_text(self, text: str, *, is_whole: bool = True) -> None:
+        """Show a text: what fits into a few ms at once, the rest in slices. Unless it is whole, more may be fed."""
         self.clear()
         self._slices = _slices(text)
+        self._is_whole = is_whole
         self._fill()
 
     def feed(self, text: str) -> None:
@@ -140,8 +142,8 @@ class ReplyBody(QWidget):
         until = time.perf_counter() + FILL_BUDGET_S
         while self._slices:
             self._growing.feed(self._slices.pop(0))
-            step = self._growing.advance() if self._slices else self._growing.finish()
-            self._apply(step)
+            is_last = self._is_whole and not self._slices
+            self._apply(self._growing.finish() if is_last else self._growing.advance())
             if self._slices and time.perf_counter() > until:
                 self._filling.start(0)
                 return
@@ -286,7 +288,7 @@ class ReplyBody(QWidget):
     def _draw_formulas(self) -> None:
         for part in self.parts():
             if isinstance(part, Run) and part.has_news:
-                part.rewrite()
+                part.draw_formulas()
         self._place(0)
 
 

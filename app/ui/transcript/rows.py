@@ -6,6 +6,7 @@ Invariant: a row never decides its width; `fit(width)` lays it out and returns i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 from PySide6.QtCore import QEvent, QRectF, Qt, Signal
@@ -71,6 +72,11 @@ class Row(QWidget):
     def show_message(self, message: Message) -> None:
         """Show another state of the same message."""
         raise NotImplementedError
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether a long text is still being laid out: the height is not final."""
+        return False
 
     def ask(self, action: str) -> None:
         if action == "more":
@@ -276,21 +282,33 @@ class ReplyRow(Row):
     def is_streaming(self) -> bool:
         return self._streaming
 
+    @property
+    def is_filling(self) -> bool:
+        return self.body.is_filling
+
     def show_message(self, message: Message) -> None:
         was_streaming, shown = self._streaming, self.copied()
-        self.message = message
-        self._grown.clear()
         self._streaming = message.state == "streaming"
-        if message.text != shown or not self.body.parts():
-            self.body.show_text(message.text)
-        elif was_streaming and not self._streaming:
+        self._grown.clear()
+        if was_streaming and self._streaming:
+            message = replace(message, text=shown, thinking=self.thinking.words)  # what was saved lags behind
+        elif message.text != shown or self._streaming or not self.body.parts():
+            self.body.show_text(message.text, is_whole=not self._streaming)
+        elif was_streaming:
             self.body.finish()
-        if message.thinking:
-            self.thinking.show()
-            if not self._streaming:
-                self.thinking.show_done(message.thinking, message.figures.thinking_s if message.figures else 0.0)
+        self.message = message
+        if not (was_streaming and self._streaming):
+            self._show_thinking(message)
         self._show_state(message)
         self.grew.emit()
+
+    def _show_thinking(self, message: Message) -> None:
+        self.thinking.setVisible(bool(message.thinking))
+        if message.thinking and self._streaming and not message.text:
+            self.thinking.feed(message.thinking)
+            self.thinking.flush()
+        elif message.thinking:
+            self.thinking.show_done(message.thinking, message.figures.thinking_s if message.figures else 0.0)
 
     def copied(self) -> str:
         return self.message.text + "".join(self._grown)
@@ -303,7 +321,6 @@ class ReplyRow(Row):
         self._foot.setVisible(not self._streaming)
         self._figures.setText(figures_line(message))
         self._figures.setToolTip(figures_tip(message))
-        self.setToolTip("")
         self.setAccessibleName(say("transcript.model_said", model=message.model, text=message.text[:200]))
         self.setAccessibleDescription(figures_line(message))
 

@@ -81,8 +81,8 @@ class Thinking(QWidget):
         """Thinking that is over. `seconds` 0: not known."""
         self._clock.stop()
         self._news.clear()
-        if words != self.words:
-            self.words, self._stale = words, True
+        if words.strip("\n") != self.words:
+            self.words, self._stale = words.strip("\n"), True
         self._fold.say(
             say("transcript.thought_for", seconds=f"{seconds:.1f}") if seconds else say("transcript.thought")
         )
@@ -102,8 +102,10 @@ class Thinking(QWidget):
 
     def flush(self) -> None:
         """Draw what was fed; while folded it is only kept."""
-        words = "".join(self._news)
-        self._news.clear()
+        came = "".join(self._news)
+        words = came.rstrip("\n")
+        self._news = [came[len(words) :]] if came != words else []  # line ends wait: last of all they show nothing
+        words = words if self.words else words.lstrip("\n")
         if not words:
             return
         self.words += words

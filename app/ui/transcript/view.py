@@ -55,6 +55,7 @@ class TranscriptView(QWidget):
         self._growing: set[int] = set()
         self._stuck = True
         self._arranging = False
+        self._measured_for = 0  # the width the heights belong to
         self._canvas = _Canvas(self)
         self._bar = QScrollBar(Qt.Orientation.Vertical, self)
         self._bar.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -79,7 +80,7 @@ class TranscriptView(QWidget):
 
     def show_branch(self, messages: Sequence[Message]) -> None:
         """Show these messages. Rows that are the same stay; the place is kept if its message is still there."""
-        anchor = self._anchor()
+        anchor = self._anchor() if self._messages else (0, 0)
         kept = {message.id: row for message in messages if (row := self._rows.get(message.id)) and _fits(row, message)}
         for number, row in self._rows.items():
             if number not in kept:
@@ -90,21 +91,25 @@ class TranscriptView(QWidget):
         self._places = {message.id: place for place, message in enumerate(self._messages)}
         self._growing &= set(kept)
         scale = theme.state.text_scale
-        width = self._column()
+        width = self._measured_for = self._column()
         self._heights = Heights([known[m.id] if m.id in kept else estimate(m, width, scale) for m in self._messages])
         for number, row in kept.items():
             row.show_message(self._messages[self._places[number]])
-        self._stuck = self._stuck or anchor is None or anchor[0] not in self._places
-        self._restore(anchor)
+        self._stuck = self._stuck or anchor[0] not in self._places
+        for place, message in enumerate(self._messages):
+            if message.state == "streaming":
+                self._row(place)  # wherever it is: what comes for it has to be kept
+        if self.isVisible() or self.width() > 100:
+            self._arrange(anchor)
         self._mark_last()
 
     def begin_reply(self, message: Message) -> None:
         """A reply starts to stream: a new message at the end, or one that is continued."""
+        anchor = self._anchor() if self._messages else None
         self._put(message)
         self._row(self._places[message.id])
         self._mark_last()
-        if self._stuck:
-            self._arrange()
+        self._arrange(anchor)
 
     def grow(self, message_id: int, text: str = "", thinking: str = "") -> None:
         """More of a streaming reply. Costs nothing here: it is drawn with the next frame."""
@@ -153,12 +158,9 @@ class TranscriptView(QWidget):
         if place is None:
             return
         self._stuck = False
-        self._row(place)
-        self._set_value(self._heights.top(place) - Space.L)
-        self._arrange()
-        self._set_value(self._heights.top(place) - Space.L)
-        self._arrange()
-        self._rows[message_id].setFocus(Qt.FocusReason.OtherFocusReason)
+        row = self._row(place)
+        self._arrange((message_id, -Space.M))
+        row.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def go_to_end(self) -> None:
         self._stuck = True
@@ -177,7 +179,10 @@ class TranscriptView(QWidget):
 
     def first_in_view(self) -> tuple[int, int]:
         """The message at the top edge and how many px of it are above; (0, 0) when empty."""
-        return self._anchor() or (0, 0)
+        if not self._messages:
+            return 0, 0
+        place = self._heights.at(self._edge())
+        return self._messages[place].id, self._edge() - self._heights.top(place)
 
     # rows
 
@@ -224,17 +229,14 @@ class TranscriptView(QWidget):
         row, place = self._rows.get(number), self._places.get(number)
         if row is None or place is None:
             return
-        above = self._heights.top(place) + self._heights[place] <= self._bar.value()
-        by = self._measure(place, row)
-        if not by:
+        anchor = self._anchor()
+        if not self._measure(place, row):
             return
-        if above and not self._stuck:
-            self._set_value(self._bar.value() + by, reach=by)
-        if place == len(self._messages) - 1 and not above:
+        if place == len(self._messages) - 1 and self._heights.top(place + 1) > self._edge():
             self._resize_canvas()
             self._follow()
         else:
-            self._arrange()
+            self._arrange(anchor)
 
     def _follow(self) -> None:
         """The cheap case, taken by a streaming reply: the last row grew, nothing else moves against the canvas."""
@@ -270,48 +272,47 @@ class TranscriptView(QWidget):
         self._bar.blockSignals(quiet)
         self._bar.setVisible(self._bar.maximum() > 0)
 
-    def _set_value(self, value: int, reach: int = 0) -> None:
-        """Move the bar without being told of it; `reach` raises its end first."""
+    def _set_value(self, value: int) -> None:
+        """Move the bar without being told of it."""
         quiet = self._bar.blockSignals(True)
-        if reach > 0:
-            self._bar.setMaximum(self._bar.maximum() + reach)
         self._bar.setValue(value)
         self._bar.blockSignals(quiet)
 
-    def _arrange(self) -> None:
-        """Make the rows in view, put everything in its place, let far rows go."""
+    def _edge(self) -> int:
+        """What is at the top edge of the window, counted from the top of the first row."""
+        return self._bar.value() - Space.S
+
+    def _arrange(self, anchor: tuple[int, int] | None = None) -> None:
+        """Make the rows in view, put everything in its place. `anchor`: what must not move, see `_anchor`."""
         if self._arranging or not self._messages:
             self._resize_canvas()
             return
         self._arranging = True
         try:
-            self._make_visible()
+            self._make_visible(anchor or self._anchor())
             self._put_rows()
         finally:
             self._arranging = False
         self._latest.setVisible(not self._stuck)
         self._around.start(0)
 
-    def _make_visible(self) -> None:
+    def _make_visible(self, anchor: tuple[int, int]) -> None:
         """Rows in view become widgets. Their true heights may bring others into view, so look again until none does."""
-        anchor = None if self._stuck else self._anchor()
         while True:
             self._resize_canvas()
-            if anchor is None:
+            if self._stuck:
                 self._set_value(self._bar.maximum())
             else:
-                place, below = self._places[anchor[0]], anchor[1]
-                self._set_value(self._heights.top(place) + min(below, self._heights[place]))
+                self._set_value(self._heights.top(self._places[anchor[0]]) + anchor[1] + Space.S)
             first, last = self._visible()
-            missing = [p for p in range(first, last + 1) if self._messages[p].id not in self._rows]
+            missing = [place for place in range(first, last + 1) if self._messages[place].id not in self._rows]
             if not missing:
                 return
             for place in missing:
                 self._row(place)
 
     def _visible(self) -> tuple[int, int]:
-        top = self._bar.value() - Space.S
-        return self._heights.at(top), self._heights.at(top + self.height())
+        return self._heights.at(self._edge()), self._heights.at(self._edge() + self.height())
 
     def _put_rows(self) -> None:
         left = (self.width() - self._column()) // 2
@@ -323,7 +324,7 @@ class TranscriptView(QWidget):
         """One row outside the view at a time becomes a widget, so that scrolling finds it made; far ones go."""
         if not self._messages:
             return
-        top = self._bar.value() - Space.S
+        top = self._edge()
         first, last = self._heights.at(top - MARGIN_ROWS_PX), self._heights.at(top + self.height() + MARGIN_ROWS_PX)
         for number in [n for n, row in self._rows.items() if not self._is_near(n, row, first, last)]:
             _discard(self._rows.pop(number))
@@ -331,8 +332,9 @@ class TranscriptView(QWidget):
         wanted = [*range(seen_last + 1, last + 1), *range(seen_first - 1, first - 1, -1)]
         missing = next((place for place in wanted if self._messages[place].id not in self._rows), None)
         if missing is not None:
+            anchor = self._anchor()
             self._row(missing)
-            self._arrange()
+            self._arrange(anchor)
         else:
             self._chain_tabs()
 
@@ -353,19 +355,18 @@ class TranscriptView(QWidget):
             if before.nextInFocusChain() is not after:
                 QWidget.setTabOrder(before, after)
 
-    def _anchor(self) -> tuple[int, int] | None:
-        """The message at the top edge and how far it is scrolled past it."""
-        if not self._messages:
-            return None
-        place = self._heights.at(self._bar.value())
-        return self._messages[place].id, self._bar.value() - self._heights.top(place)
+    def _anchor(self) -> tuple[int, int]:
+        """What must not move on screen: a message, and how far its top is above the edge (below: negative).
 
-    def _restore(self, anchor: tuple[int, int] | None) -> None:
-        if anchor is not None and not self._stuck:
-            self._resize_canvas()
-            self._set_value(self._heights.top(self._places[anchor[0]]) + anchor[1])
-        if self.isVisible() or self.width() > 100:
-            self._arrange()
+        The first one in view whose height is certain, so that the true heights of those above it move only what is
+        out of sight; where there is none, whatever is at the edge.
+        """
+        first, last = self._visible()
+        for place in range(first, last + 1):
+            row = self._rows.get(self._messages[place].id)
+            if row is not None and not row.is_filling:
+                return self._messages[place].id, self._edge() - self._heights.top(place)
+        return self.first_in_view()
 
     def _mark_last(self) -> None:
         """The last reply shows its actions without being hovered."""
@@ -382,13 +383,15 @@ class TranscriptView(QWidget):
 
     def jump_into_view(self, place: int) -> None:
         """Scroll as little as shows the row, and focus it."""
+        anchor = self._anchor()
         row = self._row(place)
-        top, bottom = self._heights.top(place), self._heights.top(place) + self._heights[place]
+        self._arrange(anchor)
+        top, bottom = self._heights.top(place) + Space.S, self._heights.top(place + 1) + Space.S
         value = self._bar.value()
         if top < value or bottom - top > self.height():
             self.scroll_to(top)
-        elif bottom + Space.L > value + self.height():
-            self.scroll_to(bottom + Space.L - self.height())
+        elif bottom > value + self.height():
+            self.scroll_to(bottom - self.height())
         row.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def scroll_to(self, y: int) -> None:
@@ -425,22 +428,23 @@ class TranscriptView(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         self._bar.setGeometry(self.width() - 11, 0, 11, self.height())
         self._latest.move((self.width() - self._latest.width()) // 2, self.height() - self._latest.height() - Space.M)
-        if event.size().width() != event.oldSize().width():
+        if self._column() != self._measured_for:
             self._measure_all()
         self._arrange()
 
     def _measure_all(self) -> None:
-        """The width changed: estimate anew what is not a widget, lay out what is."""
-        anchor = self._anchor()
-        share = anchor[1] / max(1, self._heights[self._places[anchor[0]]]) if anchor else 0.0
+        """The width changed: estimate anew what is not a widget, lay out what is; the same words stay at the edge."""
+        number, above = self.first_in_view()
+        share = above / max(1, self._heights[self._places[number]]) if self._messages else 0.0
         width, scale = self._column(), theme.state.text_scale
+        self._measured_for = width
         self._heights = Heights([estimate(message, width, scale) for message in self._messages])
-        for number, row in self._rows.items():
-            self._measure(self._places[number], row)
-        if anchor and not self._stuck:
-            place = self._places[anchor[0]]
+        for known, row in self._rows.items():
+            self._measure(self._places[known], row)
+        if self._messages and not self._stuck:
+            place = self._places[number]
             self._resize_canvas()
-            self._set_value(self._heights.top(place) + round(share * self._heights[place]))
+            self._set_value(self._heights.top(place) + round(share * self._heights[place]) + Space.S)
 
     def _on_theme(self) -> None:
         self._measure_all()

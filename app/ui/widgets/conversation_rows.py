@@ -57,14 +57,16 @@ class Entries(QAbstractListModel):
 
     def show_conversations(self, summaries: Sequence[ConversationSummary], now: datetime | None) -> None:
         self.now = (now or datetime.now()).astimezone()
-        ordered = sorted(summaries, key=lambda s: (not s.pinned, -s.updated.timestamp()))
+        ordered = sorted(summaries, key=lambda s: (not s.pinned, -ages.aware(s.updated).timestamp()))
+        starts = ages.borders(self.now)
+
+        def heading(summary: ConversationSummary) -> str:
+            return "pinned" if summary.pinned else ages.group(ages.aware(summary.updated), starts)
+
         rows: list[Entry] = []
-        for key, group in groupby(ordered, self._group):
+        for key, group in groupby(ordered, heading):
             rows += [Heading(f"transcript.{key}"), *group]
         self._show(rows)
-
-    def _group(self, summary: ConversationSummary) -> str:
-        return "pinned" if summary.pinned else ages.group(ages.local(summary.updated), self.now)
 
     def show_hits(self, hits: Sequence[Hit], now: datetime | None) -> None:
         self.now = (now or datetime.now()).astimezone()
@@ -115,7 +117,7 @@ class Entries(QAbstractListModel):
 
     def when(self, row: int) -> str:
         entry = self.rows[row]
-        return "" if isinstance(entry, Heading) else ages.short(ages.local(entry.updated), self.now)
+        return "" if isinstance(entry, Heading) else ages.short(ages.aware(entry.updated).astimezone(), self.now)
 
     def below(self, row: int) -> str:
         """The second line: what it is about, or that the model is at it."""
@@ -222,7 +224,7 @@ def _snippet(painter: QPainter, rect: QRectF, snippet: str) -> None:
         x += used
 
 
-def _key(entry: Entry) -> tuple[str, int]:
+def _key(entry: Entry) -> tuple[str, int | None]:
     match entry:
         case Heading():
             return entry.key, 0

@@ -24,7 +24,7 @@ from PySide6.QtGui import (
 )
 
 from app.ui import theme
-from app.ui.tokens import CODE_FAMILIES, Colors, TextStyle, Type
+from app.ui.tokens import CODE_FAMILIES, Colors, Size, TextStyle, Type
 from app.ui.transcript.formulas import Picture, Wanted, formulas
 from app.ui.widgets.markdown_table import TableWriter
 
@@ -70,7 +70,7 @@ def gap(before: str, kind: str) -> int:
 
 def kind_of(block: Prose) -> str:
     """The kind of a block's first paragraph, as `Writer.last` names it."""
-    head = block.tokens[0].type
+    head = block.head
     if head.endswith("list_open"):
         return "item"
     kinds = {"heading_open": "heading", "table_open": "table", "hr": "rule"}
@@ -100,12 +100,20 @@ def formats(c: Colors, scale: float) -> Formats:
     return Formats(QTextCharFormat(), code, link, quote, muted)
 
 
+class _Undrawn(NamedTuple):
+    """A formula that stands as its source until its picture is there."""
+
+    wanted: Wanted
+    place: QTextCursor
+    source: str
+
+
 class Writer:
     """Writes blocks at the end of one document. `last` is the kind of the last block, "" while there is none."""
 
     def __init__(self, document: QTextDocument, ratio: float) -> None:
         self.last = ""
-        self.drawn_later: set[Wanted] = set()
+        self._undrawn: list[_Undrawn] = []
         self.has_marks = False
         self._document = document
         self._ratio = ratio
@@ -122,7 +130,12 @@ class Writer:
         if block.continues:
             self.last = "item"
         self._cursor.movePosition(QTextCursor.MoveOperation.End)
-        tokens = block.tokens
+        self._cursor.beginEditBlock()  # laid out once, not after every word
+        self._write(block)
+        self._cursor.endEditBlock()
+
+    def _write(self, block: Prose) -> None:
+        tokens = block.parsed()
         index = 0
         while index < len(tokens):
             token = tokens[index]
@@ -318,15 +331,36 @@ class Writer:
         size = round(Type.PROSE.size * theme.state.text_scale) + (1 if display else 0)
         tint = theme.colors().text_soft if self._quotes else theme.colors().text
         wanted = Wanted(latex, display, size, tint, self._ratio)
-        picture = formulas.picture(wanted)
-        if picture is None:
-            if formulas.is_pending(wanted):
-                self.drawn_later.add(wanted)
-            self._cursor.insertText(source.replace("\n", BREAK), _merged(look, self._formats.code))
-        else:
-            self._insert_picture(picture, source)
+        picture, is_coming = formulas.ask(wanted)
+        if picture is not None:
+            self._insert_picture(self._cursor, picture, source)
+            return
+        start = self._cursor.position()
+        self._cursor.insertText(source.replace("\n", BREAK), _merged(look, self._formats.code))
+        if is_coming:
+            place = QTextCursor(self._document)
+            place.setPosition(start)
+            place.setPosition(self._cursor.position(), QTextCursor.MoveMode.KeepAnchor)
+            place.setKeepPositionOnInsert(True)
+            self._undrawn.append(_Undrawn(wanted, place, source))
 
-    def _insert_picture(self, picture: Picture, source: str) -> None:
+    @property
+    def has_news(self) -> bool:
+        """Whether a formula that stands as its source can be drawn by now, or is known to be broken."""
+        return any(not formulas.is_pending(one.wanted) for one in self._undrawn)
+
+    def draw_formulas(self) -> None:
+        """Put the pictures that are ready in the places of their sources; a broken formula keeps its source."""
+        waiting, self._undrawn = self._undrawn, []
+        for one in waiting:
+            picture, is_coming = formulas.ask(one.wanted)
+            if picture is not None:
+                one.place.removeSelectedText()
+                self._insert_picture(one.place, picture, one.source)
+            elif is_coming:
+                self._undrawn.append(one)
+
+    def _insert_picture(self, cursor: QTextCursor, picture: Picture, source: str) -> None:
         """On the baseline: Qt centres an inline image on half the x height, so it gets blank rows above or below."""
         font = self._document.defaultFont()
         middle = QFontMetrics(font).xHeight() / 2
@@ -342,13 +376,15 @@ class Writer:
         self._document.addResource(QTextDocument.ResourceType.ImageResource.value, QUrl(name), canvas)
         look = QTextImageFormat()
         look.setName(name)
-        look.setWidth(picture.width)
-        look.setHeight(height)
+        room = self._document.textWidth() if self._document.textWidth() > 0 else Size.READING
+        share = min(1.0, (room - 2) / picture.width)  # one that is too wide is made smaller, not cut
+        look.setWidth(picture.width * share)
+        look.setHeight(height * share)
         look.setFont(font)
         look.setVerticalAlignment(QTextCharFormat.VerticalAlignment.AlignMiddle)
         look.setProperty(SOURCE, source)
         look.setToolTip(source)
-        self._cursor.insertImage(look)
+        cursor.insertImage(look)
 
 
 def _plain(image: QImage) -> QImage:

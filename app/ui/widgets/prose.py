@@ -26,7 +26,6 @@ from PySide6.QtWidgets import QFrame, QTextBrowser, QTextEdit
 
 from app.ui import theme
 from app.ui.tokens import Radius, TextStyle, Type
-from app.ui.transcript.formulas import formulas
 from app.ui.widgets import marks
 from app.ui.widgets.markdown import SAFE, SOURCE, Writer, line_px
 from app.ui.widgets.painting import box
@@ -123,8 +122,13 @@ class Text(QTextBrowser):
 
     @property
     def has_news(self) -> bool:
-        """Whether a formula shown as its source can be drawn by now, or is known to be broken."""
-        return self._writer is not None and any(not formulas.is_pending(one) for one in self._writer.drawn_later)
+        """Whether `draw_formulas` has something to do."""
+        return self._writer is not None and self._writer.has_news
+
+    def draw_formulas(self) -> None:
+        """Put pictures in the place of the formulas' sources, as far as they are ready."""
+        assert self._writer is not None
+        self._writer.draw_formulas()
 
     # size
 

@@ -118,12 +118,14 @@ def test_long_prompts_cross_chunks_and_buckets(kind: str, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("architecture", DENSE)
 def test_weights_are_not_held_twice(architecture: str) -> None:
+    """A change in the module shows, so the decoder works on the very same tensors."""
     made = tiny_models.model(architecture)
     found = DenseDecoder(made, CONTEXT, is_exact=False)
-    attention = made.model.layers[0].self_attn
-    assert attention.q_proj.weight.untyped_storage().data_ptr() == attention.v_proj.weight.untyped_storage().data_ptr()
-    ids = [1, 2, 3]
-    assert_same(read(found, ids, found.new_cache()), logits_of(made, ids)[-1])
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            if name.endswith("proj.weight"):
+                parameter.mul_(0.5)
+    assert_same(read(found, [1, 2, 3], found.new_cache()), logits_of(made, [1, 2, 3])[-1])
 
 
 @pytest.mark.parametrize("architecture", DENSE)
