@@ -78,6 +78,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     with asyncio.Runner(debug=True, loop_factory=lambda: loop_factory(loop_name)) as runner:
         runner.get_loop().slow_callback_duration = 2.0
         runner.run(leak_checked(pyfuncitem.obj, args))
+    # What a closed loop leaves (timers that are QObjects) must be collected in this thread: collected by chance in
+    # another one, such as the store's, it takes the process down.
+    gc.collect()
     return True
 
 

@@ -320,8 +320,7 @@ class ChatService:
         if unsaved := self._unsaved.get(message.id):
             return unsaved
         reply = self._replies.get(message.conversation_id)
-        now = reply.now() if reply else message
-        return now if now.id == message.id else message
+        return reply.now() if reply and reply.message_id == message.id else message
 
 
 def _write(file: Path, text: str) -> None:

@@ -68,11 +68,13 @@ class ReplyEnded:
 class Reply:
     """
     Attributes:
+        message_id: the message that grows
         job: what to ask the model
         is_stopped: the user ended it
     """
 
     def __init__(self, the_store: Store, begun: Begun) -> None:
+        self.message_id = begun.reply.id
         self.is_stopped = False
         self._store = the_store
         self._begun = begun.reply

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,9 @@ SLOW = Sampling(max_new_tokens=100_000, seed=100)
 class Chat:
     """The service with everything it said."""
 
-    def __init__(self, service: ChatService) -> None:
+    def __init__(self, service: ChatService, end_worker: Callable[[], None] = lambda: None) -> None:
         self.verbs = service
+        self.end_worker = end_worker
         self.grew: list[ReplyGrew] = []
         self.progress: list[ReplyProgress] = []
         self.ended: list[ReplyEnded] = []
@@ -66,7 +67,7 @@ async def started(home: Path) -> AsyncIterator[Chat]:
         inference = InferenceService(lambda name: home / name, argv=ARGV)
         service = ChatService(store, inference)
         try:
-            yield Chat(service)
+            yield Chat(service, inference.kill)
         finally:
             await service.close()
             await inference.close()
@@ -195,6 +196,7 @@ async def test_a_reply_can_be_stopped_before_its_first_word(tmp_path: Path, monk
         assert (await chat.end_of(reply_id)).state == "stopped"
         chat.verbs.stop(made.id)  # nothing to stop
         assert chat.verbs.streaming() == set()
+        chat.end_worker()
 
 
 async def test_several_conversations_stream_at_once_and_one_can_be_opened_meanwhile(tmp_path: Path) -> None:
@@ -265,6 +267,7 @@ async def test_a_worker_that_does_not_obey_is_not_waited_for(tmp_path: Path, mon
         chat.verbs.stop(made.id)
         reply = await chat.end_of(reply_id, 2)
         assert (reply.text, reply.state) == ("w0 ", "stopped")
+        chat.end_worker()  # or the test waits for all of its grace
 
 
 async def test_the_end_of_the_program_saves_replies_as_interrupted(tmp_path: Path) -> None:
