@@ -78,6 +78,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     with asyncio.Runner(debug=True, loop_factory=lambda: loop_factory(loop_name)) as runner:
         runner.get_loop().slow_callback_duration = 2.0
         runner.run(leak_checked(pyfuncitem.obj, args))
+    # What a closed loop leaves (timers that are QObjects) must be collected in this thread: collected by chance in
+    # another one, such as the store's, it takes the process down.
+    gc.collect()
     return True
 
 
@@ -125,3 +128,20 @@ def _quiet(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> 
         loud = [r.getMessage() for r in caplog.get_records("call") if r.levelno >= logging.WARNING]
         loud = [m for m in loud if not m.startswith("Close running child process")]  # asyncio debug mode
         assert not loud
+
+
+@pytest.fixture(scope="session")
+def starter_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with the real starter model, pulled once a session as a user would."""
+    from tests.helpers.starter import starter_home
+
+    return starter_home(tmp_path_factory.mktemp("starter")) / "models"
+
+
+@pytest.fixture
+def home_with_starter(home: Path, starter_models: Path) -> Path:
+    """This test's own home, whose settings name the models folder with the starter."""
+    from core import paths, settings
+
+    settings.save(paths.settings_file(), settings.Settings(models_folder=str(starter_models)))
+    return home

@@ -6,6 +6,7 @@ reaches the user, and without arguments nothing but the window is imported.
 
 from __future__ import annotations
 
+import logging
 import sys
 
 from core import settings, translation
@@ -20,6 +21,7 @@ def run(argv: list[str]) -> int:
     """The exit code of one call."""
     chosen = settings.load(settings_file()).language
     translation.use(translation.system_language() if chosen == "system" else chosen)
+    logging.getLogger().addHandler(logging.NullHandler())  # nothing of the log on the terminal
     try:
         if not argv:
             from app.ui.start import open_window
@@ -38,7 +40,7 @@ def run(argv: list[str]) -> int:
         from app import crash
 
         file = crash.save_report(error)
-        print(say("error.bug", what=f"{type(error).__name__}: {error}"), file=sys.stderr)
+        print(say("error.bug", what=str(error).partition("\n")[0] or type(error).__name__), file=sys.stderr)
         print(file, file=sys.stderr)
         return BUG
 

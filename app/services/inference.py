@@ -166,10 +166,11 @@ class InferenceService:
                 yield Finished(job_id, "cancelled")
                 return
             if self._loading is None and not self._running:
-                self._loading = asyncio.get_running_loop().create_task(self._load(model), name=f"load {model}")
-            attempt, name = self._loading, self.state.name
+                self._loading = asyncio.get_running_loop().create_task(self._load(model), name=model)
+            attempt = self._loading
             await self._next_change()
-            if attempt and attempt.done() and name == model and (failure := attempt.result()):
+            ours = attempt is not None and attempt.get_name() == model and attempt.done()
+            if attempt is not None and ours and (failure := attempt.result()):
                 yield Failed(job_id, failure.kind, failure.code, failure.params, failure.detail)
                 return
             progress = self.state.progress
@@ -248,7 +249,9 @@ class InferenceService:
 
 
 def as_error(failed: Failed) -> Exception:
-    """A failure as an exception: the user's world as UserError, everything else with its detail."""
+    """A failure as an exception: the user's world as UserError, a bug with the worker's own stack as a note."""
     if failed.kind == "bug":
-        return RuntimeError(failed.detail or failed.params.get("what", failed.code))
+        error = RuntimeError(str(failed.params.get("what", failed.code)))
+        error.add_note(failed.detail)
+        return error
     return UserError(failed.code, **failed.params)

@@ -27,7 +27,6 @@ from core.models.manifest import Manifest
 from core.protocol.messages import (
     Failed,
     FileVerified,
-    Finished,
     ImportModel,
     Job,
     JobEvent,
@@ -119,7 +118,7 @@ class LibraryService:
 
     # --- in ----------------------------------------------------------------------
 
-    async def pull(self, name: str) -> AsyncGenerator[JobEvent, None]:
+    def pull(self, name: str) -> AsyncGenerator[JobEvent, None]:
         """Fetch a model of the catalogue; the events end with Finished or Failed.
 
         Raises:
@@ -127,22 +126,17 @@ class LibraryService:
         """
         entry = catalogue.find(name)
         job = PullModel(uuid.uuid4().hex, entry.name, str(self._folder), self._proxy)
-        async for event in self._run(entry.name, job):
-            yield event
+        return self._run(entry.name, job)
 
-    async def import_(
-        self, path: Path, name: str = "", *, convert_pickle: bool = False
-    ) -> AsyncGenerator[JobEvent, None]:
+    def import_(self, path: Path, name: str = "", *, convert_pickle: bool = False) -> AsyncGenerator[JobEvent, None]:
         """Take a transformers folder or a GGUF file into the library; the events end with Finished or Failed."""
         job = ImportModel(uuid.uuid4().hex, str(path.absolute()), name, str(self._folder), convert_pickle)
-        async for event in self._run(name or path.name, job):
-            yield event
+        return self._run(name or path.name, job)
 
-    async def verify(self, name: str) -> AsyncGenerator[JobEvent, None]:
+    def verify(self, name: str) -> AsyncGenerator[JobEvent, None]:
         """Read every file of a model again: FileVerified for each; the events end with Finished or Failed."""
         found = self.find(name)
-        async for event in self._run(found.manifest.name, VerifyModel(uuid.uuid4().hex, str(found.folder))):
-            yield event
+        return self._run(found.manifest.name, VerifyModel(uuid.uuid4().hex, str(found.folder)))
 
     async def fetch(self, name: str) -> None:
         """pull(), waited for. Raises its UserError; a cancelled one just returns."""
@@ -245,12 +239,10 @@ def need_intact(name: str, checked: Sequence[FileVerified]) -> None:
 
 
 async def _ended(events: AsyncGenerator[JobEvent, None]) -> list[JobEvent]:
-    seen: list[JobEvent] = []
-    async for event in events:
-        if isinstance(event, Failed):
-            raise as_error(event)
-        if not isinstance(event, Progress | Finished):
-            seen.append(event)
+    """All events of a job that went well. Read to the end even when it did not: then the worker is gone as well."""
+    seen = [event async for event in events]
+    if isinstance(seen[-1], Failed):
+        raise as_error(seen[-1])
     return seen
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QUrl, Signal
+from PySide6.QtCore import Qt, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
@@ -28,6 +28,7 @@ class ModelDetail(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("ground", "sidebar")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setFixedWidth(WIDTH)
         self._shown: Installed | None = None
         self._lines: QVBoxLayout = column(gap=Space.S)
@@ -71,7 +72,7 @@ class ModelDetail(QWidget):
             Line(),
             label(say("models.place"), "caption", "muted"),
             place,
-            label(say("models.in_place"), "caption", "muted", wrap=True) if facts.location else QWidget(),
+            *([label(say("models.in_place"), "caption", "muted", wrap=True)] if facts.location else []),
             self._actions(model),
         ]  # fmt: skip
 

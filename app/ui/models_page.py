@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QItemSelectionModel
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
 
 from app.services.library import Installed
 from app.services.transfers import Transfer
@@ -71,6 +71,7 @@ class ModelsPage(QWidget):
         self._notice = column(gap=0)
         self._transfers = column(gap=0)
         self._transfer_card = Card(self._transfers, padding=0)
+        self._transfer_card.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self._model = Rows([say(f"models.{name}") for name, _ in COLUMNS], [])
         self.table = Table(say("window.models"), self._model, [width for _, width in COLUMNS], tall=True)
         self.table.selectionModel().currentRowChanged.connect(lambda *_: self._show_detail())
@@ -87,6 +88,7 @@ class ModelsPage(QWidget):
             if part is self._transfer_card:
                 self._body.addLayout(self._notice)
             self._body.addWidget(part, 1 if part in (self._table_card, self.empty) else 0)
+        self._body.addStretch(0)
 
     def _starter_offer(self) -> QWidget:
         get = Button(say("chat.fetch_starter"), "secondary", "download")

@@ -47,9 +47,8 @@ def apply_look(app: QApplication, settings: Settings) -> None:
     """Language, theme, text size and motion as the settings say."""
     chosen = settings.language
     translation.use(translation.system_language() if chosen == "system" else chosen)
-    theme.state.text_scale = TEXT_SCALES[settings.text_size]
     theme.state.reduced_motion = settings.less_motion
-    theme.apply(app, settings.theme)
+    theme.apply(app, settings.theme, TEXT_SCALES[settings.text_size])
 
 
 def open_window(on_painted: Callable[[Window], None] | None = None, guide: Guide | None = None) -> int:
@@ -87,9 +86,7 @@ async def _live(window: Window, previous: crash.Crash | None, guide: Guide | Non
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, window.close)
     await window.until_painted()
-    from app.context import AppContext
-
-    context = AppContext(window.preferences)
+    context = await asyncio.to_thread(_make_context, window.preferences)
     window.attach(context)
     if previous is not None:
         from app.ui.crash_dialog import CrashDialog
@@ -103,6 +100,22 @@ async def _live(window: Window, previous: crash.Crash | None, guide: Guide | Non
     return 0
 
 
+def _make_context(preferences: Preferences) -> AppContext:
+    """The services, and the modules of the first page: imported beside the window, which stays awake."""
+    import app.ui.chat.panel  # noqa: F401
+    from app.context import AppContext
+
+    return AppContext(preferences)
+
+
+def _import_pages() -> None:
+    """The pages that were not visited yet, so that the first visit only builds."""
+    import app.ui.models_page
+    import app.ui.settings.machine
+    import app.ui.settings.page
+    import app.ui.settings.preferences  # noqa: F401
+
+
 async def _be_guided(window: Window, context: AppContext, guide: Guide) -> None:
     try:
         await guide(window, context)
@@ -112,6 +125,11 @@ async def _be_guided(window: Window, context: AppContext, guide: Guide) -> None:
 
 async def _prepare(context: AppContext) -> None:
     """What may follow the first paint: replies of a killed program marked, the worker's imports under way."""
+    from app.ui.transcript.warm import warm_up
+
+    warm_up()
     await context.chat.recover()
+    await asyncio.to_thread(context.library.tidy)
+    await asyncio.to_thread(_import_pages)
     if await context.library.installed():
         await context.inference.warm()

@@ -70,20 +70,27 @@ def font(style: TextStyle = Type.BODY, *, code: bool = False, tabular: bool = Fa
     return result
 
 
-def apply(app: QApplication, mode: Mode = "system") -> None:
-    """Put the theme in force. Cheap enough to call while running."""
+def apply(app: QApplication, mode: Mode = "system", scale: float = 1.0) -> None:
+    """Put the theme in force while running. What is in force already costs nothing: a new style sheet touches every
+    widget of the program."""
     state.mode = mode
     dark = mode == "dark"
     if mode == "system":
         dark = QGuiApplication.styleHints().colorScheme() == Qt.ColorScheme.Dark
-    state.colors = DARK if dark else LIGHT
-    if app.property("workbench_fonts") is None:
+    wanted = DARK if dark else LIGHT
+    first = app.property("workbench_fonts") is None
+    if first:
         _load_fonts()
         app.setStyle("Fusion")
         app.setProperty("workbench_fonts", True)
-    app.setFont(font())
-    app.setPalette(palette(state.colors))
-    app.setStyleSheet(build(state.colors, state.text_scale))
+    if not first and (wanted, scale) == (state.colors, state.text_scale):
+        return
+    if first or scale != state.text_scale:
+        state.text_scale = scale
+        app.setFont(font())
+    state.colors = wanted
+    app.setPalette(palette(wanted))
+    app.setStyleSheet(build(wanted, scale))
     state.changed.emit()
 
 

@@ -167,12 +167,14 @@ class Tour:
             panel = await chat_page(window)
             before = len(panel.messages)
             panel.composer.box.setPlainText(question)
+            grown: list[str] = []
+            stop = panel.chat.reply_grew.listen(lambda news: grown.append(news.text))
             panel.composer.send.click()
-            await until(lambda: len(panel.messages) == before + 2 and panel.composer.is_busy, SHORT_S)
-            reply_id = panel.messages[-1].id
-            await until(lambda: panel.transcript.length_of(reply_id) > 40 or not panel.composer.is_busy, REPLY_S)
+            await until(lambda: len(panel.messages) == before + 2, SHORT_S)
+            await until(lambda: sum(map(len, grown)) > 40 or not panel.composer.is_busy, REPLY_S)
             self._picture(window, f"streaming-{number}")
             await until(lambda: not panel.composer.is_busy, REPLY_S)
+            stop()
             reply = panel.messages[-1]
             _hold(reply.state in ("done", "cut"), f"the reply ended as {reply.state} {reply.error_code}")
             _hold(bool(reply.text.strip()), "the reply is empty")

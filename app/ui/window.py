@@ -185,7 +185,7 @@ class Window(QWidget):
 
     def _on_system_theme(self) -> None:
         if self.preferences.settings.theme == "system":
-            theme.apply(self._app, "system")
+            theme.apply(self._app, "system", theme.state.text_scale)
 
     def _restore_geometry(self) -> None:
         kept = self._geometry_file().value("geometry")

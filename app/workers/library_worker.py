@@ -14,12 +14,8 @@ from pathlib import Path
 from app.workers.host import JobControl, serve
 from core import paths
 from core.hub import catalogue
-from core.hub.download import Network
-from core.hub.pull import pull
 from core.models import shelf
-from core.models.importing import import_model
 from core.models.steps import Step, T, Work
-from core.models.verification import verify
 from core.protocol.messages import (
     FileVerified,
     Finished,
@@ -47,6 +43,9 @@ def main() -> None:
 
 
 def pull_model(job: PullModel, control: JobControl) -> Events:
+    from core.hub.download import Network  # here and below: Hello comes before anything heavy
+    from core.hub.pull import pull
+
     models_folder = Path(job.models_folder)
     shelf.sweep(models_folder)
     work = pull(catalogue.find(job.name), models_folder, paths.downloads(), Network(job.proxy))
@@ -54,6 +53,8 @@ def pull_model(job: PullModel, control: JobControl) -> Events:
 
 
 def import_(job: ImportModel, control: JobControl) -> Events:
+    from core.models.importing import import_model
+
     models_folder = Path(job.models_folder)
     shelf.sweep(models_folder)
     work = import_model(Path(job.source), job.name, models_folder, convert_pickle=job.convert_pickle)
@@ -61,6 +62,8 @@ def import_(job: ImportModel, control: JobControl) -> Events:
 
 
 def verify_model(job: VerifyModel, control: JobControl) -> Events:
+    from core.models.verification import verify
+
     told = _Told(job)
     with closing(verify(Path(job.folder))) as checks:
         for item in checks:

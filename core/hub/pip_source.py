@@ -24,7 +24,7 @@ from core.errors import UserError
 from core.models.steps import POLL_S, Step, Work
 
 CONNECT_TIMEOUT_S = 15
-DEADLINE_S = 300.0  # an index without metadata files makes pip fetch the wheel itself
+DEADLINE_S = 300.0  # pip before 23.3, or an index without metadata files, makes pip fetch the wheel itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,8 @@ def _refusal(errors: str, package: str, version: str) -> UserError:
     wanted = f"{package} {version}"
     if "No matching distribution" in errors or "Could not find a version" in errors:
         return UserError("source_unreachable", package=wanted)
+    if "DO NOT MATCH THE HASHES" in errors:
+        return UserError("source_differs", package=wanted)
     lines = [line for line in errors.splitlines() if line.startswith("ERROR:")] or errors.splitlines()[-1:]
     reason = without_credentials(" ".join(line.removeprefix("ERROR:").strip() for line in lines))
     return UserError("pip_refused", package=wanted, reason=reason)

@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from core.errors import UserError
 from core.models import manifest
 from core.models.manifest import Manifest
@@ -55,6 +53,8 @@ def need_free_name(models_folder: Path, name: str) -> None:
 @contextmanager
 def incoming(models_folder: Path) -> Iterator[Path]:
     """An empty folder to build a model in. What is still there at the end is removed."""
+    from filelock import FileLock
+
     models_folder.mkdir(parents=True, exist_ok=True)
     folder = models_folder / f"{INCOMING}{uuid.uuid4().hex}"
     lock_file = folder.with_name(folder.name + LOCK_SUFFIX)
@@ -90,6 +90,8 @@ def now() -> str:
 
 def sweep(models_folder: Path) -> None:
     """Remove what killed builders left behind. Safe beside running ones."""
+    from filelock import FileLock, Timeout  # the window lists models without it
+
     if not models_folder.exists():
         return
     for folder in models_folder.glob(f"{INCOMING}*"):

@@ -128,12 +128,12 @@ def save_draft(s: Session, conversation_id: int, text: str) -> None:
     row_of(s, conversation_id).draft = text
 
 
-def copy_settings(s: Session, conversation_id: int, title: str) -> Conversation:
-    """A new, empty conversation set up as this one."""
+def copy_settings(s: Session, conversation_id: int) -> Conversation:
+    """A new, empty conversation set up as this one, its title numbered on."""
     source = get(s, conversation_id)
     return create(
         s,
-        title,
+        numbered(source.title),
         model=source.model,
         system_prompt=source.system_prompt,
         sampling=source.sampling,
@@ -167,6 +167,12 @@ def first_line(text: str, length: int = TITLE_LENGTH) -> str:
     return (cut[:space] if space > length // 2 else cut[:-1]).rstrip() + "…"
 
 
+def numbered(title: str) -> str:
+    """Pears -> Pears (2) -> Pears (3)."""
+    found = re.fullmatch(r"(.*) \((\d{1,4})\)", title)
+    return f"{found[1]} ({int(found[2]) + 1})" if found else f"{title} (2)"
+
+
 def record(row: ConversationRow) -> Conversation:
     return Conversation(
         id=row.id,
@@ -190,8 +196,9 @@ def _first_words(s: Session, conversation_id: int) -> str:
 
 
 _MARKS = re.compile(r"^[#>\s*`-]+|[*`]+")
+_FENCES = re.compile(r"^\s*(?:```|~~~).*$", re.MULTILINE)  # the language of a code block says nothing
 
 
 def _summary(row: Result[tuple[int, str, bool, object, str]]) -> ConversationSummary:
-    preview = first_line(_MARKS.sub("", row.preview or ""), PREVIEW_LENGTH)
+    preview = first_line(_MARKS.sub("", _FENCES.sub("", row.preview or "")), PREVIEW_LENGTH)
     return ConversationSummary(row.id, row.title, preview, row.pinned, row.updated)

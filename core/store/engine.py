@@ -44,8 +44,12 @@ def engine_for(path: Path, *, foreign_keys: bool = True) -> Engine:
 def connect(path: Path, *, foreign_keys: bool = True) -> sqlite3.Connection:
     """A connection whose transactions are ours to begin."""
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"foreign_keys={'ON' if foreign_keys else 'OFF'}"):
-        connection.execute(f"PRAGMA {pragma}")
+    try:
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"foreign_keys={'ON' if foreign_keys else 'OFF'}"):
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -1,39 +1,38 @@
-"""Messages: the tree of a conversation, its branches, and replies while they stream.
+"""Messages: the tree of a conversation and its branches.
 
-Invariant: a text is never overwritten by another version: edit and regenerate add siblings. A message is `streaming`
-exactly while its owner writes it; the owner's death makes it `interrupted`.
+Invariant: versions are siblings, nothing is overwritten by another one; ids grow from parent to child.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
-from sqlalchemy import func, or_, select, update
+import msgspec
+from sqlalchemy import Integer, Text, func, or_, select, type_coerce
 from sqlalchemy.orm import Session
 
 from core.chat.turns import ReplyFigures, Role
 from core.errors import Param, UserError
-from core.store import conversations, owner, search
-from core.store.records import Conversation, Message, MessageState
-from core.store.schema import MessageRow, utc_now
+from core.store import conversations, search
+from core.store.records import Conversation, Message
+from core.store.schema import MessageRow, moment, utc_now
 
-# The table and not its class where ten thousand rows are read: the ORM would double the time.
+# A long branch has ten thousand rows. Read as the table's bare columns and decoded here they cost half of what the
+# ORM's rows would.
 _M = MessageRow.__table__.c
 _FIELDS = (
-    *(_M.id, _M.conversation_id, _M.parent_id, _M.role, _M.text, _M.thinking, _M.model),
-    *(_M.state, _M.figures, _M.error_code, _M.error_params, _M.created),
+    *(_M.id, _M.conversation_id, _M.parent_id, _M.role, _M.text, _M.thinking, _M.model, _M.state),
+    *(
+        type_coerce(_M.figures, Text),
+        _M.error_code,
+        type_coerce(_M.error_params, Text),
+        type_coerce(_M.created, Integer),
+    ),
 )
-
-
-class End(NamedTuple):
-    """How a reply ended."""
-
-    state: MessageState
-    figures: ReplyFigures | None = None
-    error_code: str = ""
-    error_params: dict[str, Param] | None = None
+_figures = msgspec.json.Decoder(ReplyFigures).decode
+_params = msgspec.json.Decoder(dict[str, Param]).decode
 
 
 def append(
@@ -47,54 +46,24 @@ def append(
     thinking: str = "",
 ) -> Message:
     """A whole message below `parent_id`; the branch in view now ends with it."""
-    row = _add(s, conversation_id, role, parent_id, text=text, thinking=thinking, model=model)
+    row = add(s, conversation_id, role, parent_id, text=text, thinking=thinking, model=model)
     search.index_message(s, row.id, text)
     return get(s, row.id)
 
 
-def start_reply(s: Session, conversation_id: int, *, parent_id: int, model: str) -> Message:
-    """An empty reply of this process, to be filled by `save_streaming` and ended by `finish`."""
-    row = _add(s, conversation_id, "assistant", parent_id, model=model)
-    _own(row)
-    s.flush()
-    return get(s, row.id)
-
-
-def resume_reply(s: Session, message_id: int, model: str) -> Message:
-    """A reply that broke off streams again, from where it stands."""
-    row = _row(s, message_id)
-    row.model = model
-    row.error_code, row.error_params = "", None
-    _own(row)
-    conversations.row_of(s, row.conversation_id).leaf_id = message_id
-    s.flush()
-    return get(s, message_id)
-
-
-def save_streaming(s: Session, message_id: int, text: str, thinking: str) -> None:
-    """What has come so far. Cheap: the text is indexed when it ends. A message deleted meanwhile is no error."""
-    s.execute(update(MessageRow).where(MessageRow.id == message_id).values(text=text, thinking=thinking))
-
-
-def finish(s: Session, message_id: int, text: str, thinking: str, end: End) -> None:
-    """The reply is over. A message deleted meanwhile is no error."""
-    if row := s.get(MessageRow, message_id):
-        row.text, row.thinking = text, thinking
-        _close(s, row, end)
-
-
 def get(s: Session, message_id: int) -> Message:
     """Raises UserError when it is gone."""
-    row = _row(s, message_id)
     versions = siblings(s, message_id)
-    fields = [getattr(row, column.key) for column in _FIELDS]
-    return _record(fields, versions.index(message_id) + 1, len(versions))
+    s.flush()
+    row = s.execute(select(*_FIELDS).where(_M.id == message_id)).one()
+    return _record(row, versions.index(message_id) + 1, len(versions))
 
 
 def branch(s: Session, conversation_id: int, leaf_id: int | None = None) -> list[Message]:
     """The messages from the root to `leaf_id` (the branch in view without one), each with its place among versions."""
     if leaf_id is None:
         leaf_id = conversations.row_of(s, conversation_id).leaf_id
+    s.flush()
     start = select(_M.id, _M.parent_id).where(_M.id == leaf_id, _M.conversation_id == conversation_id)
     up = start.cte("up", recursive=True)
     up = up.union_all(select(_M.id, _M.parent_id).where(_M.id == up.c.parent_id))
@@ -107,7 +76,7 @@ def branch(s: Session, conversation_id: int, leaf_id: int | None = None) -> list
 
 def siblings(s: Session, message_id: int) -> list[int]:
     """Ids of all versions of a message, oldest first, itself among them."""
-    row = _row(s, message_id)
+    row = row_of(s, message_id)
     same = (MessageRow.conversation_id == row.conversation_id, MessageRow.parent_id.is_not_distinct_from(row.parent_id))
     return list(s.scalars(select(MessageRow.id).where(*same).order_by(MessageRow.id)))
 
@@ -126,19 +95,19 @@ def switch(s: Session, message_id: int, step: int) -> Conversation:
 
 def show(s: Session, message_id: int) -> Conversation:
     """Bring a message into view with the newest branch below it."""
-    row = conversations.row_of(s, _row(s, message_id).conversation_id)
+    row = conversations.row_of(s, row_of(s, message_id).conversation_id)
     row.leaf_id = _newest_below(s, message_id)
     return conversations.record(row)
 
 
-def branch_off(s: Session, message_id: int, title: str) -> Conversation:
+def branch_off(s: Session, message_id: int) -> Conversation:
     """A new conversation, set up as the message's own, holding a copy of the path down to it."""
-    source = _row(s, message_id)
+    source = row_of(s, message_id)
     path = branch(s, source.conversation_id, message_id)
-    made = conversations.copy_settings(s, source.conversation_id, title)
+    made = conversations.copy_settings(s, source.conversation_id)
     parent_id: int | None = None
     for message in path:
-        row = _add(
+        row = add(
             s, made.id, message.role, parent_id, text=message.text, thinking=message.thinking, model=message.model
         )
         row.state = "interrupted" if message.state == "streaming" else message.state
@@ -149,28 +118,22 @@ def branch_off(s: Session, message_id: int, title: str) -> Conversation:
     return conversations.get(s, made.id)
 
 
-def interrupt_orphans(s: Session) -> list[int]:
-    """Mark what dead processes left streaming; what another living one streams stays. Ids of the marked ones."""
-    streaming = s.scalars(select(MessageRow).where(MessageRow.state == "streaming")).all()
-    orphans = [row for row in streaming if not owner.is_alive(row.owner_pid, row.owner_started)]
-    for row in orphans:
-        _close(s, row, End("interrupted", row.figures))
-    return [row.id for row in orphans]
-
-
 def _record(values: Sequence[Any], sibling: int, siblings: int) -> Message:
-    """From the values of _FIELDS: by place, since a long branch has ten thousand of them."""
-    return Message(*(*values[:10], values[10] or {}, values[11], sibling, siblings))
+    """From the values of _FIELDS."""
+    *plain, figures, error_code, params, created = values
+    error = (error_code, _params(params) if params else {})
+    return Message(*(*plain, _figures(figures) if figures else None, *error, moment(created), sibling, siblings))
 
 
-def _row(s: Session, message_id: int) -> MessageRow:
+def row_of(s: Session, message_id: int) -> MessageRow:
+    """The row, for the operations of this package. Raises UserError when it is gone."""
     row = s.get(MessageRow, message_id)
     if row is None:
         raise UserError("message_gone")
     return row
 
 
-def _add(
+def add(
     s: Session,
     conversation_id: int,
     role: Role,
@@ -180,6 +143,7 @@ def _add(
     thinking: str = "",
     model: str = "",
 ) -> MessageRow:
+    """The row of a new message at the end of the branch in view; not indexed yet."""
     conversation = conversations.row_of(s, conversation_id)
     row = MessageRow(
         conversation_id=conversation_id,
@@ -199,18 +163,6 @@ def _add(
     if role == "user":
         conversations.name_after(s, conversation, text)
     return row
-
-
-def _own(row: MessageRow) -> None:
-    row.state = "streaming"
-    row.owner_pid, row.owner_started = owner.here()
-
-
-def _close(s: Session, row: MessageRow, end: End) -> None:
-    row.state, row.figures = end.state, end.figures
-    row.error_code, row.error_params = end.error_code, end.error_params or None
-    row.owner_pid = row.owner_started = None
-    search.index_message(s, row.id, row.text)
 
 
 def _versions(s: Session, conversation_id: int) -> dict[int, tuple[int, int]]:

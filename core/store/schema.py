@@ -23,6 +23,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def moment(microseconds: int) -> datetime:
+    """What Moment stored."""
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC)
+
+
 def storable(words: str) -> str:
     """Half of a surrogate pair (a paste can hold one) has no UTF-8 and would be refused by SQLite."""
     return words if words.isascii() else words.encode("utf-8", "replace").decode("utf-8")
@@ -48,7 +53,7 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else round(value.timestamp() * 1_000_000)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        return None if value is None else datetime.fromtimestamp(value / 1_000_000, UTC)
+        return None if value is None else moment(value)
 
 
 class Json(TypeDecorator[Any]):

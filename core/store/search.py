@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from sqlalchemy import Integer, Select, TextualSelect, column, select, text
 from sqlalchemy.orm import Session
@@ -75,6 +76,11 @@ def index_message(s: Session, message_id: int, words: str) -> None:
     _index(s, "message_search", message_id, words)
 
 
+def index_new_messages(s: Session, texts: Sequence[tuple[int, str]]) -> None:
+    """Many at once, none of them indexed before."""
+    s.execute(_INDEX["message_search"], [_entry(message_id, words) for message_id, words in texts])
+
+
 def index_title(s: Session, conversation_id: int, title: str) -> None:
     _index(s, "title_search", conversation_id, title)
 
@@ -124,9 +130,13 @@ def _normal(words: str) -> str:
 
 
 def _index(s: Session, table: str, row_id: int, words: str) -> None:
-    words = _normal(words)
     s.execute(_FORGET[table], {"id": row_id})
-    s.execute(_INDEX[table], {"id": row_id, "words": _RUNS.sub(" ", words), "grams": grams(words)})
+    s.execute(_INDEX[table], _entry(row_id, words))
+
+
+def _entry(row_id: int, words: str) -> dict[str, int | str]:
+    words = _normal(words)
+    return {"id": row_id, "words": _RUNS.sub(" ", words), "grams": grams(words)}
 
 
 def _marker(query: str) -> re.Pattern[str]:

@@ -16,7 +16,7 @@ from core import paths
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
-    from sqlalchemy.orm import Session
+    from sqlalchemy.orm import Session as Session  # for those who write `work`
 
 T = TypeVar("T")
 

@@ -5,12 +5,13 @@ Invariant: an import is checked before its first row is written, and runs in one
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Literal
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct
-from sqlalchemy import select
+from msgspec import Meta, Struct
+from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
 from core.chat.turns import ReplyFigures, Role, Sampling
@@ -30,6 +31,9 @@ class Head(Struct, frozen=True):
     version: int
 
 
+When = Annotated[datetime, Meta(tz=True)]
+
+
 class MessageFile(Struct, frozen=True, omit_defaults=True):
     """A message; `id` and `parent` only mean something within the file."""
 
@@ -37,7 +41,7 @@ class MessageFile(Struct, frozen=True, omit_defaults=True):
     parent: int | None
     role: Role
     text: str
-    created: datetime
+    created: When
     state: MessageState = "done"
     thinking: str = ""
     model: str = ""
@@ -57,7 +61,7 @@ class ConversationFile(Struct, frozen=True):
     sampling: Sampling
     preset: str
     thinking: bool | None
-    created: datetime
+    created: When
     leaf: int | None
     messages: tuple[MessageFile, ...]
 
@@ -114,9 +118,7 @@ def from_json(s: Session, data: bytes) -> Conversation:
         preset=file.preset,
         thinking=file.thinking,
     )
-    ids: dict[int, int] = {}
-    for message in file.messages:
-        ids[message.id] = _write(s, made.id, message, ids)
+    ids = _write(s, made.id, file.messages)
     row = conversations.row_of(s, made.id)
     row.leaf_id = ids[file.leaf] if file.leaf is not None else None
     return conversations.record(row)
@@ -151,24 +153,31 @@ def _check_tree(file: ConversationFile) -> None:
         raise UserError("import_damaged", reason=f"$.leaf {file.leaf}")
 
 
-def _write(s: Session, conversation_id: int, message: MessageFile, ids: dict[int, int]) -> int:
-    row = MessageRow(
-        conversation_id=conversation_id,
-        parent_id=None if message.parent is None else ids[message.parent],
-        role=message.role,
-        text=message.text,
-        thinking=message.thinking,
-        model=message.model,
-        state="interrupted" if message.state == "streaming" else message.state,
-        figures=message.figures,
-        error_code=message.error_code,
-        error_params=message.error_params or None,
-        created=message.created.astimezone(UTC),
-    )
-    s.add(row)
-    s.flush()
-    search.index_message(s, row.id, row.text)
-    return row.id
+def _write(s: Session, conversation_id: int, tree: Sequence[MessageFile]) -> dict[int, int]:
+    """All at once, since ten thousand one by one take ten seconds. Our ids by those of the file."""
+    last = s.scalar(text("SELECT seq FROM sqlite_sequence WHERE name = 'messages'")) or 0
+    ids = {message.id: last + number for number, message in enumerate(tree, 1)}
+    if tree:
+        s.execute(insert(MessageRow), [_row(conversation_id, message, ids) for message in tree])
+        search.index_new_messages(s, [(ids[message.id], message.text) for message in tree])
+    return ids
+
+
+def _row(conversation_id: int, message: MessageFile, ids: dict[int, int]) -> dict[str, Any]:
+    return {
+        "id": ids[message.id],
+        "conversation_id": conversation_id,
+        "parent_id": None if message.parent is None else ids[message.parent],
+        "role": message.role,
+        "text": message.text,
+        "thinking": message.thinking,
+        "model": message.model,
+        "state": "interrupted" if message.state == "streaming" else message.state,
+        "figures": message.figures,
+        "error_code": message.error_code,
+        "error_params": message.error_params or None,
+        "created": message.created,
+    }
 
 
 def _message_file(row: MessageRow) -> MessageFile:

@@ -58,6 +58,7 @@ async def test_import_find_check_remove_undo(gguf_file: Path, models: Path) -> N
     assert caught.value.code == "nothing_removed"
 
 
+@pytest.mark.loops("asyncio")
 async def test_removing_a_model_that_is_used_in_place_leaves_its_files(
     gguf_file: Path, models: Path, tmp_path: Path
 ) -> None:

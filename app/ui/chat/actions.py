@@ -37,7 +37,7 @@ class Actions:
             "inspector": panel.toggle_inspector,
             "next_chat": lambda: panel.sidebar.list.step(1),
             "previous_chat": lambda: panel.sidebar.list.step(-1),
-            "rename": panel.sidebar.list.rename_current,
+            "rename": panel.sidebar.list.rename_chosen,
             "pin": lambda: self._for_current("pin"),
             "delete": lambda: self._for_current("delete"),
             "undo_delete": self.undo_delete,
@@ -48,7 +48,7 @@ class Actions:
             "stop": self.stop,
             "model": panel.choose_model,
             "think": panel.composer.toggle_thinking,
-            "latest": panel.transcript.jump_to_latest,
+            "latest": panel.transcript.go_to_end,
         }
         for action, verb in (
             ("regenerate", "regenerate"),

@@ -6,7 +6,7 @@ Invariant: it shows the values of one conversation and tells of changes; it save
 from __future__ import annotations
 
 import msgspec
-from PySide6.QtCore import QTimer, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QLabel, QLineEdit, QPlainTextEdit, QVBoxLayout, QWidget
 
 from app.ui.chat.presets import CUSTOM, PRESETS, preset_of, with_preset
@@ -36,6 +36,7 @@ class Inspector(QWidget):
         self._sampling = Sampling()
         self._showing = False
         self.setProperty("ground", "sidebar")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setFixedWidth(Size.INSPECTOR)
         self._settle = QTimer(self, singleShot=True, interval=SETTLE_MS)
         self._settle.timeout.connect(self._tell)

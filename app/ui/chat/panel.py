@@ -6,15 +6,17 @@ chat exists only here until its first message is sent.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from PySide6.QtCore import QPoint
 from PySide6.QtWidgets import QStackedWidget, QWidget
 
-from app.services.chat import ReplyEnded, ReplyGrew, ReplyProgress
 from app.services.inference import ModelState
 from app.services.library import Installed
+from app.services.replies import ReplyEnded, ReplyGrew, ReplyProgress
 from app.ui import aio
 from app.ui.chat.actions import Actions
 from app.ui.chat.empty import EmptyChat
@@ -29,12 +31,14 @@ from app.ui.widgets.layout import Elided, Line, column, pane, row
 from app.ui.widgets.menu import Menu
 from core.chat.turns import Sampling
 from core.errors import UserError
+from core.protocol.messages import Progress
 from core.store.records import Conversation, Message
 from core.translation import say
 
 if TYPE_CHECKING:
     from app.context import AppContext
     from app.ui.window import Window
+    from core.store.conversations import Choices
 
 STARTER = "starter"
 
@@ -57,25 +61,43 @@ class ChatPanel(QWidget):
         self._model = context.preferences.settings.last_model
         self._system_prompt, self._sampling = "", Sampling()
         self._thinking: bool | None = None
-        self.sidebar = Sidebar()
-        self.transcript = TranscriptView()
-        self.empty = EmptyChat()
-        self.inspector = Inspector()
-        self.composer = Composer(say("chat.hint"))
-        self.actions_ = Actions(self)
-        self._lay_out()
-        self._wire()
-        self.actions_.bind()
+        self._wide = True
+        self._ends: list[Callable[[], None]] = []
+        self._whole = row(gap=0)
+        self.setLayout(self._whole)
         aio.spawn(self._begin(), "open chat")
 
     # --- layout --------------------------------------------------------------------
+
+    def _steps(self) -> Iterator[None]:
+        """The page in pieces: Qt's classes cost most when they are first touched, and no frame shall wait for all."""
+        self.sidebar = Sidebar()
+        self._rail = Line(vertical=True)
+        self._whole.addWidget(self.sidebar)
+        self._whole.addWidget(self._rail)
+        yield
+        self.transcript = TranscriptView()
+        self.empty = EmptyChat()
+        yield
+        self.composer = Composer()
+        self._lay_out()
+        yield
+        self.inspector = Inspector()
+        self._edge = Line(vertical=True)
+        self._whole.addWidget(self._edge)
+        self._whole.addWidget(self.inspector)
+        self.adapt(self._wide)
+        yield
+        self.actions_ = Actions(self)
+        self._wire()
+        self.actions_.bind()
 
     def _lay_out(self) -> None:
         self._title = Elided("", "heading")
         self._export = IconButton("share", say("chat.export"), size=Size.CONTROL)
         self._toggle = IconButton("panel", say("chat.inspector"), size=Size.CONTROL)
         self._toggle.setCheckable(True)
-        self._toggle.toggled.connect(self._show_inspector)
+        self._toggle.clicked.connect(lambda _: self._show_inspector())
         head = row(self._title, self._export, self._toggle, gap=Space.XS)
         head.setStretch(0, 1)
         head.setContentsMargins(Space.XL, 0, Space.M, 0)
@@ -91,11 +113,7 @@ class ChatPanel(QWidget):
         foot.setContentsMargins(Space.XL, 0, Space.XL, Space.L)
         whole = column(bar, self._views, pane(self._notice), foot, gap=0)
         whole.setStretch(1, 1)
-        self._rail = Line(vertical=True)
-        self._edge = Line(vertical=True)
-        body = row(self.sidebar, self._rail, pane(whole, "surface"), self._edge, self.inspector, gap=0)
-        body.setStretch(2, 1)
-        self.setLayout(body)
+        self._whole.addWidget(pane(whole, "surface"), 1)
 
     def _wire(self) -> None:
         chat, context = self.chat, self.context
@@ -117,8 +135,8 @@ class ChatPanel(QWidget):
         self.transcript.edited.connect(self.actions_.edit)
         self.composer.submitted.connect(self.send)
         self.composer.stopped.connect(self.actions_.stop)
-        self.composer.model.clicked.connect(self.choose_model)
-        self.composer.think.toggled.connect(self._on_think_toggled)
+        self.composer.model_clicked.connect(self.choose_model)
+        self.composer.think_toggled.connect(self._on_think_toggled)
         self.inspector.configured.connect(self._on_configured)
         self._export.clicked.connect(self.actions_.export_menu)
         self.empty.fetch_asked.connect(self.fetch_starter)
@@ -127,20 +145,24 @@ class ChatPanel(QWidget):
         self.empty.example_chosen.connect(self._take_example)
 
     def adapt(self, wide: bool) -> None:
-        self._toggle.setChecked(wide)
+        self._wide = wide
+        if hasattr(self, "inspector"):
+            self._toggle.setChecked(wide)
+            self._show_inspector()
 
     def leave(self) -> None:
-        self.inspector.flush()
-        self._keep_draft()
+        if self.is_open:
+            self.inspector.flush()
+            self._keep_draft()
         for end in self._ends:
             end()
 
-    def _show_inspector(self, on: bool) -> None:
-        self.inspector.setVisible(on)
-        self._edge.setVisible(on)
+    def _show_inspector(self) -> None:
+        self.inspector.setVisible(self._toggle.isChecked())
+        self._edge.setVisible(self._toggle.isChecked())
 
     def toggle_inspector(self) -> None:
-        self._toggle.setChecked(not self._toggle.isChecked())
+        self._toggle.click()
 
     def toggle_list(self) -> None:
         shown = self.sidebar.isHidden()
@@ -154,12 +176,14 @@ class ChatPanel(QWidget):
     # --- what is in view -------------------------------------------------------------
 
     async def _begin(self) -> None:
+        for _ in self._steps():
+            await asyncio.sleep(0)
         self.models = await self.context.library.installed()
         summaries = await self.chat.conversations()
         current = self.chat.last_opened
         if current is None and summaries:
             current = summaries[0].id
-        if current is not None and any(summary.id == current for summary in summaries):
+        if current and any(summary.id == current for summary in summaries):
             await self.open(current)
         else:
             self.new_chat()
@@ -176,21 +200,26 @@ class ChatPanel(QWidget):
         self.transcript.show_branch([])
         self._show()
         self.composer.box.setFocus()
-        self.sidebar.list.select(None)
+        self.sidebar.list.choose(None)
 
     def start_with(self, model: str) -> None:
         """The models page asks for a chat with this model."""
-        self.new_chat(model)
+        self._model = model
+        if self.is_open:
+            self.new_chat(model)
+        else:
+            self.chat.last_opened = 0  # no conversation: the page opens on a new chat
 
     async def open(self, conversation_id: int, message_id: int = 0) -> None:
         self._keep_draft()
         self.inspector.flush()
-        opened = await self.chat.open(conversation_id)
+        opened = await self.chat.open(conversation_id, message_id)
         self.conversation, self.messages = opened.conversation, opened.messages
         self.transcript.show_branch(self.messages)
-        self.composer.box.setPlainText(opened.conversation.draft)
+        self.composer.set_busy(conversation_id in self.chat.streaming())
+        self.composer.set_draft(opened.conversation.draft)
         self._show()
-        self.sidebar.list.select(conversation_id)
+        self.sidebar.list.choose(conversation_id)
         if message_id:
             self.transcript.jump_to(message_id)
 
@@ -225,10 +254,11 @@ class ChatPanel(QWidget):
         if self._model not in names and names and not self.conversation:
             self._model = names[0]
         there = self._model in names
-        self.composer.show_model(self._model if there else say("chat.no_model"))
+        self.composer.show_model(self._model if there else "")
         loaded = self.context.inference.state.loaded
         is_loaded = loaded is not None and loaded.name == self._model
-        self.composer.show_thinking(bool(loaded and is_loaded and loaded.can_think), self._thinking is not False)
+        can_think = loaded is not None and is_loaded and loaded.can_think
+        self.composer.show_thinking(self._thinking is not False if can_think else None)
         self._show_context()
         self._clear_notice()
         if self._model and not there and self.conversation:
@@ -238,9 +268,9 @@ class ChatPanel(QWidget):
         reply = self.last_reply()
         figures = reply.figures if reply else None
         if figures is None or not figures.context_length:
-            self.composer.show_context(0, 0)
+            self.composer.meter.show_use(0, 0)
         else:
-            self.composer.show_context(figures.prompt_tokens + figures.new_tokens, figures.context_length)
+            self.composer.meter.show_use(figures.prompt_tokens + figures.new_tokens, figures.context_length)
 
     def last_reply(self) -> Message | None:
         return next((message for message in reversed(self.messages) if message.role == "assistant"), None)
@@ -275,7 +305,7 @@ class ChatPanel(QWidget):
 
     async def _send(self, words: str) -> None:
         if self._model not in [model.manifest.name for model in self.models]:
-            self.composer.box.setPlainText(words)
+            self.composer.set_draft(words)
             self.choose_model()
             return
         self.inspector.flush()
@@ -311,9 +341,9 @@ class ChatPanel(QWidget):
             aio.spawn(self._configure(model=name), "model")
         self._show_model()
 
-    async def _configure(self, **values: object) -> None:
+    async def _configure(self, **choices: Unpack[Choices]) -> None:
         if self.conversation is not None:
-            self.conversation = await self.chat.configure(self.conversation.id, **values)
+            self.conversation = await self.chat.configure(self.conversation.id, **choices)
             self._show_model()
 
     def _on_configured(self, system_prompt: str, sampling: Sampling) -> None:
@@ -327,12 +357,12 @@ class ChatPanel(QWidget):
             aio.spawn(self._configure(thinking=self._thinking), "thinking")
 
     def _take_example(self, words: str) -> None:
-        self.composer.box.setPlainText(words)
+        self.composer.set_draft(words)
         self.composer.box.setFocus()
 
     def _keep_draft(self) -> None:
         if self.conversation is not None:
-            words = self.composer.box.toPlainText()
+            words = self.composer.draft
             if words != self.conversation.draft:
                 aio.spawn(self.chat.save_draft(self.conversation.id, words), "draft")
         self.composer.box.clear()
@@ -381,7 +411,7 @@ class ChatPanel(QWidget):
 
     def _on_reply_progress(self, news: ReplyProgress) -> None:
         if self._is_in_view(news.conversation_id):
-            self.transcript.show_progress(news.message_id, news.progress)
+            self.transcript.wait_with(news.message_id, _loading_words(news.progress))
 
     def _on_reply_ended(self, news: ReplyEnded) -> None:
         self.refresh_list()
@@ -407,3 +437,9 @@ class ChatPanel(QWidget):
             end = Button(say("chat.end_it"), "secondary")
             end.clicked.connect(self.context.inference.kill)
             self._tell(Banner("warn", say("chat.not_responding"), "", end))
+
+
+def _loading_words(progress: Progress) -> str:
+    """Why a reply has not begun yet."""
+    stage = say(f"progress.{progress.stage}") if progress.stage else say("chat.waiting")
+    return f"{stage} {progress.done / progress.total:.0%}" if progress.total else stage

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QTimer, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QWidget
 
@@ -42,6 +42,7 @@ class Sidebar(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("ground", "sidebar")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setFixedWidth(Size.LIST)
         self.search = SearchField(say("chat.search"), shortcuts.keys("chat", "search"))
         self.search.setClearButtonEnabled(True)
@@ -54,9 +55,13 @@ class Sidebar(QWidget):
         new.clicked.connect(self.new_asked)
         head = row(self.search, bring, new, gap=Space.XS)
         head.setContentsMargins(Space.M, Space.M, Space.S, Space.XS)
-        self.list = ConversationList(say("chat.list"))
-        self.list.opened.connect(self.opened)
-        self.list.asked.connect(self.asked)
+        self.list = ConversationList()
+        self.list.opened.connect(lambda number: self.opened.emit(number, 0))
+        self.list.hit_opened.connect(self.opened)
+        self.list.renamed.connect(lambda number, title: self.asked.emit("rename", number, title))
+        self.list.pin_asked.connect(lambda number, _: self.asked.emit("pin", number, ""))
+        self.list.export_asked.connect(lambda number: self.asked.emit("export", number, ""))
+        self.list.delete_asked.connect(lambda number: self.asked.emit("delete", number, ""))
         self._nothing = label(say("chat.nothing_found"), "caption", "muted", wrap=True)
         self._nothing.setContentsMargins(Space.L, Space.M, Space.L, Space.M)
         self._nothing.hide()
@@ -66,7 +71,10 @@ class Sidebar(QWidget):
 
     def show_list(self, summaries: Sequence[ConversationSummary], streaming: set[int], current: int | None) -> None:
         self._nothing.hide()
-        self.list.show_conversations(summaries, streaming, current)
+        self.list.show_conversations(summaries)
+        for summary in summaries:
+            self.list.set_streaming(summary.id, summary.id in streaming)
+        self.list.choose(current)
 
     def show_hits(self, hits: Sequence[Hit]) -> None:
         self._nothing.setVisible(not hits)
@@ -78,7 +86,7 @@ class Sidebar(QWidget):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Down from the search field goes into the list."""
-        if self.search.hasFocus() and event.key() == 0x01000015:  # Qt.Key_Down
+        if self.search.hasFocus() and event.key() == Qt.Key.Key_Down:
             self.list.setFocus()
         else:
             super().keyPressEvent(event)

@@ -1,127 +1,105 @@
-"""One message of a transcript: the user's bubble, or the model's answer with thinking, figures and actions."""
+"""The pieces around a message: its actions, the switch between versions, the user's bubble and its editor."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from PySide6.QtCore import QEvent, QObject, QRectF, Qt, Signal
-from PySide6.QtGui import QEnterEvent, QPaintEvent
-from PySide6.QtWidgets import QGraphicsOpacityEffect, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, QObject, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QFontMetricsF, QKeyEvent, QPaintEvent
+from PySide6.QtWidgets import QPlainTextEdit, QSizePolicy, QWidget
 
-from app.ui import icons, theme
-from app.ui.tokens import Radius, Size, Space, TextStyle, Type
-from app.ui.widgets.button import IconButton, Pressable
+from app.ui import theme
+from app.ui.tokens import Radius, Size, Space, Type
+from app.ui.widgets.button import Button, IconButton
 from app.ui.widgets.layout import column, label, row
-from app.ui.widgets.painting import begin, box, focus_ring, text, width_of
-from app.ui.widgets.prose import Markdown, Text, ink
+from app.ui.widgets.painting import begin, box
+from app.ui.widgets.prose import Text
 from core.translation import say
 
+BUBBLE_SHARE = 0.82
+"""The widest bubble as a share of the column."""
 
-class Turn(NamedTuple):
-    """What a message shows. Figures are ready-made words; the caller knows the language."""
 
-    text: str
-    user: bool = False
-    model: str = ""
-    thinking: str = ""
-    thinking_title: str = ""
-    figures: str = ""
-    sibling: str = ""
-    attachments: tuple[str, ...] = ()
+class QuietIcon(IconButton):
+    """An icon button that keeps its room while it is not painted."""
+
+    def __init__(self, icon: str, name: str) -> None:
+        super().__init__(icon, name)
+        self.revealed = False
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        if self.revealed or self.ring:
+            super().paintEvent(event)
 
 
 class Actions(QWidget):
-    """Icon actions that take their room always and show on hover or when one of them has the focus."""
+    """Icon actions that take their room always and show on hover or when one of them has the focus.
+
+    Signals:
+        asked: the name of an action.
+    """
 
     asked = Signal(str)
 
-    def __init__(self, entries: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, entries: Sequence[tuple[str, str, str]]) -> None:
+        """`entries`: name, icon and word of each action."""
         super().__init__()
+        self.buttons: dict[str, QuietIcon] = {}
         body = row(gap=0)
-        for icon, name in entries:
-            button = IconButton(icon, name)
-            button.clicked.connect(lambda _checked=False, icon=icon: self.asked.emit(icon))
+        for name, icon, word in entries:
+            button = QuietIcon(icon, word)
+            button.clicked.connect(lambda _checked=False, name=name: self.asked.emit(name))
             button.installEventFilter(self)
+            self.buttons[name] = button
             body.addWidget(button)
         self.setLayout(body)
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
-        self._effect = QGraphicsOpacityEffect(self)
-        self.setGraphicsEffect(self._effect)
-        self.reveal(False)
+        self._hovered = False
 
     def reveal(self, on: bool) -> None:
-        self._effect.setOpacity(1.0 if on else 0.0)
+        self._hovered = on
+        self._settle()
+
+    def _settle(self) -> None:
+        on = self._hovered or any(button.hasFocus() for button in self.buttons.values())
+        for button in self.buttons.values():
+            if button.revealed != on:
+                button.revealed = on
+                button.update()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        if event.type() == QEvent.Type.FocusIn:
-            self.reveal(True)
+        if event.type() in (QEvent.Type.FocusIn, QEvent.Type.FocusOut):
+            self._settle()
         return False
 
 
-class ThinkingFold(Pressable):
-    """The line that opens and closes the model's thinking."""
-
-    def __init__(self, title: str, is_open: bool = False) -> None:
-        super().__init__(title)
-        self.setText(title)
-        self.setCheckable(True)
-        self.setChecked(is_open)
-        self.setFixedHeight(Size.CONTROL_S)
-        self.setFixedWidth(round(width_of(title, theme.font(Type.BODY_STRONG))) + 56)
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        c = theme.colors()
-        painter = begin(self)
-        rect = QRectF(self.rect())
-        tint = c.text_soft if self.hovered else c.text_muted
-        icons.paint(painter, "thought", 0, 6, 16, tint)
-        used = text(painter, rect.adjusted(22, 0, 0, 0), self.text(), theme.font(Type.BODY_STRONG), tint)
-        icons.paint(painter, "down" if self.isChecked() else "right", 26 + used, 6, 16, tint)
-        if self.ring:
-            focus_ring(painter, rect, Radius.M)
-
-
-class Thinking(QWidget):
-    """Folded by default once the answer has begun; the text stands behind a line."""
-
-    def __init__(self, title: str, words: str, *, is_open: bool = False) -> None:
-        super().__init__()
-        self._fold = ThinkingFold(title, is_open)
-        self._text = Text(TextStyle(14, 400, 1.55))
-        self._words = words
-        self._body = QWidget()
-        inner = row(self._text)
-        inner.setContentsMargins(22, 2, 0, Space.XS)
-        self._body.setLayout(inner)
-        self._body.setVisible(is_open)
-        self._fold.toggled.connect(self._body.setVisible)
-        self.setLayout(column(self._fold, self._body, gap=0))
-        self.redraw()
-        theme.state.changed.connect(self.redraw)
-
-    def redraw(self) -> None:
-        self._text.show_plain(self._words, [(0, len(self._words), ink(theme.colors().text_muted))])
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        if self._body.isVisible():
-            rail = QRectF(7, self._body.y() + 2, 2, self._body.height() - 14)
-            box(begin(self), rail, 1, theme.colors().border_strong)
-
-
 class Siblings(QWidget):
-    """The switch between versions of one message: ‹ 2 / 3 ›."""
+    """The switch between versions of one message: ‹ 2 / 3 ›.
+
+    Signals:
+        moved: -1 or 1.
+    """
 
     moved = Signal(int)
 
-    def __init__(self, words: str) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        back, forth = IconButton("left", say("kit.previous_version")), IconButton("right", say("kit.next_version"))
-        back.setFixedWidth(20)
-        forth.setFixedWidth(20)
-        back.clicked.connect(lambda: self.moved.emit(-1))
-        forth.clicked.connect(lambda: self.moved.emit(1))
-        self.setLayout(row(back, label(words, "caption", "soft"), forth, gap=0))
+        self._back = IconButton("left", say("kit.previous_version"))
+        self._forth = IconButton("right", say("kit.next_version"))
+        self._words = label("", "caption", "soft")
+        for button, step in ((self._back, -1), (self._forth, 1)):
+            button.setFixedWidth(20)
+            button.clicked.connect(lambda _checked=False, step=step: self.moved.emit(step))
+        self.setLayout(row(self._back, self._words, self._forth, gap=Space.XXS))
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+
+    def show_place(self, place: int, count: int) -> None:
+        """Version `place` of `count`; nothing is shown where there is only one."""
+        self.setVisible(count > 1)
+        self._words.setText(f"{place} / {count}")
+        self._words.setAccessibleName(say("transcript.version", place=place, count=count))
+        self._back.setEnabled(place > 1)
+        self._forth.setEnabled(place < count)
 
 
 class Bubble(QWidget):
@@ -129,70 +107,84 @@ class Bubble(QWidget):
 
     def __init__(self, words: str) -> None:
         super().__init__()
-        self._text = Text()
-        body = row(self._text)
-        body.setContentsMargins(Space.L, Space.S + 2, Space.L, Space.S + 2)
-        self.setLayout(body)
-        font = theme.font(Type.PROSE, literal=True)
-        longest = max(width_of(line, font) for line in words.splitlines() or [""])
-        self._text.setFixedWidth(round(min(longest + 6, Size.READING * 0.8)))
-        self._text.show_plain(words, [])
-        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+        self._words = words
+        self.text = Text()
+        self.text.setParent(self)
+        self.text.setAccessibleName(say("transcript.your_text"))
+        self._natural = 0
+        self.redraw()
+
+    def redraw(self) -> None:
+        self.text.dress()
+        self.text.show_plain(self._words)
+        metrics = QFontMetricsF(theme.font(Type.PROSE, literal=True))
+        lines = sorted(self._words.splitlines() or [""], key=len)[-20:]
+        self._natural = round(max(metrics.horizontalAdvance(line[:400]) for line in lines)) + 6
+
+    def fit(self, widest: int) -> QSize:
+        """The size it takes where at most `widest` px are to be had; laid out for it."""
+        inner = min(self._natural, widest - 2 * Space.L)
+        height = self.text.fit(inner)
+        self.text.setGeometry(Space.L, Space.S + 2, inner, height)
+        return QSize(inner + 2 * Space.L, height + 2 * (Space.S + 2))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         box(begin(self), QRectF(self.rect()), Radius.XL, theme.colors().bubble)
 
 
-class Message(QWidget):
-    """One turn. Hover or keyboard focus brings its actions."""
+class MessageEditor(QWidget):
+    """The user's message as a text box, in place of the bubble.
 
-    asked = Signal(str)
+    Signals:
+        sent: the new text.
+        cancelled: it stays as it was.
+        grew: the height it needs has changed.
+    """
 
-    def __init__(self, turn: Turn, *, thinking_open: bool = False, actions_shown: bool = False) -> None:
+    sent = Signal(str)
+    cancelled = Signal()
+    grew = Signal()
+
+    def __init__(self, words: str) -> None:
         super().__init__()
-        self._pinned = actions_shown
-        names: Sequence[tuple[str, str]]
-        if turn.user:
-            names = [("copy", say("kit.copy")), ("edit", say("kit.edit")), ("branch", say("kit.branch"))]
-        else:
-            names = [
-                ("copy", say("kit.copy")),
-                ("refresh", say("kit.again")),
-                ("branch", say("kit.branch")),
-                ("more", say("kit.more")),
-            ]
-        self._actions = Actions(names)
-        self._actions.asked.connect(self.asked)
-        self._actions.reveal(actions_shown)
-        self.setLayout(self._user(turn) if turn.user else self._model(turn, thinking_open))
+        self.box = QPlainTextEdit(words)
+        self.box.setProperty("bare", True)
+        self.box.setFrameShape(QPlainTextEdit.Shape.NoFrame)
+        self.box.setFont(theme.font(Type.PROSE, literal=True))
+        self.box.setAccessibleName(say("transcript.edit_message"))
+        self.box.setTabChangesFocus(True)
+        self.box.installEventFilter(self)
+        self.box.textChanged.connect(self.grew)
+        self.send = Button(say("kit.send"), "primary", small=True)
+        cancel = Button(say("kit.cancel"), "ghost", small=True)
+        self.send.clicked.connect(self._send)
+        cancel.clicked.connect(self.cancelled)
+        note = label(say("transcript.edit_keeps"), "caption", "muted")
+        body = column(self.box, row(note, None, cancel, self.send, gap=Space.S), gap=Space.S)
+        body.setContentsMargins(Space.M, Space.M, Space.M, Space.M)
+        self.setLayout(body)
 
-    def _user(self, turn: Turn) -> QVBoxLayout:
-        line = row(None, self._actions, Bubble(turn.text), gap=Space.XS)
-        line.setAlignment(self._actions, Qt.AlignmentFlag.AlignBottom)
-        line.setContentsMargins(0, 0, 0, Space.M)
-        if not turn.sibling:
-            return column(line)
-        line.setContentsMargins(0, 0, 0, 0)
-        return column(line, row(None, Siblings(turn.sibling)), gap=Space.XXS)
+    def needed_height(self) -> int:
+        lines = max(2, min(12, self.box.document().size().toSize().height()))
+        return round(lines * self.box.fontMetrics().lineSpacing()) + Size.CONTROL_S + Space.S + 2 * Space.M + 12
 
-    def _model(self, turn: Turn, thinking_open: bool) -> QVBoxLayout:
-        body = column(gap=Space.XS)
-        if turn.thinking:
-            body.addWidget(Thinking(turn.thinking_title, turn.thinking, is_open=thinking_open))
-        body.addWidget(Markdown(turn.text))
-        foot = row(gap=Space.S)
-        if turn.sibling:
-            foot.addWidget(Siblings(turn.sibling))
-        figures = label(turn.figures, "caption", "muted")
-        figures.setToolTip(turn.model)
-        foot.addWidget(figures)
-        foot.addStretch(1)
-        foot.addWidget(self._actions)
-        body.addLayout(foot)
-        return body
+    def _send(self) -> None:
+        words = self.box.toPlainText().strip()
+        if words:
+            self.sent.emit(words)
 
-    def enterEvent(self, event: QEnterEvent) -> None:
-        self._actions.reveal(True)
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
+            composing = bool(self.box.textCursor().block().layout().preeditAreaText())
+            shift = event.modifiers() & Qt.KeyboardModifier.ShiftModifier
+            if event.key() == Qt.Key.Key_Escape:
+                self.cancelled.emit()
+                return True
+            if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and not composing and not shift:
+                self._send()
+                return True
+        return False
 
-    def leaveEvent(self, event: QEvent) -> None:
-        self._actions.reveal(self._pinned)
+    def paintEvent(self, event: QPaintEvent) -> None:
+        c = theme.colors()
+        box(begin(self), QRectF(self.rect()), Radius.XL, c.raised, c.focus, 1.5)

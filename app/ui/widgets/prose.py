@@ -1,165 +1,207 @@
-"""Read-only rich text that is exactly as tall as its content, and the code block with its header."""
+"""Read-only rich text exactly as tall as its content: plain words, and Markdown blocks one after another.
+
+Invariant: its parent gives it a width by `fit()` and gets its height back at once; it never scrolls up or down itself.
+"""
 
 from __future__ import annotations
 
-from PySide6.QtCore import QRectF, Qt, QTimer
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QMimeData, QRectF, Qt, QUrl
 from PySide6.QtGui import (
-    QGuiApplication,
+    QContextMenuEvent,
+    QDesktopServices,
+    QFocusEvent,
+    QPainter,
     QPaintEvent,
-    QResizeEvent,
     QTextBlockFormat,
     QTextCharFormat,
     QTextCursor,
-    QTextLayout,
     QTextOption,
+    QWheelEvent,
 )
-from PySide6.QtWidgets import QFrame, QSizePolicy, QTextBrowser, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QTextBrowser, QTextEdit
 
 from app.ui import theme
-from app.ui.tokens import Radius, Space, TextStyle, Type
-from app.ui.widgets import markdown
-from app.ui.widgets.button import Button
-from app.ui.widgets.layout import label, row
-from app.ui.widgets.painting import begin, box
-from core.translation import say
+from app.ui.tokens import Radius, TextStyle, Type
+from app.ui.widgets import marks
+from app.ui.widgets.markdown import SAFE, SOURCE, Writer, line_px
+from app.ui.widgets.painting import box
+
+if TYPE_CHECKING:
+    from app.ui.transcript.growing import Prose
 
 
 class Text(QTextBrowser):
-    """A QTextBrowser without frame or scrolling; the page scrolls."""
+    """Selectable text without frame or scrolling; the page scrolls. Code does not wrap and scrolls sideways."""
 
-    def __init__(self, style: TextStyle = Type.PROSE, *, code: bool = False) -> None:
+    def __init__(self, style: TextStyle = Type.PROSE, *, code: bool = False, tone: str = "") -> None:
         super().__init__()
-        self._wraps = not code
         self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setOpenExternalLinks(True)
+        self.setOpenLinks(False)
+        self.setUndoRedoEnabled(False)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setHorizontalScrollBarPolicy(
-            Qt.ScrollBarPolicy.ScrollBarAlwaysOff if self._wraps else Qt.ScrollBarPolicy.ScrollBarAsNeeded
-        )
-        self._style = style
-        font = theme.font(style, code=code, literal=True)
+        off, needed = Qt.ScrollBarPolicy.ScrollBarAlwaysOff, Qt.ScrollBarPolicy.ScrollBarAsNeeded
+        self.setHorizontalScrollBarPolicy(needed if code else off)
+        self.setLineWrapMode(QTextEdit.LineWrapMode.NoWrap if code else QTextEdit.LineWrapMode.WidgetWidth)
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.viewport().setAutoFillBackground(False)
+        self._style, self._wraps, self._code, self._tone = style, not code, code, tone
+        self._writer: Writer | None = None
+        option = QTextOption()
+        modes = QTextOption.WrapMode
+        option.setWrapMode(modes.WrapAtWordBoundaryOrAnywhere if self._wraps else modes.NoWrap)
+        self.document().setDefaultTextOption(option)
+        self.document().setDocumentMargin(0)
+        self.dress()
+        self.anchorClicked.connect(_open)
+        self.highlighted.connect(lambda url: self.setToolTip(url.toString()))
+
+    def dress(self) -> None:
+        """Take the fonts of the theme in force; the content is written again by whoever wrote it."""
+        font = theme.font(self._style, code=self._code, literal=True)
         self.setFont(font)
         self.document().setDefaultFont(font)
-        self.document().setDocumentMargin(0)
-        option = QTextOption()
-        option.setWrapMode(
-            QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere if self._wraps else QTextOption.WrapMode.NoWrap
-        )
-        self.document().setDefaultTextOption(option)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.viewport().setAutoFillBackground(False)
-        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
 
-    def show_html(self, html: str) -> None:
-        self.document().setDefaultStyleSheet(markdown.prose_css())
-        self.setHtml(html)
-        markdown.dress_tables(self.document())
-        self._fit()
+    # plain words
 
-    def show_plain(self, source: str, pieces: list[tuple[int, int, QTextCharFormat]]) -> None:
-        """Plain text with formats laid over it: no markup, so nothing in the text can act as markup."""
-        self.setPlainText(source)
+    def show_plain(self, words: str) -> None:
+        """Plain words: nothing in them can act as markup."""
+        self._writer = None
+        self.document().clear()
         cursor = QTextCursor(self.document())
-        cursor.select(QTextCursor.SelectionType.Document)
         lines = QTextBlockFormat()
-        lines.setLineHeight(markdown.line_px(self._style), QTextBlockFormat.LineHeightTypes.FixedHeight.value)
-        cursor.mergeBlockFormat(lines)
-        block = self.document().begin()
-        while block.isValid():
-            start, end = block.position(), block.position() + block.length()
-            ranges = []
-            for place, length, look in pieces:
-                if place < end and place + length > start:
-                    part = QTextLayout.FormatRange()
-                    part.start = max(0, place - start)
-                    part.length = min(end, place + length) - max(start, place)
-                    part.format = look
-                    ranges.append(part)
-            block.layout().setFormats(ranges)
-            block = block.next()
-        self.document().markContentsDirty(0, self.document().characterCount())
-        self._fit()
+        lines.setLineHeight(line_px(self._style), QTextBlockFormat.LineHeightTypes.FixedHeight.value)
+        cursor.setBlockFormat(lines)
+        cursor.insertText(words, self._look())
+        self._stay_at_start()
 
-    def _fit(self) -> None:
-        if self._wraps:
-            self.document().setTextWidth(self.viewport().width())
-        extra = 0 if self._wraps or not self.horizontalScrollBar().isVisible() else 12
-        height = int(self.document().size().height() + 0.999) + extra
-        if height != self.height():
-            self.setFixedHeight(height)
+    def append_plain(self, words: str) -> None:
+        """More of what `show_plain` showed; costs the last line, not the text."""
+        cursor = QTextCursor(self.document())
+        cursor.movePosition(QTextCursor.MoveOperation.End)
+        was_empty = cursor.atStart()
+        cursor.insertText(words, self._look())
+        if was_empty:
+            self._stay_at_start()
 
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self._fit()
+    def _stay_at_start(self) -> None:
+        """The cursor nobody sees was moved by the writing; left there it would scroll long lines sideways."""
+        self.setTextCursor(QTextCursor(self.document()))
 
+    def _look(self) -> QTextCharFormat:
+        look = QTextCharFormat()
+        if self._tone:
+            look.setForeground(theme.color(getattr(theme.colors(), self._tone)))
+        return look
 
-def ink(tint: str) -> QTextCharFormat:
-    """A text format with only a colour."""
-    result = QTextCharFormat()
-    result.setForeground(theme.color(tint))
-    return result
+    # blocks
 
+    def show_blocks(self, blocks: Sequence[Prose], last: str = "") -> None:
+        """Write blocks from the start; `last` is the kind of block that stands above this text, if any."""
+        self.document().clear()
+        self._writer = Writer(self.document(), self.devicePixelRatioF())
+        for block in blocks:
+            self._writer.write(block)
 
-class CodeBlock(QFrame):
-    """Code with its language and a copy button; long lines scroll sideways."""
+    def append_block(self, block: Prose) -> None:
+        assert self._writer is not None
+        self._writer.write(block)
 
-    def __init__(self, source: str, language: str) -> None:
-        super().__init__()
-        self._source, self._language = source, language
-        self._copy = Button(say("kit.copy"), "ghost", "copy", small=True)
-        self._copy.clicked.connect(self._take)
-        head = row(label(language or "text", "caption", "muted"), None, self._copy)
-        head.setContentsMargins(Space.M + 2, Space.XS, Space.XS, 0)
-        self._text = Text(Type.CODE, code=True)
-        self._text.setAccessibleName(f"{language} code")
-        body = QVBoxLayout(self)
-        body.setContentsMargins(1, 1, 1, 1)
-        body.setSpacing(0)
-        body.addLayout(head)
-        inner = row(self._text)
-        inner.setContentsMargins(Space.M + 2, 2, Space.S, Space.M)
-        body.addLayout(inner)
-        self.redraw()
-        theme.state.changed.connect(self.redraw)
+    def append_words(self, words: str) -> None:
+        """Make the last paragraph longer while its markup is not known yet."""
+        assert self._writer is not None
+        self._writer.append_words(words)
 
-    def redraw(self) -> None:
-        """Plain at once, colours when the event loop is idle: loading the highlighter must not hold up a paint."""
-        self._text.show_plain(self._source, [])
-        QTimer.singleShot(0, self, self._colour)
+    @property
+    def last_kind(self) -> str:
+        """The kind of the last block, see `markdown.gap`."""
+        return self._writer.last if self._writer else ""
 
-    def _colour(self) -> None:
-        pieces = markdown.highlight(self._source, self._language)
-        self._text.show_plain(self._source, [(start, length, ink(tint)) for start, length, tint in pieces])
+    @property
+    def has_news(self) -> bool:
+        """Whether `draw_formulas` has something to do."""
+        return self._writer is not None and self._writer.has_news
 
-    def _take(self) -> None:
-        QGuiApplication.clipboard().setText(self._source)
-        self._copy.setText(say("kit.copied"))
-        QTimer.singleShot(1600, lambda: self._copy.setText(say("kit.copy")))
+    def draw_formulas(self) -> None:
+        """Put pictures in the place of the formulas' sources, as far as they are ready."""
+        assert self._writer is not None
+        self._writer.draw_formulas()
+
+    # size
+
+    def fit(self, width: int) -> int:
+        """Lay out for a width in px; returns the height that shows everything."""
+        document = self.document()
+        if self._wraps and document.textWidth() != width:
+            document.setTextWidth(width)
+        size = document.size()
+        bar = 12 if not self._wraps and size.width() > width else 0
+        return math.ceil(size.height()) + bar
+
+    # what Qt calls
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        c = theme.colors()
-        box(begin(self), QRectF(self.rect()), Radius.L, c.sunken, c.border)
+        if self._writer is not None and self._writer.has_marks:
+            self._paint_marks(event)
+        super().paintEvent(event)
+
+    def _paint_marks(self, event: QPaintEvent) -> None:
+        painter = QPainter(self.viewport())
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        marks.paint(painter, self.document(), QRectF(event.rect()))
+        painter.end()
+
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        sideways = abs(event.angleDelta().x()) > abs(event.angleDelta().y())
+        if sideways and not self._wraps:
+            super().wheelEvent(event)
+        else:
+            event.ignore()  # up and down belongs to the page
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        event.ignore()  # the message shows its menu, in our words
+
+    def focusOutEvent(self, event: QFocusEvent) -> None:
+        super().focusOutEvent(event)
+        kept = (Qt.FocusReason.PopupFocusReason, Qt.FocusReason.ActiveWindowFocusReason)
+        if event.reason() not in kept and self.textCursor().hasSelection():
+            cursor = self.textCursor()
+            cursor.clearSelection()
+            self.setTextCursor(cursor)
+
+    def selected(self) -> str:
+        """The selected words as plain text, formulas as their LaTeX."""
+        cursor = self.textCursor()
+        words = cursor.selection().toPlainText()
+        if "\ufffc" in words:
+            for source in self._sources(cursor):
+                words = words.replace("\ufffc", source, 1)
+        return words
+
+    def createMimeDataFromSelection(self) -> QMimeData:
+        data = QMimeData()
+        data.setText(self.selected())
+        return data
+
+    def _sources(self, cursor: QTextCursor) -> list[str]:
+        probe = QTextCursor(self.document())
+        found = []
+        for place in range(cursor.selectionStart(), cursor.selectionEnd()):
+            if self.document().characterAt(place) == "\ufffc":
+                probe.setPosition(place + 1)
+                found.append(str(probe.charFormat().property(SOURCE)))
+        return found
 
 
-class Markdown(QWidget):
-    """A whole reply: prose and code blocks under one another."""
+def _open(url: QUrl) -> None:
+    """In the browser or the mail program, never here; anything but the web and mail stays closed."""
+    if url.toString().lower().startswith(SAFE):
+        QDesktopServices.openUrl(url)
 
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self._prose: list[tuple[Text, str]] = []
-        body = QVBoxLayout(self)
-        body.setContentsMargins(0, 0, 0, 0)
-        body.setSpacing(Space.M)
-        for part in markdown.blocks(source):
-            if isinstance(part, markdown.Code):
-                body.addWidget(CodeBlock(part.source, part.language))
-            else:
-                text = Text()
-                self._prose.append((text, part.html))
-                body.addWidget(text)
-        self.redraw()
-        theme.state.changed.connect(self.redraw)
 
-    def redraw(self) -> None:
-        for text, html in self._prose:
-            text.show_html(html)
+def card(painter: QPainter, rect: QRectF) -> None:
+    """The ground of a code block."""
+    box(painter, rect, Radius.L, theme.colors().sunken, theme.colors().border)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Property, QEasingCurve, QPropertyAnimation, QRectF, QSize, Qt, Signal
+from PySide6.QtCore import QEasingCurve, QRectF, QSize, Qt, QVariantAnimation, Signal
 from PySide6.QtGui import QKeyEvent, QMouseEvent, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy
 
@@ -23,21 +23,19 @@ class Switch(Pressable):
         self.setChecked(on)
         self.setFixedSize(38, 24)
         self._place = float(on)
-        self._motion = QPropertyAnimation(self, b"place", self)
+        self._motion = QVariantAnimation(self)
         self._motion.setEasingCurve(QEasingCurve.Type.OutCubic)
+        self._motion.valueChanged.connect(self._set_place)
         self.toggled.connect(self._slide)
 
-    def _get_place(self) -> float:
-        return self._place
-
-    def _set_place(self, value: float) -> None:
+    def _set_place(self, value: object) -> None:
+        assert isinstance(value, float)
         self._place = value
         self.update()
 
-    place = Property(float, _get_place, _set_place)
-
     def _slide(self, on: bool) -> None:
         self._motion.setDuration(theme.duration(Motion.BASE))
+        self._motion.setStartValue(self._place)
         self._motion.setEndValue(float(on))
         self._motion.start()
 

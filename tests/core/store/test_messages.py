@@ -70,14 +70,14 @@ def test_switching_shows_the_other_version_down_to_its_newest_end(store: Store, 
 
 def test_a_reply_streams_and_ends_with_its_figures(store: Store, chat: int) -> None:
     question = say(store, chat, "user", "q", None)
-    reply = store.run(lambda s: ops.messages.start_reply(s, chat, parent_id=question, model="starter"))
+    reply = store.run(lambda s: ops.replies.start(s, chat, parent_id=question, model="starter"))
     assert (reply.state, reply.text, reply.model) == ("streaming", "", "starter")
-    store.run(lambda s: ops.messages.save_streaming(s, reply.id, "half an ans", "let me think"))
+    store.run(lambda s: ops.replies.save(s, reply.id, "half an ans", "let me think"))
     assert [(m.text, m.thinking, m.state) for m in view(store, chat)][1] == ("half an ans", "let me think", "streaming")
     assert store.run(lambda s: ops.search.everything(s, "half")) == []  # indexed when it ends
 
-    end = ops.messages.End("done", FIGURES)
-    store.run(lambda s: ops.messages.finish(s, reply.id, "half an answer", "let me think", end))
+    end = ops.replies.End("done", FIGURES)
+    store.run(lambda s: ops.replies.finish(s, reply.id, "half an answer", "let me think", end))
     done = view(store, chat)[1]
     assert (done.text, done.state, done.figures) == ("half an answer", "done", FIGURES)
     assert [h.message_id for h in store.run(lambda s: ops.search.everything(s, "half"))] == [reply.id]
@@ -85,26 +85,26 @@ def test_a_reply_streams_and_ends_with_its_figures(store: Store, chat: int) -> N
 
 def test_a_failed_reply_keeps_its_error_and_loses_it_when_it_goes_on(store: Store, chat: int) -> None:
     question = say(store, chat, "user", "q", None)
-    reply = store.run(lambda s: ops.messages.start_reply(s, chat, parent_id=question, model="starter")).id
-    end = ops.messages.End("failed", None, "out_of_memory", {"needed": "3 GB", "steps": 4})
-    store.run(lambda s: ops.messages.finish(s, reply, "part", "", end))
+    reply = store.run(lambda s: ops.replies.start(s, chat, parent_id=question, model="starter")).id
+    end = ops.replies.End("failed", None, "out_of_memory", {"needed": "3 GB", "steps": 4})
+    store.run(lambda s: ops.replies.finish(s, reply, "part", "", end))
     failed = store.run(lambda s: ops.messages.get(s, reply))
     assert (failed.state, failed.error_code, failed.error_params) == (
         "failed",
         "out_of_memory",
         {"needed": "3 GB", "steps": 4},
     )
-    again = store.run(lambda s: ops.messages.resume_reply(s, reply, "other"))
-    assert (again.state, again.text, again.model, again.error_code) == ("streaming", "part", "other", "")
+    again = store.run(lambda s: ops.replies.go_on(s, reply)).reply
+    assert (again.state, again.text, again.error_code) == ("streaming", "part", "")
 
 
 def test_the_end_of_a_reply_whose_conversation_is_gone_is_no_error(store: Store, chat: int) -> None:
     question = say(store, chat, "user", "q", None)
-    reply = store.run(lambda s: ops.messages.start_reply(s, chat, parent_id=question, model="starter")).id
+    reply = store.run(lambda s: ops.replies.start(s, chat, parent_id=question, model="starter")).id
     store.run(lambda s: ops.conversations.delete(s, chat))
     store.run(lambda s: ops.conversations.purge(s))
-    store.run(lambda s: ops.messages.save_streaming(s, reply, "late", ""))
-    store.run(lambda s: ops.messages.finish(s, reply, "late", "", ops.messages.End("done")))
+    store.run(lambda s: ops.replies.save(s, reply, "late", ""))
+    store.run(lambda s: ops.replies.finish(s, reply, "late", "", ops.replies.End("done")))
     with pytest.raises(UserError):
         store.run(lambda s: ops.messages.get(s, reply))
 
@@ -115,8 +115,8 @@ from pathlib import Path
 from core import store as ops
 from core.store.store import Store
 with Store(Path(sys.argv[1])) as door:
-    reply = door.run(lambda s: ops.messages.start_reply(s, int(sys.argv[2]), parent_id=int(sys.argv[3]), model="m"))
-    door.run(lambda s: ops.messages.save_streaming(s, reply.id, "as far as it came", ""))
+    reply = door.run(lambda s: ops.replies.start(s, int(sys.argv[2]), parent_id=int(sys.argv[3]), model="m"))
+    door.run(lambda s: ops.replies.save(s, reply.id, "as far as it came", ""))
     print(reply.id, flush=True)
     sys.stdin.read()
 """
@@ -140,12 +140,12 @@ def test_only_what_dead_processes_left_is_marked_interrupted(
     store: Store, chat: int, beside: tuple[subprocess.Popen[str], int]
 ) -> None:
     front, theirs = beside
-    ours = store.run(lambda s: ops.messages.start_reply(s, chat, parent_id=1, model="starter")).id
-    assert store.run(lambda s: ops.messages.interrupt_orphans(s)) == []  # both writers are alive
+    ours = store.run(lambda s: ops.replies.start(s, chat, parent_id=1, model="starter")).id
+    assert store.run(lambda s: ops.replies.interrupt_orphans(s)) == []  # both writers are alive
 
     front.kill()
     psutil.Process(front.pid).wait(10)
-    assert store.run(lambda s: ops.messages.interrupt_orphans(s)) == [theirs]
+    assert store.run(lambda s: ops.replies.interrupt_orphans(s)) == [theirs]
     marked = store.run(lambda s: ops.messages.get(s, theirs))
     assert (marked.state, marked.text) == ("interrupted", "as far as it came")
     assert [h.message_id for h in store.run(lambda s: ops.search.everything(s, "came"))] == [theirs]
@@ -154,20 +154,20 @@ def test_only_what_dead_processes_left_is_marked_interrupted(
 
 def test_a_pid_that_came_again_is_not_the_owner(store: Store, chat: int) -> None:
     question = say(store, chat, "user", "q", None)
-    reply = store.run(lambda s: ops.messages.start_reply(s, chat, parent_id=question, model="starter")).id
+    reply = store.run(lambda s: ops.replies.start(s, chat, parent_id=question, model="starter")).id
     store.run(lambda s: s.connection().exec_driver_sql("UPDATE messages SET owner_started = owner_started - 60"))
-    assert store.run(lambda s: ops.messages.interrupt_orphans(s)) == [reply]
+    assert store.run(lambda s: ops.replies.interrupt_orphans(s)) == [reply]
 
 
 def test_branching_off_copies_the_path_and_leaves_the_original(store: Store, chat: int) -> None:
     q1 = say(store, chat, "user", "q1 鸭梨", None)
-    reply = store.run(lambda s: ops.messages.start_reply(s, chat, parent_id=q1, model="starter")).id
-    store.run(lambda s: ops.messages.finish(s, reply, "a1", "hm", ops.messages.End("cut", FIGURES)))
+    reply = store.run(lambda s: ops.replies.start(s, chat, parent_id=q1, model="starter")).id
+    store.run(lambda s: ops.replies.finish(s, reply, "a1", "hm", ops.replies.End("cut", FIGURES)))
     say(store, chat, "user", "q2", reply)
     store.run(lambda s: ops.conversations.configure(s, chat, system_prompt="Be brief."))
 
-    other = store.run(lambda s: ops.messages.branch_off(s, reply, "q1 (2)"))
-    assert (other.title, other.model, other.system_prompt) == ("q1 (2)", "starter", "Be brief.")
+    other = store.run(lambda s: ops.messages.branch_off(s, reply))
+    assert (other.title, other.model, other.system_prompt) == ("q1 鸭梨 (2)", "starter", "Be brief.")
     copied = view(store, other.id)
     assert [(m.text, m.thinking, m.state, m.figures) for m in copied] == [
         ("q1 鸭梨", "", "done", None),
@@ -175,6 +175,9 @@ def test_branching_off_copies_the_path_and_leaves_the_original(store: Store, cha
     ]
     assert {m.id for m in copied}.isdisjoint({m.id for m in view(store, chat)})
     assert len(view(store, chat)) == 3
+    again = store.run(lambda s: ops.messages.branch_off(s, copied[0].id))
+    assert again.title == "q1 鸭梨 (3)"
+    store.run(lambda s: ops.conversations.delete(s, again.id))
     found = {h.conversation_id for h in store.run(lambda s: ops.search.everything(s, "鸭梨")) if h.message_id}
     assert found == {chat, other.id}
 

@@ -1,4 +1,4 @@
-"""Search as people type it: English by the beginning of words, Chinese by any part, and nothing they type is an error."""
+"""Search as people type it: English by the beginning of words, Chinese by any part, and no input is an error."""
 
 from __future__ import annotations
 

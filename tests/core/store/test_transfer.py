@@ -25,10 +25,10 @@ def chat(store: Store) -> int:
             s, "鸭梨 and pears", model="starter", system_prompt="Be brief.", sampling=Sampling(seed=7), thinking=True
         )
         question = ops.messages.append(s, made.id, "user", "which pear? 鸭梨", parent_id=None).id
-        first = ops.messages.start_reply(s, made.id, parent_id=question, model="starter").id
-        ops.messages.finish(s, first, "**This** one.", "hm, pears", ops.messages.End("cut", FIGURES))
-        second = ops.messages.start_reply(s, made.id, parent_id=question, model="other").id
-        ops.messages.finish(s, second, "", "", ops.messages.End("failed", None, "out_of_memory", {"needed": "3 GB"}))
+        first = ops.replies.start(s, made.id, parent_id=question, model="starter").id
+        ops.replies.finish(s, first, "**This** one.", "hm, pears", ops.replies.End("cut", FIGURES))
+        second = ops.replies.start(s, made.id, parent_id=question, model="other").id
+        ops.replies.finish(s, second, "", "", ops.replies.End("failed", None, "out_of_memory", {"needed": "3 GB"}))
         ops.messages.switch(s, second, -1)
         return made.id
 
@@ -65,7 +65,7 @@ def test_an_exported_conversation_comes_back_with_every_branch(store: Store, cha
 
 
 def test_a_reply_exported_while_it_streams_comes_back_interrupted(store: Store, chat: int) -> None:
-    store.run(lambda s: ops.messages.start_reply(s, chat, parent_id=1, model="starter"))
+    store.run(lambda s: ops.replies.start(s, chat, parent_id=1, model="starter"))
     copy = take(store, exported(store, chat))
     assert store.run(lambda s: ops.messages.branch(s, copy))[-1].state == "interrupted"
 
@@ -95,6 +95,8 @@ def broken(file: dict[str, Any], how: str) -> object:
             file["messages"][1]["role"] = "usr"
         case "missing field":
             del file["messages"][1]["text"]
+        case "no time zone":
+            file["messages"][1]["created"] = "2026-01-01T00:00:00"
         case "circle":
             file["messages"][0]["parent"] = file["messages"][2]["id"]
         case "id twice":
@@ -117,6 +119,7 @@ def broken(file: dict[str, Any], how: str) -> object:
         ("newer", "import_newer"),
         ("wrong role", "import_damaged"),
         ("missing field", "import_damaged"),
+        ("no time zone", "import_damaged"),
         ("circle", "import_damaged"),
         ("id twice", "import_damaged"),
         ("no such leaf", "import_damaged"),
