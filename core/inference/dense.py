@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +61,14 @@ class _Layer:
     down: Linear
 
 
+class _Place(NamedTuple):
+    """Where in the sequence the rows of a pass are: their rotary tables, (tokens, 1, width), and what they see."""
+
+    cos: Tensor
+    sin: Tensor
+    mask: Tensor | None
+
+
 class DenseDecoder:
     def __init__(self, model: Any, context_length: int, *, is_exact: bool) -> None:
         """is_exact: the same ids as transformers' generate, at the price of slower reading and attention on a CPU."""
@@ -90,9 +98,9 @@ class DenseDecoder:
         last: Tensor | None = None
         for start in range(0, len(ids), CHUNK):
             chunk = ids[start : start + CHUNK]
-            x, mask = self._begin(chunk, cache)
+            x, place = self._begin(chunk, cache)
             for index in range(len(self._layers)):
-                x = self._pass(index, x, cache, mask)
+                x = self._pass(index, x, cache, place)
                 yield
             cache.advance(len(chunk))
             last = x[-1:]
@@ -101,41 +109,44 @@ class DenseDecoder:
 
     @torch.inference_mode()
     def step(self, id: int, cache: KVCache) -> Tensor:
-        self._need_positions(cache.length + 1)
-        x = self._embedding[id : id + 1]
+        x, place = self._embedding[id : id + 1], self._place(cache.length, 1)
         for index in range(len(self._layers)):
-            x = self._through(index, x, cache, None)
+            x = self._through(index, x, cache, place)
         cache.advance(1)
         return self._logits(x)
 
     # --- one pass, x being (tokens, hidden) ---------------------------------------
 
     @torch.inference_mode()
-    def _begin(self, chunk: Sequence[int], cache: KVCache) -> tuple[Tensor, Tensor | None]:
-        """The embeddings, and the mask where the rows before the chunk make the causal one incomplete."""
-        tokens, before = len(chunk), cache.length
-        self._need_positions(before + tokens)
-        x = self._embedding[torch.tensor(chunk, device=self._embedding.device)]
-        if before == 0 or tokens == 1:
-            return x, None
-        return x, torch.ones(tokens, before + tokens, dtype=torch.bool, device=x.device).tril(before)
+    def _begin(self, chunk: Sequence[int], cache: KVCache) -> tuple[Tensor, _Place]:
+        """The embeddings, and where they are."""
+        ids = torch.tensor(chunk, device=self._embedding.device)
+        return self._embedding[ids], self._place(cache.length, len(chunk))
 
     @torch.inference_mode()
-    def _pass(self, index: int, x: Tensor, cache: KVCache, mask: Tensor | None) -> Tensor:
+    def _pass(self, index: int, x: Tensor, cache: KVCache, place: _Place) -> Tensor:
         # Inference mode must not stay on between two yields: others run then.
-        return self._through(index, x, cache, mask)
+        return self._through(index, x, cache, place)
 
-    def _through(self, index: int, x: Tensor, cache: KVCache, mask: Tensor | None) -> Tensor:
+    def _place(self, before: int, tokens: int) -> _Place:
+        end = before + tokens
+        self._need_positions(end)
+        mask = None
+        if before and tokens > 1:  # else all rows are seen, or the plain causal half of them
+            mask = torch.ones(tokens, end, dtype=torch.bool, device=self._embedding.device).tril(before)
+        return _Place(self._cos[before:end], self._sin[before:end], mask)
+
+    def _through(self, index: int, x: Tensor, cache: KVCache, place: _Place) -> Tensor:
         layer, heads, tokens = self._layers[index], self._heads, x.shape[0]
         normed = self._norm(x, layer.attention_norm)
         qk = torch.cat((self._product(normed, layer.q), self._product(normed, layer.k)), -1)
         qk = qk.view(tokens, heads + self._kv_heads, self._width)
         if layer.head_norm is not None:
             qk = self._norm(qk, layer.head_norm)
-        qk = self._rotate(qk, cache.length, tokens)
+        qk = self._rotate(qk, place)
         values = self._product(normed, layer.v).view(tokens, self._kv_heads, self._width)
         keys, values = cache.write(index, qk[:, heads:].transpose(0, 1), values.transpose(0, 1))
-        x = x + self._product(self._attend(qk[:, :heads], keys, values, mask), layer.out)
+        x = x + self._product(self._attend(qk[:, :heads], keys, values, place.mask), layer.out)
         normed = self._norm(x, layer.mlp_norm)
         gated = F.silu(self._product(normed, layer.gate)) * self._product(normed, layer.up)
         return x + self._product(gated, layer.down)
@@ -152,32 +163,25 @@ class DenseDecoder:
         normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self._epsilon)
         return weight * normed.to(x.dtype)
 
-    def _rotate(self, qk: Tensor, position: int, tokens: int) -> Tensor:
+    def _rotate(self, qk: Tensor, place: _Place) -> Tensor:
         """Rotary embedding of queries and keys at once; the sign of the turned half lies in the sine table."""
-        half = self._width // 2
-        turned = torch.cat((qk[..., half:], qk[..., :half]), -1)
-        end = position + tokens
-        rotated: Tensor = qk * self._cos[position:end] + turned * self._sin[position:end]
+        first, second = qk.chunk(2, -1)
+        rotated: Tensor = qk * place.cos + torch.cat((second, first), -1) * place.sin
         return rotated
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         """queries: (tokens, heads, width), keys and values: (1, kv_heads, length, width)."""
         tokens = queries.shape[0]
-        if tokens == 1 and self._packs_heads:
-            # The queries that share a key head are its rows: five times faster on a CPU than one by one.
-            packed = queries.view(1, self._kv_heads, -1, self._width)
-            return F.scaled_dot_product_attention(packed, keys, values).view(1, -1)
+        if tokens == 1:
+            # Packed, the queries that share a key head are its rows: five times faster on a CPU than one by one.
+            shape = (1, self._kv_heads if self._packs_heads else self._heads, -1, self._width)
+            seen = F.scaled_dot_product_attention(queries.view(shape), keys, values, enable_gqa=not self._packs_heads)
+            return seen.view(1, -1)
+        queries = queries.transpose(0, 1)[None]
         if self._reads_in_fp32 and tokens >= FP32_ROWS:
-            seen = self._scaled_dot(queries.float(), keys.float(), values.float(), mask).to(queries.dtype)
-        else:
-            seen = self._scaled_dot(queries, keys, values, mask)
-        return seen[0].transpose(0, 1).reshape(tokens, -1)
-
-    def _scaled_dot(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        causal = mask is None and queries.shape[0] > 1
-        return F.scaled_dot_product_attention(
-            queries.transpose(0, 1)[None], keys, values, attn_mask=mask, is_causal=causal, enable_gqa=True
-        )
+            wide = _causal(queries.float(), keys.float(), values.float(), mask)
+            return _rows(wide.to(queries.dtype))
+        return _rows(_causal(queries, keys, values, mask))
 
     @torch.inference_mode()
     def _logits(self, x: Tensor) -> Tensor:
@@ -192,6 +196,17 @@ class DenseDecoder:
         cos, sin = self._rotary(self._embedding[:1], positions)
         self._cos, self._sin = cos[0][:, None], sin[0][:, None].clone()
         self._sin[..., : self._width // 2].neg_()
+
+
+def _causal(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    return F.scaled_dot_product_attention(
+        queries, keys, values, attn_mask=mask, is_causal=mask is None, enable_gqa=True
+    )
+
+
+def _rows(seen: Tensor) -> Tensor:
+    """(1, heads, tokens, width) -> (tokens, heads * width)"""
+    return seen[0].transpose(0, 1).flatten(1)
 
 
 def has_bf16_products() -> bool:

@@ -29,12 +29,13 @@ class KVCache:
         keys, values: (heads, new, width). The views are (1, heads, length + new, width). `length` itself moves when
         the last layer is done, by `advance`.
         """
-        end = self.length + keys.shape[1]
+        new = keys.shape[1]
+        end = self.length + new
         kept_keys = self._keys[layer] = self._roomy(self._keys[layer], keys, end)
         kept_values = self._values[layer] = self._roomy(self._values[layer], values, end)
-        kept_keys[0, :, self.length : end] = keys
-        kept_values[0, :, self.length : end] = values
-        return kept_keys[:, :, :end], kept_values[:, :, :end]
+        kept_keys[0].narrow(1, self.length, new).copy_(keys)
+        kept_values[0].narrow(1, self.length, new).copy_(values)
+        return kept_keys.narrow(2, 0, end), kept_values.narrow(2, 0, end)
 
     def advance(self, tokens: int) -> None:
         self.length += tokens

@@ -38,7 +38,6 @@ from core.protocol.messages import (
     TokensCounted,
 )
 from core.translation import say
-from tests.core.inference.conftest import _one_thread  # noqa: F401  (also for the models of this file)
 from tests.helpers.tiny_models import CONTEXT, write_model
 
 HI = (Turn("user", "Hi"),)
@@ -269,7 +268,7 @@ def test_counting_equals_the_prompt(loaded: InferenceWorker) -> None:
 
 @pytest.fixture
 def process(monkeypatch: pytest.MonkeyPatch) -> WorkerSupervisor:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in this process: a tiny model gains nothing from more
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in this process, see tiny_models
     return WorkerSupervisor("inference", worker_argv("inference"))
 
 
