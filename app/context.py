@@ -6,14 +6,13 @@ the first call into the store, the worker by the first job.
 
 from __future__ import annotations
 
-from core.store.store import Store
-
 from app.services.chat import ChatService
 from app.services.inference import InferenceService
 from app.services.library import LibraryService
 from app.services.preferences import Preferences
 from app.services.secrets import Secrets
 from core import paths
+from core.store.store import Store
 
 
 class AppContext:
@@ -27,6 +26,7 @@ class AppContext:
             keep_loaded_s=lambda: 60.0 * preferences.settings.keep_loaded_minutes,
         )
         self.chat = ChatService(self.store, self.inference)
+        self.new_chat_draft: str | None = None  # of a chat page that was rebuilt while it showed a new chat
 
     async def close(self) -> None:
         """Replies are stopped and saved, workers ended, then the database closed."""

@@ -33,6 +33,11 @@ def duration(seconds: float) -> str:
     return say("figure.hours", hours=minutes // 60, minutes=minutes % 60)
 
 
+def precision(name: str) -> str:
+    """As people write it: "bfloat16" is BF16."""
+    return {"bfloat16": "BF16", "float16": "FP16", "float32": "FP32", "int8": "Int8", "int4": "Int4"}.get(name, name)
+
+
 def count(number: int) -> str:
     return f"{number:,}"
 

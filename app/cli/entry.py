@@ -6,12 +6,15 @@ reaches the user, and without arguments nothing but the window is imported.
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
+import tempfile
+from importlib.metadata import version
 
 from core import settings, translation
 from core.errors import UserError
-from core.paths import settings_file
+from core.paths import home, settings_file
 from core.translation import say
 
 DONE, WORLD, BUG, INTERRUPTED = 0, 1, 70, 130
@@ -19,33 +22,64 @@ DONE, WORLD, BUG, INTERRUPTED = 0, 1, 70, 130
 
 def run(argv: list[str]) -> int:
     """The exit code of one call."""
-    chosen = settings.load(settings_file()).language
-    translation.use(translation.system_language() if chosen == "system" else chosen)
     logging.getLogger().addHandler(logging.NullHandler())  # nothing of the log on the terminal
     try:
+        _need_home()
+        chosen = settings.load(settings_file()).language
+        translation.use(translation.system_language() if chosen == "system" else chosen)
         if not argv:
             from app.ui.start import open_window
 
             return open_window()
         return _command(argv)
     except UserError as error:
-        print(f"{error}", file=sys.stderr)
-        return WORLD
+        return _tell(error)
     except KeyboardInterrupt:
+        print(say("cli.stopped"), file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         _silence_stdout()
         return WORLD
     except Exception as error:
-        from app import crash
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            _silence_stdout()
+            return _tell(UserError("file_system", reason=error.strerror or str(error)))
+        return _report(error)
 
-        file = crash.save_report(error)
-        print(say("error.bug", what=str(error).partition("\n")[0] or type(error).__name__), file=sys.stderr)
-        print(file, file=sys.stderr)
-        return BUG
+
+def _tell(error: UserError) -> int:
+    print(f"{error}", file=sys.stderr)
+    return WORLD
+
+
+def _report(error: Exception) -> int:
+    """Our bug: one sentence and where the whole of it stands."""
+    from app import crash
+
+    print(say("error.bug", what=str(error).partition("\n")[0] or type(error).__name__), file=sys.stderr)
+    print(say("cli.report_at", file=str(crash.save_report(error))), file=sys.stderr)
+    return BUG
+
+
+def _need_home() -> None:
+    """
+    Raises:
+        UserError: home_unusable, because the folder of all state cannot be made or written.
+    """
+    folder = home()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        translation.use(translation.system_language())
+        raise UserError("home_unusable", folder=str(folder), reason=error.strerror or str(error)) from None
 
 
 def _command(argv: list[str]) -> int:
+    if argv == ["--version"]:
+        print(version("qwen-workbench"))
+        return DONE
     import typer
 
     from app.cli import chat, doctor, models, tokenize, tour

@@ -89,7 +89,8 @@ def verify(
                 await _verify(service, one, as_json)
             except UserError as error:
                 damage.append(error)
-                print(error, file=sys.stderr) if len(names) > 1 else None
+        for error in damage[:-1]:
+            print(error, file=sys.stderr)
         if damage:
             raise damage[-1]
 

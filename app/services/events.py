@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -24,5 +25,9 @@ class Event(Generic[T]):
         return stop
 
     def emit(self, value: T) -> None:
+        """A listener's bug is reported and neither stops the others nor the work that told of the event."""
         for listener in list(self._listeners):
-            listener(value)
+            try:
+                listener(value)
+            except Exception as error:
+                sys.excepthook(type(error), error, error.__traceback__)

@@ -129,7 +129,9 @@ class LibraryService:
         return self._run(entry.name, job)
 
     def import_(self, path: Path, name: str = "", *, convert_pickle: bool = False) -> AsyncGenerator[JobEvent, None]:
-        """Take a transformers folder or a GGUF file into the library; the events end with Finished or Failed."""
+        """Take a transformers folder, named itself or by its config.json, or a GGUF file into the library; the events
+        end with Finished or Failed."""
+        path = path.parent if path.name == "config.json" else path
         job = ImportModel(uuid.uuid4().hex, str(path.absolute()), name, str(self._folder), convert_pickle)
         return self._run(name or path.name, job)
 

@@ -169,12 +169,17 @@ class Reply:
 
 
 def turns_of(conversation: Conversation, path: Sequence[Message]) -> tuple[Turn, ...]:
-    """What the model reads. A reply without text is left out, and the questions around it become one turn, since
-    templates of many models refuse two of the same side in a row."""
-    turns = [Turn("system", conversation.system_prompt)] if conversation.system_prompt.strip() else []
+    """What the model reads. A question that failed is left out with its empty reply, or one that was too long would
+    fail every question after it. A reply without text is left out too, and the questions around it become one turn,
+    since templates of many models refuse two of the same side in a row."""
+    said: list[Message] = []
     for message in path:
-        if not message.text and not message.thinking:
-            continue
+        if message.text or message.thinking:
+            said.append(message)
+        elif message.state == "failed" and said and said[-1].role == "user":
+            said.pop()
+    turns = [Turn("system", conversation.system_prompt)] if conversation.system_prompt.strip() else []
+    for message in said:
         if turns and turns[-1].role == message.role == "user":
             turns[-1] = Turn("user", f"{turns[-1].text}\n\n{message.text}")
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QGuiApplication, QTextCursor
 from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
 
 from app.crash import Crash
@@ -21,6 +21,8 @@ class CrashDialog(QDialog):
         when = f"{crash.when.astimezone():%Y-%m-%d %H:%M}"
         self._text = QPlainTextEdit(crash.text)
         self._text.setReadOnly(True)
+        if not crash.has_trace:
+            self._text.moveCursor(QTextCursor.MoveOperation.End)  # the last lines of the log say most
         self._text.setProperty("field", True)
         self._text.setFont(theme.font(Type.CODE, code=True))
         self._text.setAccessibleName(say("crash.report"))

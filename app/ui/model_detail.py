@@ -55,7 +55,7 @@ class ModelDetail(QWidget):
             ("kind", say("models.kind_chat" if facts.can_chat else "models.kind_base")),
             ("parameters", figures.parameters(facts.parameters)),
             ("architecture", facts.architecture),
-            ("weights", facts.weights),
+            ("weights", figures.precision(facts.weights)),
             ("context", say("models.tokens", count=figures.count(facts.context_length))),
             ("size", figures.size(facts.size_bytes)),
             ("licence", facts.licence or say("models.not_stated")),

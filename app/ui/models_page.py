@@ -178,8 +178,7 @@ class ModelsPage(QWidget):
         dialog.setNameFilters([say("models.gguf_files"), say("models.model_folders")])
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
         if await aio.ask(dialog) == QFileDialog.DialogCode.Accepted:
-            chosen = Path(dialog.selectedFiles()[0])
-            await self._guarded(self._library.take(chosen.parent if chosen.name == "config.json" else chosen))
+            await self._guarded(self._library.take(Path(dialog.selectedFiles()[0])))
 
     async def _guarded(self, work: object) -> None:
         """A verb of the library; its error stands on the page until it is closed or the next verb begins."""
@@ -250,7 +249,7 @@ def _cells(model: Installed) -> list[Cell]:
     second = " · ".join(part for part in (kind, figures.parameters(facts.parameters), facts.licence) if part)
     return [
         Cell(facts.name, second),
-        Cell(facts.weights),
+        Cell(figures.precision(facts.weights)),
         Cell(figures.size(facts.size_bytes), number=True),
         Cell(figures.count(facts.context_length), number=True),
         Cell(facts.added[:10]),

@@ -42,7 +42,7 @@ TABLE = (
     Key("rename", "F2", "chat"),
     Key("pin", "Ctrl+Shift+P", "chat"),
     Key("delete", "Ctrl+Shift+Backspace", "chat"),
-    Key("undo_delete", "Ctrl+Shift+Z", "chat"),
+    Key("undo_delete", "Ctrl+Alt+Z", "chat"),
     Key("export", "Ctrl+S", "chat"),
     Key("import", "Ctrl+O", "chat"),
     Key("write", "Ctrl+L", "chat"),
@@ -111,7 +111,7 @@ class ShortcutSheet(QDialog):
         whole = column(Scroll(body, say("shortcut.title")), Line(), foot, gap=0)
         whole.setStretch(0, 1)
         self.setLayout(whole)
-        self.resize(760, 760)
+        self.resize(780, 640)
 
 
 def _line(key: Key) -> QWidget:

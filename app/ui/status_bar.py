@@ -5,11 +5,13 @@ Invariant: one quiet line of fixed height; a number that is not known is not sho
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QWidget
+from shiboken6 import isValid
 
 from app.services import machine
 from app.services.inference import ModelState
@@ -62,8 +64,10 @@ class StatusBar(QWidget):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self._context: AppContext | None = None
-        self._ends: list[object] = []
+        self._ends: list[Callable[[], None]] = []
         self.frames = FrameWatch(self)
+        self._timer = QTimer(self, interval=SAMPLE_MS)
+        self._timer.timeout.connect(self._sample)
         self.setProperty("ground", "canvas")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setFixedHeight(Size.STATUS)
@@ -109,16 +113,15 @@ class StatusBar(QWidget):
             context.inference.changed.listen(self._on_model),
             context.library.changed.listen(lambda _: self._show_job()),
         ]
-        self.destroyed.connect(self._end)
         self._on_model(context.inference.state)
-        timer = QTimer(self, interval=SAMPLE_MS)
-        timer.timeout.connect(self._sample)
-        timer.start()
+        self._timer.start()
         self._sample()
 
-    def _end(self) -> None:
+    def leave(self) -> None:
+        """The bar is about to be thrown away: stop listening and looking."""
         for end in self._ends:
-            end()  # type: ignore[operator]
+            end()
+        self._timer.stop()
 
     def _sample(self) -> None:
         if self.window().isVisible():
@@ -129,6 +132,8 @@ class StatusBar(QWidget):
 
     async def _read(self) -> None:
         reading = await machine.read()
+        if not isValid(self):  # the window was rebuilt or closed meanwhile
+            return
         memory = reading.card.memory if reading.card else reading.memory
         self._memory_name.setText(reading.card.name if reading.card else say("status.memory"))
         self._memory_bar.set_share(memory.used / memory.total)
@@ -156,7 +161,8 @@ def _model_words(state: ModelState) -> str:
     if not state.is_responsive:
         return say("status.not_responding", name=state.name)
     if state.phase == "ready" and state.loaded:
-        return say("status.loaded", name=state.name, precision=state.loaded.precision, device=state.loaded.device)
+        place = say("status.on_processor") if state.loaded.device == "cpu" else state.loaded.device
+        return say("status.loaded", name=state.name, precision=figures.precision(state.loaded.precision), device=place)
     progress = state.progress
     if progress and progress.total:
         return say("status.loading_share", name=state.name, share=f"{progress.done / progress.total:.0%}")

@@ -100,8 +100,7 @@ class Window(QWidget):
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Only says so; what must be saved is saved by who awaits `until_closed`."""
-        for page in self._pages.values():
-            _as_page(page).leave()
+        self._leave()
         self._geometry_file().setValue("geometry", self.saveGeometry())
         self._closed.set()
         event.accept()
@@ -119,6 +118,8 @@ class Window(QWidget):
             self._stack.addWidget(self._pages[place])
         page = self._pages[place]
         self._stack.setCurrentWidget(page)
+        for toast in self.findChildren(Toast):
+            toast.raise_()
         self._adapt()
         return page
 
@@ -128,10 +129,15 @@ class Window(QWidget):
             old.dismiss()
         Toast(self, tone, words, action, do).present()
 
-    def rebuild(self) -> None:
-        """Every page anew, in the language and text size now in force."""
+    def _leave(self) -> None:
+        """Nothing of the pages listens any more."""
         for page in self._pages.values():
             _as_page(page).leave()
+        self.status.leave()
+
+    def rebuild(self) -> None:
+        """Every page anew, in the language and text size now in force."""
+        self._leave()
         self._pages.clear()
         while item := self._whole.takeAt(0):
             if widget := item.widget():

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 
 POLL_S = 0.02
 # How long OpenMP's threads wait for each other before they sleep. By default they keep the processor so long that a
-# busy machine slows a token from 25 ms to 290, every tenth to over a second; with this 110 and 120, and no loss if idle.
+# busy machine slows a token from 25 ms to 290, every tenth to over a second; with this 110 and 120, and nothing is lost
+# on an idle one.
 SPIN_COUNT = "5000"
 LIBRARIES = ("core.inference.choice", "core.models.load", "transformers.models.auto.modeling_auto")
 REPLY_SHARE = 8  # of the window, an eighth at most is kept free for the reply

@@ -127,13 +127,13 @@ def from_json(s: Session, data: bytes) -> Conversation:
 def _read(data: bytes) -> ConversationFile:
     try:
         head = msgspec.json.decode(data, type=Head)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError("import_not_ours") from error
     if head.version > VERSION:
         raise UserError("import_newer")
     try:
         file = msgspec.json.decode(data, type=ConversationFile)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError("import_damaged", reason=str(error)) from error
     _check_tree(file)
     return file

@@ -50,12 +50,10 @@ def test_the_kit_has_names_and_room_in_both_themes_and_three_sizes() -> None:
     with shown(page, 700, 900):
         for mode in ("light", "dark"):
             for scale in (0.9, 1.0, 1.3):
-                theme.state.text_scale = scale
-                theme.apply(app, mode)  # type: ignore[arg-type]
+                theme.apply(app, mode, scale)  # type: ignore[arg-type]
                 turn()
                 assert faults(page) == [], (mode, scale)
         light_again = page.grab().toImage()
-        theme.state.text_scale = 1.0
         theme.apply(app, "light")
         turn()
         assert page.grab().toImage() != light_again

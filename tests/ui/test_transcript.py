@@ -305,8 +305,7 @@ def test_theme_and_text_size_change_while_shown(view: TranscriptView) -> None:
     settled(view)
     before = reply(view, 2).height()
     light = view.grab().toImage()
-    theme.state.text_scale = 1.3
-    theme.apply(application_now(), "dark")
+    theme.apply(application_now(), "dark", 1.3)
     settled(view)
     assert reply(view, 2).height() > before
     assert view.grab().toImage().pixelColor(5, 5) != light.pixelColor(5, 5)

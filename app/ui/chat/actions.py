@@ -94,6 +94,7 @@ class Actions:
     def edit(self, message_id: int, words: str) -> None:
         """A changed question becomes a version of its own and is answered."""
         aio.spawn(self._panel.guarded(self._chat.edit(message_id, words)), "edit")
+        self._panel.composer.box.setFocus()
 
     def stop(self) -> None:
         if self._panel.conversation is not None:

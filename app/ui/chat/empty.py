@@ -53,7 +53,7 @@ class EmptyChat(QStackedWidget):
             button = Button(say(f"chat.{name}"), "secondary", small=True)
             button.clicked.connect(lambda _=False, words=button.text(): self.example_chosen.emit(words))
             questions.append(button)
-        self._first = EmptyState("chat", say("chat.empty_title"), say("chat.empty_body"), *questions)
+        self._first = EmptyState("chat", say("chat.empty_title"), say("chat.empty_body"), *questions, stacked=True)
         for part in (self._no_model, self._fetching, self._first):
             self.addWidget(part)
 

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import QStackedWidget, QWidget
 from app.services.inference import ModelState
 from app.services.library import Installed
 from app.services.replies import ReplyEnded, ReplyGrew, ReplyProgress
-from app.ui import aio
+from app.ui import aio, shortcuts
 from app.ui.chat.actions import Actions
 from app.ui.chat.empty import EmptyChat
 from app.ui.chat.inspector import Inspector
@@ -94,8 +94,8 @@ class ChatPanel(QWidget):
 
     def _lay_out(self) -> None:
         self._title = Elided("", "heading")
-        self._export = IconButton("share", say("chat.export"), size=Size.CONTROL)
-        self._toggle = IconButton("panel", say("chat.inspector"), size=Size.CONTROL)
+        self._export = IconButton("share", _with_key("export"), size=Size.CONTROL)
+        self._toggle = IconButton("panel", _with_key("inspector"), size=Size.CONTROL)
         self._toggle.setCheckable(True)
         self._toggle.clicked.connect(lambda _: self._show_inspector())
         head = row(self._title, self._export, self._toggle, gap=Space.XS)
@@ -153,6 +153,8 @@ class ChatPanel(QWidget):
     def leave(self) -> None:
         if self.is_open:
             self.inspector.flush()
+            if self.conversation is None:
+                self.context.new_chat_draft = self.composer.draft
             self._keep_draft()
         for end in self._ends:
             end()
@@ -180,14 +182,17 @@ class ChatPanel(QWidget):
             await asyncio.sleep(0)
         self.models = await self.context.library.installed()
         summaries = await self.chat.conversations()
+        draft, self.context.new_chat_draft = self.context.new_chat_draft, None
         current = self.chat.last_opened
-        if current is None and summaries:
+        if current is None and summaries and draft is None:
             current = summaries[0].id
         if current and any(summary.id == current for summary in summaries):
             await self.open(current)
         else:
             self.new_chat()
+            self.composer.set_draft(draft or "")
         self.is_open = True
+        self.composer.box.setFocus()
         self.refresh_list()
 
     def new_chat(self, model: str = "") -> None:
@@ -255,6 +260,7 @@ class ChatPanel(QWidget):
             self._model = names[0]
         there = self._model in names
         self.composer.show_model(self._model if there else "")
+        self.composer.set_blocked("" if there else say("chat.choose_first" if names else "chat.fetch_first"))
         loaded = self.context.inference.state.loaded
         is_loaded = loaded is not None and loaded.name == self._model
         can_think = loaded is not None and is_loaded and loaded.can_think
@@ -265,8 +271,8 @@ class ChatPanel(QWidget):
             self._tell(Banner("warn", say("chat.model_gone", name=self._model)))
 
     def _show_context(self) -> None:
-        reply = self.last_reply()
-        figures = reply.figures if reply else None
+        known = (m.figures for m in reversed(self.messages) if m.figures and m.figures.prompt_tokens)
+        figures = next(known, None)
         if figures is None or not figures.context_length:
             self.composer.meter.show_use(0, 0)
         else:
@@ -294,7 +300,7 @@ class ChatPanel(QWidget):
         if not words:
             await self._load_list()
             return
-        hits = await self.chat.search(words)
+        hits = await self.chat.search(words, limit=500)
         if self.sidebar.search.text().strip() == words:  # the user may have typed on
             self.sidebar.show_hits(hits)
 
@@ -402,7 +408,10 @@ class ChatPanel(QWidget):
         if self._is_in_view(conversation_id):
             self.conversation, self.messages = opened.conversation, opened.messages
             self.transcript.show_branch(self.messages)
-            self.composer.set_busy(conversation_id in self.chat.streaming())
+            is_answering = conversation_id in self.chat.streaming()
+            self.composer.set_busy(is_answering)
+            if is_answering:
+                self.transcript.go_to_end()
             self._show()
 
     def _on_reply_grew(self, news: ReplyGrew) -> None:
@@ -443,3 +452,8 @@ def _loading_words(progress: Progress) -> str:
     """Why a reply has not begun yet."""
     stage = say(f"progress.{progress.stage}") if progress.stage else say("chat.waiting")
     return f"{stage} {progress.done / progress.total:.0%}" if progress.total else stage
+
+
+def _with_key(action: str) -> str:
+    """The name of a button with its key."""
+    return f"{say(f'chat.{action}')}  {shortcuts.keys('chat', action)}"

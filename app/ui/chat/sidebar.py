@@ -16,7 +16,7 @@ from app.ui.tokens import Size, Space
 from app.ui.widgets.button import IconButton
 from app.ui.widgets.conversations import ConversationList
 from app.ui.widgets.fields import SearchField
-from app.ui.widgets.layout import column, label, row
+from app.ui.widgets.layout import column, row
 from core.store.records import ConversationSummary, Hit
 from core.translation import say
 
@@ -62,22 +62,17 @@ class Sidebar(QWidget):
         self.list.pin_asked.connect(lambda number, _: self.asked.emit("pin", number, ""))
         self.list.export_asked.connect(lambda number: self.asked.emit("export", number, ""))
         self.list.delete_asked.connect(lambda number: self.asked.emit("delete", number, ""))
-        self._nothing = label(say("chat.nothing_found"), "caption", "muted", wrap=True)
-        self._nothing.setContentsMargins(Space.L, Space.M, Space.L, Space.M)
-        self._nothing.hide()
-        whole = column(head, self._nothing, self.list, gap=Space.XS)
-        whole.setStretch(2, 1)
+        whole = column(head, self.list, gap=Space.XS)
+        whole.setStretch(1, 1)
         self.setLayout(whole)
 
     def show_list(self, summaries: Sequence[ConversationSummary], streaming: set[int], current: int | None) -> None:
-        self._nothing.hide()
         self.list.show_conversations(summaries)
         for summary in summaries:
             self.list.set_streaming(summary.id, summary.id in streaming)
         self.list.choose(current)
 
     def show_hits(self, hits: Sequence[Hit]) -> None:
-        self._nothing.setVisible(not hits)
         self.list.show_hits(hits)
 
     def focus_search(self) -> None:

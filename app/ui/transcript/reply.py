@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 from PySide6.QtCore import QTimer, Signal
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QWidget
 
 from app.ui import theme
@@ -96,6 +97,11 @@ class ReplyBody(QWidget):
         result.setSingleShot(True)
         result.timeout.connect(do)
         return result
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """What was laid out before it was shown is measured again: Qt settles a text's width with its first show."""
+        super().showEvent(event)
+        QTimer.singleShot(0, self, lambda: self._place(0))
 
     # content
 

@@ -25,6 +25,7 @@ from app.ui.widgets.painting import begin, box
 from core.translation import say
 
 SHADOW = 14
+ABOVE_FOOT = 140  # clear of the message box and the status bar
 _MARK = {"ok": "done", "warn": "warn", "bad": "error", "info": "info", "accent": "info", "neutral": "info"}
 
 
@@ -68,7 +69,7 @@ class Banner(QWidget):
 class EmptyState(QWidget):
     """Teaches: what will be here, and the one action that puts it there."""
 
-    def __init__(self, icon: str, title: str, meaning: str, *actions: Button) -> None:
+    def __init__(self, icon: str, title: str, meaning: str, *actions: Button, stacked: bool = False) -> None:
         super().__init__()
         head = label(title, "heading")
         head.setAlignment(Qt.AlignmentFlag.AlignHCenter)
@@ -79,7 +80,8 @@ class EmptyState(QWidget):
         middle = column(row(None, glyph, None), Space.S, head, body, gap=Space.S)
         if actions:
             middle.addSpacing(Space.M)
-            middle.addLayout(row(None, *actions, None))
+            lines = [row(None, action, None) for action in actions] if stacked else [row(None, *actions, None)]
+            middle.addLayout(column(*lines, gap=Space.S))
         self.setLayout(column(None, row(None, middle, None), None))
 
 
@@ -108,7 +110,7 @@ class Toast(QWidget):
         """Slide in at the bottom centre and leave after a while."""
         host = self._host
         self.adjustSize()
-        rest = QPoint((host.width() - self.width()) // 2, host.height() - self.height() - Space.XXL)
+        rest = QPoint((host.width() - self.width()) // 2, host.height() - self.height() - ABOVE_FOOT)
         self.show()
         self.raise_()
         motion = QPropertyAnimation(self, b"pos", self)
