@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.02
 # How long OpenMP's threads wait for each other before they sleep. By default they keep the processor so long that a
-# busy machine slows a token from 25 ms to 290, every tenth to over a second; with this 110 and 120, and no loss if idle.
+# busy machine slows the starter from 25 ms a token to 290 and more; with this to 110, and nothing is lost on an idle one.
 SPIN_COUNT = "5000"
 LIBRARIES = ("core.inference.choice", "core.models.load", "transformers.models.auto.modeling_auto")
 REPLY_SHARE = 8  # of the window, an eighth at most is kept free for the reply
@@ -80,6 +80,12 @@ class _Model:
     vocabulary: Vocabulary
     template: ChatTemplate
     engine: Engine
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Those of the configs, and the tokenizer's own end: in some models only one of them ends a chat turn."""
+        end = self.vocabulary.id_of(self.vocabulary.named.get("eos_token", ""))
+        return self.loaded.stop_ids | ({end} if end is not None else set())
 
 
 class InferenceWorker:
@@ -192,7 +198,7 @@ class _Reply:
             continues=job.continues,
         )
         steps = model.engine.generate(
-            prompt.ids, job.sampling, stop_ids=model.loaded.stop_ids, is_cancelled=lambda: self._control.is_cancelled
+            prompt.ids, job.sampling, stop_ids=model.stop_ids, is_cancelled=lambda: self._control.is_cancelled
         )
         for step in steps:
             match step:
