@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from core.models.load import LoadedModel
 
 POLL_S = 0.02
-# How long OpenMP's threads wait for each other before they sleep. By default they keep the processor so long that a
-# busy machine slows the starter from 25 ms a token to 290 and more; with this to 110, and nothing is lost on an idle one.
+# How long OpenMP's threads wait for each other before they sleep. By default they hold the processor so long that on a
+# busy machine a token of the starter takes 290 ms and more in place of 25; with this 110, and an idle one loses nothing.
 SPIN_COUNT = "5000"
 LIBRARIES = ("core.inference.choice", "core.models.load", "transformers.models.auto.modeling_auto")
 REPLY_SHARE = 8  # of the window, an eighth at most is kept free for the reply
