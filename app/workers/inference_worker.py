@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.02
 # How long OpenMP's threads wait for each other before they sleep. By default they hold the processor so long that on a
-# busy machine a token of the starter takes 290 ms and more in place of 25; with this 110, and an idle one loses nothing.
+# busy machine a token of the starter takes 290 ms and more in place of 25; with this 110; an idle one loses nothing.
 SPIN_COUNT = "5000"
 LIBRARIES = ("core.inference.choice", "core.models.load", "transformers.models.auto.modeling_auto")
 REPLY_SHARE = 8  # of the window, an eighth at most is kept free for the reply
