@@ -147,6 +147,9 @@ class InferenceService:
                 yield event
                 if isinstance(event, Finished | Failed):
                     return
+            if job_id in self._cancelled:  # asked for before the worker knew the job
+                yield Finished(job_id, "cancelled")
+                return
             self._running.add(job_id)
             self._cancel_unload()
             async for event in self._worker.run(job):

@@ -21,6 +21,7 @@ from PySide6.QtWidgets import QApplication
 from app import crash
 from app.services.preferences import Preferences
 from app.ui import aio, theme
+from app.ui.garbage import Garbage
 from app.ui.single import SingleWindow
 from app.ui.window import Window
 from core import log, paths, translation
@@ -68,6 +69,7 @@ def open_window(on_painted: Callable[[Window], None] | None = None, guide: Guide
     crash.install(session)
     apply_look(app, preferences.settings)
     window = Window(app, preferences)
+    garbage = Garbage(app)
     if on_painted is not None:
         window.painted.connect(partial(on_painted, window))
     single.raised.connect(window.come_forward)
@@ -75,6 +77,7 @@ def open_window(on_painted: Callable[[Window], None] | None = None, guide: Guide
     try:
         return aio.run(app, _live(window, previous, guide))
     finally:
+        garbage.stop()
         session.end()
         single.release()
         log.stop()

@@ -167,7 +167,7 @@ class ConversationList(QListView):
     def _on_activated(self, index: QModelIndex) -> None:
         entry = self.entries.rows[index.row()]
         if isinstance(entry, Hit):
-            self.hit_opened.emit(entry.conversation_id, entry.message_id)
+            self.hit_opened.emit(entry.conversation_id, entry.message_id or 0)
 
     def _open_menu(self, place: QPoint) -> None:
         index = self.indexAt(place)
