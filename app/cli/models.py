@@ -89,8 +89,8 @@ def verify(
                 await _verify(service, one, as_json)
             except UserError as error:
                 damage.append(error)
-        for error in damage[:-1]:
-            print(error, file=sys.stderr)
+        for earlier in damage[:-1]:
+            print(earlier, file=sys.stderr)
         if damage:
             raise damage[-1]
 

@@ -47,9 +47,8 @@ if TYPE_CHECKING:
     from core.models.load import LoadedModel
 
 POLL_S = 0.02
-# How long OpenMP's threads wait for each other before they sleep. By default they keep the processor so long that a
-# busy machine slows a token from 25 ms to 290, every tenth to over a second; with this 110 and 120, and nothing is lost
-# on an idle one.
+# How long OpenMP's threads wait for each other before they sleep. By default they hold the processor so long that on a
+# busy machine a token of the starter takes 290 ms and more in place of 25; with this 110; an idle one loses nothing.
 SPIN_COUNT = "5000"
 LIBRARIES = ("core.inference.choice", "core.models.load", "transformers.models.auto.modeling_auto")
 REPLY_SHARE = 8  # of the window, an eighth at most is kept free for the reply
@@ -81,6 +80,12 @@ class _Model:
     vocabulary: Vocabulary
     template: ChatTemplate
     engine: Engine
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Those of the configs, and the tokenizer's own end: in some models only one of them ends a chat turn."""
+        end = self.vocabulary.id_of(self.vocabulary.named.get("eos_token", ""))
+        return self.loaded.stop_ids | ({end} if end is not None else set())
 
 
 class InferenceWorker:
@@ -193,7 +198,7 @@ class _Reply:
             continues=job.continues,
         )
         steps = model.engine.generate(
-            prompt.ids, job.sampling, stop_ids=model.loaded.stop_ids, is_cancelled=lambda: self._control.is_cancelled
+            prompt.ids, job.sampling, stop_ids=model.stop_ids, is_cancelled=lambda: self._control.is_cancelled
         )
         for step in steps:
             match step:

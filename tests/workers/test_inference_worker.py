@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import shutil
 import sys
 import time
@@ -19,6 +20,8 @@ from app.supervisor import WorkerSupervisor
 from app.workers.host import JobControl, WorkerUnusable, answered
 from app.workers.inference_worker import InferenceWorker
 from core.chat.turns import GREEDY, Sampling, Turn
+from core.chat.vocabulary import Vocabulary
+from core.inference.engine import NewToken
 from core.models import manifest
 from core.models.manifest import Manifest
 from core.protocol.messages import (
@@ -185,6 +188,30 @@ def test_a_stop_string_ends_the_reply_and_is_not_shown(loaded: InferenceWorker) 
     assert text_of(events) == whole[: whole.index(stop)]
     assert events[-1].reason == "stop"  # type: ignore[union-attr]
     assert figures(events).new_tokens <= 12
+
+
+def test_the_end_of_turn_may_be_named_by_the_tokenizer_alone(folder: Path, tmp_path: Path) -> None:
+    worker = InferenceWorker()
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    vocabulary = Vocabulary.load(copy)
+    said = first_id(worker, copy)
+    for name in ("config.json", "generation_config.json"):
+        values = json.loads((copy / name).read_text("utf-8"))
+        (copy / name).write_text(json.dumps(values | {"eos_token_id": None}), "utf-8")
+    config = {"eos_token": vocabulary.token(said), "chat_template": vocabulary.template}
+    (copy / "tokenizer_config.json").write_text(json.dumps(config), "utf-8")
+    run(worker.load_model, LoadModel("again", "copy", str(copy)))
+    events = run(worker.generate, Generate("j", HI, SHORT))
+    assert (text_of(events), figures(events).new_tokens) == ("", 0)
+    assert events[-1].reason == "stop"  # type: ignore[union-attr]
+
+
+def first_id(worker: InferenceWorker, folder: Path) -> int:
+    """The first token of the model's greedy reply."""
+    run(worker.load_model, LoadModel("first", "x", str(folder)))
+    model = worker._need_model()
+    steps = model.engine.generate(model.template.prompt(HI).ids, SHORT)
+    return next(step.id for step in steps if isinstance(step, NewToken))
 
 
 def test_a_seeded_reply_can_be_had_again(loaded: InferenceWorker) -> None:
