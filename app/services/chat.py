@@ -114,13 +114,14 @@ class ChatService:
         self.list_changed.emit(None)
         return made
 
-    async def open(self, conversation_id: int, message_id: int = 0) -> Opened:
-        """The branch in view; with `message_id` the one that holds this message, which is in view from then on."""
+    async def open(self, conversation_id: int, message_id: int = 0, *, latest: int = 0) -> Opened:
+        """The branch in view; with `message_id` the one that holds this message, which is in view from then on. With
+        `latest` only that many messages, the last ones: a page shows them while it fetches the rest."""
 
         def work(s: Session) -> Opened:
             if message_id and message_id not in {m.id for m in store.messages.branch(s, conversation_id)}:
                 store.messages.show(s, message_id)
-            messages = store.messages.branch(s, conversation_id)
+            messages = store.messages.branch(s, conversation_id, latest=latest)
             return Opened(store.conversations.get(s, conversation_id), messages)
 
         for message in list(self._unsaved.values()):

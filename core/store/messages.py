@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 import msgspec
-from sqlalchemy import Integer, Text, func, or_, select, type_coerce
+from sqlalchemy import Integer, Text, func, literal, or_, select, type_coerce
 from sqlalchemy.orm import Session
 
 from core.chat.turns import ReplyFigures, Role
@@ -59,14 +59,16 @@ def get(s: Session, message_id: int) -> Message:
     return _record(row, versions.index(message_id) + 1, len(versions))
 
 
-def branch(s: Session, conversation_id: int, leaf_id: int | None = None) -> list[Message]:
-    """The messages from the root to `leaf_id` (the branch in view without one), each with its place among versions."""
+def branch(s: Session, conversation_id: int, leaf_id: int | None = None, *, latest: int = 0) -> list[Message]:
+    """The messages from the root to `leaf_id` (the branch in view without one), each with its place among versions;
+    with `latest` only so many of them, the last ones."""
     if leaf_id is None:
         leaf_id = conversations.row_of(s, conversation_id).leaf_id
     s.flush()
-    start = select(_M.id, _M.parent_id).where(_M.id == leaf_id, _M.conversation_id == conversation_id)
-    up = start.cte("up", recursive=True)
-    up = up.union_all(select(_M.id, _M.parent_id).where(_M.id == up.c.parent_id))
+    here = (_M.id == leaf_id, _M.conversation_id == conversation_id)
+    up = select(_M.id, _M.parent_id, literal(1).label("count")).where(*here).cte("up", recursive=True)
+    above = select(_M.id, _M.parent_id, up.c.count + 1).where(_M.id == up.c.parent_id)
+    up = up.union_all(above.where(up.c.count < latest) if latest else above)
     rows = s.execute(select(*_FIELDS).where(_M.id == up.c.id)).all()
     versions = _versions(s, conversation_id)
     alone = (1, 1)

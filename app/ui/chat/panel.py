@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from core.store.conversations import Choices
 
 STARTER = "starter"
+LATEST = 100  # messages of a long conversation that are shown at once
 
 
 class ChatPanel(QWidget):
@@ -218,7 +219,8 @@ class ChatPanel(QWidget):
     async def open(self, conversation_id: int, message_id: int = 0) -> None:
         self._keep_draft()
         self.inspector.flush()
-        opened = await self.chat.open(conversation_id, message_id)
+        latest = 0 if message_id else LATEST
+        opened = await self.chat.open(conversation_id, message_id, latest=latest)
         self.conversation, self.messages = opened.conversation, opened.messages
         self.transcript.show_branch(self.messages)
         self.composer.set_busy(conversation_id in self.chat.streaming())
@@ -227,6 +229,16 @@ class ChatPanel(QWidget):
         self.sidebar.list.choose(conversation_id)
         if message_id:
             self.transcript.jump_to(message_id)
+        elif len(self.messages) == LATEST:
+            await asyncio.sleep(0)  # the last messages are painted before the others are fetched
+            await self._show_whole(conversation_id)
+
+    async def _show_whole(self, conversation_id: int) -> None:
+        """The rest of a long conversation, above what is shown."""
+        opened = await self.chat.open(conversation_id)
+        if self._is_in_view(conversation_id):
+            self.messages = opened.messages
+            self.transcript.show_branch(self.messages)
 
     def _show(self) -> None:
         """Everything around the transcript, from what is in view now."""

@@ -35,6 +35,15 @@ def shape(messages: list[Message]) -> list[tuple[str, int, int]]:
     return [(m.text, m.sibling, m.siblings) for m in messages]
 
 
+def test_the_latest_messages_of_a_long_branch_come_alone(store: Store, chat: int) -> None:
+    under = None
+    for n in range(20):
+        under = say(store, chat, "user" if n % 2 == 0 else "assistant", f"m{n}", under)
+    latest = store.run(lambda s: ops.messages.branch(s, chat, latest=5))
+    assert [m.text for m in latest] == [f"m{n}" for n in range(15, 20)]
+    assert store.run(lambda s: ops.messages.branch(s, chat, latest=50)) == view(store, chat)
+
+
 def test_versions_of_questions_and_answers_stand_beside_each_other(store: Store, chat: int) -> None:
     q1 = say(store, chat, "user", "q1", None)
     a1 = say(store, chat, "assistant", "a1", q1)
