@@ -6,13 +6,19 @@ the first call into the store, the worker by the first job.
 
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING
+
 from app.services.chat import ChatService
-from app.services.inference import InferenceService
+from app.services.inference import InferenceService, ModelState
 from app.services.library import LibraryService
 from app.services.preferences import Preferences
 from app.services.secrets import Secrets
-from core import paths
+from core import paths, store
 from core.store.store import Store
+
+if TYPE_CHECKING:
+    from core.store.store import Session
 
 
 class AppContext:
@@ -26,11 +32,31 @@ class AppContext:
             keep_loaded_s=lambda: 60.0 * preferences.settings.keep_loaded_minutes,
         )
         self.chat = ChatService(self.store, self.inference)
+        self._noted = ""
+        self._noting: asyncio.Task[None] | None = None
+        self.inference.changed.listen(self._on_model)
         self.new_chat_draft: str | None = None  # of a chat page that was rebuilt while it showed a new chat
+
+    def _on_model(self, state: ModelState) -> None:
+        """When a model was used last is the store's to remember."""
+        if state.phase == "ready" and state.name != self._noted:
+            self._noting = asyncio.get_running_loop().create_task(self._note_use(state.name), name="note use")
+        self._noted = state.name if state.phase == "ready" else ""
+
+    async def _note_use(self, name: str) -> None:
+        folder = str(self.library.find(name).folder)
+
+        def work(s: Session) -> None:
+            store.models.remember(s, name, folder)
+            store.models.note_use(s, name)
+
+        await self.store.call(work)
 
     async def close(self) -> None:
         """Replies are stopped and saved, workers ended, then the database closed."""
         await self.chat.close()
         await self.library.close()
         await self.inference.close()
+        if self._noting is not None:
+            await asyncio.wait([self._noting])
         await self.store.close()

@@ -60,6 +60,7 @@ class ModelDetail(QWidget):
             ("size", figures.size(facts.size_bytes)),
             ("licence", facts.licence or say("models.not_stated")),
             ("files", str(len(facts.files))),
+            ("added", facts.added[:10] or "–"),
         ]
         place = copyable(str(model.files_folder))
         return [

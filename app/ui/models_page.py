@@ -6,6 +6,7 @@ whole.
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ from app.ui.widgets.layout import Card, Line, column, label, pane, row
 from app.ui.widgets.page import headed, page_header
 from app.ui.widgets.progress import ProgressRow
 from app.ui.widgets.table import Cell, Rows, Table
-from core import figures
+from core import figures, store
 from core.errors import UserError
 from core.translation import say
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from app.ui.window import Window
 
 STARTER = "starter"
-COLUMNS = (("model", 0), ("weights", 110), ("size", 100), ("context", 110), ("added", 120))
+COLUMNS = (("model", 0), ("weights", 110), ("size", 100), ("context", 110), ("used", 130))
 
 
 class ModelsPage(QWidget):
@@ -42,6 +43,7 @@ class ModelsPage(QWidget):
         super().__init__()
         self._window, self._context, self._library = window, context, context.library
         self._models: list[Installed] = []
+        self._used: dict[str, datetime | None] = {}
         self._rows: dict[str, ProgressRow] = {}
         self._error = ""
         self.setAcceptDrops(True)
@@ -120,10 +122,12 @@ class ModelsPage(QWidget):
 
     async def _load(self) -> None:
         models = await self._library.installed()
-        if [model.manifest for model in models] != [model.manifest for model in self._models] or not models:
-            self._models = models
+        known = await self._context.store.call(lambda s: store.models.known(s))
+        used = {model.name: model.last_used for model in known}
+        if (models, used) != (self._models, self._used) or not models:
             chosen = self._chosen()
-            self._model.replace([_cells(model) for model in models])
+            self._models, self._used = models, used
+            self._model.replace([_cells(model, used.get(model.manifest.name)) for model in models])
             self._select(chosen.manifest.name if chosen else "")
         has_starter = any(model.manifest.name == STARTER for model in models)
         self._table_card.setVisible(bool(models))
@@ -243,7 +247,7 @@ class ModelsPage(QWidget):
                 aio.spawn(self._guarded(self._library.take(Path(url.toLocalFile()))), "import")
 
 
-def _cells(model: Installed) -> list[Cell]:
+def _cells(model: Installed, used: datetime | None) -> list[Cell]:
     facts = model.manifest
     kind = say("models.kind_chat" if facts.can_chat else "models.kind_base")
     second = " · ".join(part for part in (kind, figures.parameters(facts.parameters), facts.licence) if part)
@@ -252,7 +256,7 @@ def _cells(model: Installed) -> list[Cell]:
         Cell(figures.precision(facts.weights)),
         Cell(figures.size(facts.size_bytes), number=True),
         Cell(figures.count(facts.context_length), number=True),
-        Cell(facts.added[:10]),
+        Cell(f"{used.astimezone():%Y-%m-%d %H:%M}" if used else say("models.never")),
     ]
 
 
