@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from app.ui.window import Window
 
 STARTER = "starter"
-COLUMNS = (("model", 0), ("weights", 110), ("size", 100), ("context", 110), ("used", 130))
+COLUMNS = (("model", 0), ("weights", 110), ("size", 100), ("context", 110), ("used", 156))
 
 
 class ModelsPage(QWidget):

@@ -16,6 +16,7 @@ from PySide6.QtWidgets import QWidget
 
 from app.ui import shortcuts
 from app.ui.tour import REPLY_S, SHORT_S, chat_page, settle, until
+from core.chat.turns import Sampling
 from core.paths import HOME_VARIABLE
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from app.ui.window import Window
 
 QUESTIONS = (
-    "Give me a short packing list for a weekend in the mountains.",
+    "Why is the sky blue? Answer in two sentences.",
     "Write a Python function that counts the words of a text, with an example.",
 )
 LOOKS = {"light": ("en", "light"), "dark": ("en", "dark"), "zh": ("zh", "light")}
@@ -37,6 +38,8 @@ async def take_all(folder: Path, window: Window, context: AppContext) -> None:
     await settle()
     _save(window, folder / "first-start-light.png")
     await context.library.fetch("starter")
+    made = await context.chat.create("starter", sampling=Sampling(seed=3, max_new_tokens=400))  # the same each time
+    await (await chat_page(window)).open(made.id)
     for question in QUESTIONS:
         await _ask(window, question)
     for look, (language, theme) in LOOKS.items():
