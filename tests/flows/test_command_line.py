@@ -89,3 +89,20 @@ def test_an_older_reader_of_the_pipe_may_leave(home_with_starter: Path) -> None:
     command = f"{sys.executable} {ROOT / 'main.py'} models list --json | head -c 1"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     assert result.stdout == "{" and "Traceback" not in result.stderr
+
+
+def test_a_home_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("a file, not a folder")
+    environment = {**os.environ, "QWEN_WORKBENCH_HOME": str(taken)}
+    for arguments in (["models", "list"], []):
+        command = [sys.executable, str(ROOT / "main.py"), *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+        assert result.returncode == 1 and str(taken) in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_full_device_is_the_users_world(home_with_starter: Path) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, str(ROOT / "main.py"), "models", "list"]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
