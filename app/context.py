@@ -28,7 +28,8 @@ class AppContext:
         self.store = Store(paths.database())
         self.library = LibraryService(preferences.models_folder, proxy=preferences.settings.proxy)
         self.inference = InferenceService(
-            lambda name: self.library.find(name).files_folder,
+            self.library.files_of,
+            options=preferences.load_options,
             keep_loaded_s=lambda: 60.0 * preferences.settings.keep_loaded_minutes,
         )
         self.chat = ChatService(self.store, self.inference)

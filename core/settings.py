@@ -15,6 +15,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from core.load_options import LoadOptions
+
 log = logging.getLogger("settings")
 
 SCHEMA = 1
@@ -34,6 +36,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=False):
     huggingface_endpoint: str = ""
     modelscope_endpoint: str = ""
     proxy: str = ""
+    load_options: dict[str, LoadOptions] = {}  # by the name of the model; the defaults are not kept
 
 
 TEXT_SCALES = {"small": 0.9, "normal": 1.0, "large": 1.15, "larger": 1.3}

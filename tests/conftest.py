@@ -138,6 +138,14 @@ def starter_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return starter_home(tmp_path_factory.mktemp("starter")) / "models"
 
 
+@pytest.fixture(scope="session")
+def qwen_tiktoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The published `qwen.tiktoken`."""
+    from tests.helpers import qwen_vocabulary
+
+    return qwen_vocabulary.fetch(tmp_path_factory.mktemp("qwen"))
+
+
 @pytest.fixture
 def home_with_starter(home: Path, starter_models: Path) -> Path:
     """This test's own home, whose settings name the models folder with the starter."""

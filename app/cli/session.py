@@ -9,6 +9,7 @@ from pathlib import Path
 from app.services.inference import InferenceService
 from app.services.library import LibraryService
 from core import settings
+from core.load_options import DEFAULT, LoadOptions
 from core.paths import models, settings_file
 
 
@@ -19,10 +20,9 @@ def library() -> LibraryService:
 
 
 @asynccontextmanager
-async def inference() -> AsyncIterator[InferenceService]:
+async def inference(options: LoadOptions = DEFAULT) -> AsyncIterator[InferenceService]:
     """An inference service of this process's own; its worker ends with it."""
-    models = library()
-    service = InferenceService(lambda name: models.find(name).files_folder)
+    service = InferenceService(library().files_of, options=lambda base: options)
     try:
         yield service
     finally:

@@ -11,19 +11,24 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 from app.launch import worker_argv
 from app.services.events import Event
 from app.supervisor import State, WorkerSupervisor
+from core import load_options
 from core.errors import UserError
+from core.load_options import LoadOptions
 from core.protocol.messages import (
     CountTokens,
     Failed,
     Finished,
     Generate,
+    GenerateBatch,
     JobEvent,
     LoadModel,
     ModelLoaded,
@@ -40,14 +45,27 @@ Phase = Literal["none", "loading", "ready"]
 
 
 @dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """What a model's name stands for: the model to load, and the adapter to answer with where it names one."""
+
+    base: str
+    folder: Path
+    adapter: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelState:
-    """What the window shows of the model: its name, how far it is, and its facts once it is ready."""
+    """What the window shows of the model: its name, how far it is, and its facts once it is ready.
+
+    name: of the model in memory; an adapter is answered with by its base. options: how it was asked to be loaded.
+    """
 
     phase: Phase = "none"
     name: str = ""
     progress: Progress | None = None
     loaded: ModelLoaded | None = None
     is_responsive: bool = True
+    options: LoadOptions = load_options.DEFAULT
 
 
 class InferenceService:
@@ -59,15 +77,18 @@ class InferenceService:
 
     def __init__(
         self,
-        locate: Callable[[str], Path],
+        locate: Callable[[str], ModelFiles],
         *,
+        options: Callable[[str], LoadOptions] = lambda base: load_options.DEFAULT,
         keep_loaded_s: Callable[[], float] = lambda: 0.0,
         argv: Sequence[str] | None = None,
     ) -> None:
-        """`locate` gives the folder of a model by name (UserError when there is none); keep_loaded_s 0 is for ever."""
+        """`locate` gives the files of a model by name (UserError when there is none), `options` how a model shall be
+        loaded: when that changes it is loaded anew for the next job; keep_loaded_s 0 is for ever."""
         self.state = ModelState()
         self.changed: Event[ModelState] = Event()
         self._locate = locate
+        self._options = options
         self._keep_loaded_s = keep_loaded_s
         self._worker = WorkerSupervisor("inference", argv or worker_argv("inference"), on_change=self._on_worker_change)
         self._running: set[str] = set()
@@ -96,6 +117,11 @@ class InferenceService:
         async for event in self._run(model, job):
             yield event
 
+    async def generate_batch(self, model: str, job: GenerateBatch) -> AsyncGenerator[JobEvent, None]:
+        """The answers to many conversations, as they come."""
+        async for event in self._run(model, job):
+            yield event
+
     async def count(self, model: str, job: CountTokens) -> int:
         """Tokens of the turns as a prompt of `model`, which must be loaded or gets loaded."""
         async for event in self._run(model, job):
@@ -107,9 +133,9 @@ class InferenceService:
 
     async def tokenize(self, model: str, text: str, *, unsafe_special: bool = False) -> tuple[Token, ...]:
         """The tokens of a text; loads the tokenizer only, never the weights."""
-        folder = self._locate(model)
+        files = self._locate(model)
         await self._start()
-        job = Tokenize(uuid.uuid4().hex, str(folder), text, unsafe_special)
+        job = Tokenize(uuid.uuid4().hex, str(files.folder), text, unsafe_special)
         async for event in self._worker.run(job):
             if isinstance(event, Tokenized):
                 return event.tokens
@@ -140,9 +166,12 @@ class InferenceService:
 
     # --- running ---------------------------------------------------------------
 
-    async def _run(self, model: str, job: Generate | CountTokens) -> AsyncGenerator[JobEvent, None]:
+    async def _run(self, model: str, job: Generate | GenerateBatch | CountTokens) -> AsyncGenerator[JobEvent, None]:
         job_id = job.job_id
         try:
+            files = self._locate(model)
+            if files.adapter is not None and not isinstance(job, CountTokens):
+                job = msgspec.structs.replace(job, adapter=str(files.adapter))
             async for event in self._until_ready(model, job_id):
                 yield event
                 if isinstance(event, Finished | Failed):
@@ -154,6 +183,8 @@ class InferenceService:
             self._cancel_unload()
             async for event in self._worker.run(job):
                 yield event
+        except UserError as error:  # no such model
+            yield Failed(job_id, "user", error.code, error.params)
         finally:
             self._cancelled.discard(job_id)
             self._running.discard(job_id)
@@ -164,35 +195,40 @@ class InferenceService:
     async def _until_ready(self, model: str, job_id: str) -> AsyncGenerator[JobEvent, None]:
         """Progress while another part of the program or this one loads; ends when `model` is ready, or with an end."""
         shown: Progress | None = None
-        while not (self.state.phase == "ready" and self.state.name == model):
+        files = self._locate(model)
+        base = files.base
+        while not self._is_ready(base):
             if job_id in self._cancelled:
                 yield Finished(job_id, "cancelled")
                 return
             if self._loading is None and not self._running:
-                self._loading = asyncio.get_running_loop().create_task(self._load(model), name=model)
+                self._loading = asyncio.get_running_loop().create_task(self._load(files), name=base)
             attempt = self._loading
             await self._next_change()
-            ours = attempt is not None and attempt.get_name() == model and attempt.done()
+            ours = attempt is not None and attempt.get_name() == base and attempt.done()
             if attempt is not None and ours and (failure := attempt.result()):
                 yield Failed(job_id, failure.kind, failure.code, failure.params, failure.detail)
                 return
             progress = self.state.progress
-            if progress is not None and progress is not shown and self.state.name == model:
+            if progress is not None and progress is not shown and self.state.name == base:
                 shown = progress
                 yield Progress(job_id, progress.done, progress.total, progress.stage, progress.unit, progress.detail)
 
-    async def _load(self, model: str) -> Failed | None:
+    def _is_ready(self, base: str) -> bool:
+        state = self.state
+        return state.phase == "ready" and state.name == base and state.options == self._options(base)
+
+    async def _load(self, files: ModelFiles) -> Failed | None:
         """The failure, or None when the model is ready."""
-        job_id = uuid.uuid4().hex
+        job_id, base, options = uuid.uuid4().hex, files.base, self._options(files.base)
         failure: Failed | None = None
         loaded: ModelLoaded | None = None
-        self._set(ModelState("loading", model))
+        self._set(ModelState("loading", base))
         try:
-            folder = self._locate(model)
             await self._start()
-            async for event in self._worker.run(LoadModel(job_id, model, str(folder))):
+            async for event in self._worker.run(LoadModel(job_id, base, str(files.folder), options)):
                 if isinstance(event, Progress):
-                    self._set(ModelState("loading", model, event))
+                    self._set(ModelState("loading", base, event))
                 elif isinstance(event, ModelLoaded):
                     loaded = event
                 elif isinstance(event, Failed):
@@ -202,7 +238,7 @@ class InferenceService:
         finally:
             self._loading = None
         if failure is None and loaded is not None:
-            self._set(ModelState("ready", model, None, loaded))
+            self._set(ModelState("ready", base, None, loaded, options=options))
             return None
         self._set(ModelState())
         return failure or Failed(job_id, "bug", "bug", {"what": "the model worker gave no answer"})
@@ -232,8 +268,7 @@ class InferenceService:
                 log.info("%s", self._worker.outcome)
             self._set(ModelState())
         elif self._worker.is_responsive != self.state.is_responsive:
-            old = self.state
-            self._set(ModelState(old.phase, old.name, old.progress, old.loaded, self._worker.is_responsive))
+            self._set(replace(self.state, is_responsive=self._worker.is_responsive))
 
     def _plan_unload(self) -> None:
         self._cancel_unload()

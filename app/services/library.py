@@ -17,7 +17,7 @@ import msgspec
 
 from app.launch import worker_argv
 from app.services.events import Event
-from app.services.inference import as_error
+from app.services.inference import ModelFiles, as_error
 from app.services.transfers import Transfer
 from app.supervisor import WorkerSupervisor
 from core.errors import UserError
@@ -90,6 +90,18 @@ class LibraryService:
         if not known:
             raise UserError("model_unknown_first", name=model)
         raise UserError("model_unknown", name=model, names=", ".join(one.manifest.name for one in known))
+
+    def files_of(self, model: str) -> ModelFiles:
+        """What to load for a model's name: an adapter is answered with by its base.
+
+        Raises:
+            UserError: as find().
+        """
+        found = self.find(model)
+        if not found.manifest.base:
+            return ModelFiles(found.manifest.name, found.files_folder)
+        base = self.find(found.manifest.base)
+        return ModelFiles(base.manifest.name, base.files_folder, found.files_folder)
 
     def _scan(self) -> list[Installed]:
         if not self._folder.is_dir():

@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 
 from app.services.events import Event
-from core import paths, settings
+from core import load_options, paths, settings
+from core.load_options import LoadOptions
 from core.settings import Settings
 
 
@@ -24,6 +25,15 @@ class Preferences:
             settings.save(self._file, new)
             self.settings = new
             self.changed.emit(new)
+
+    def load_options(self, model: str) -> LoadOptions:
+        """How the user wants this model loaded."""
+        return self.settings.load_options.get(model, load_options.DEFAULT)
+
+    def choose_load_options(self, model: str, options: LoadOptions) -> None:
+        """In force from the next time the model is needed."""
+        others = {name: kept for name, kept in self.settings.load_options.items() if name != model}
+        self.change(load_options=others if options == load_options.DEFAULT else {**others, model: options})
 
     @property
     def models_folder(self) -> Path:

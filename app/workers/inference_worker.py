@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from app.workers.host import JobControl, WorkerUnusable, serve
 from core.chat.stream import Piece, ReplyStream
-from core.chat.template import ChatTemplate
+from core.chat.template import ChatTemplate, Prompt
 from core.chat.turns import FinishReason, ReplyFigures
 from core.chat.vocabulary import Vocabulary
 from core.errors import UserError
@@ -125,7 +125,7 @@ class InferenceWorker:
         from core.inference.engine import Engine
         from core.models.load import Loading
 
-        loading = Loading(folder, job.precision)
+        loading = Loading(folder, job.options)
         try:
             for step in loading:
                 if control.is_cancelled:
@@ -135,7 +135,8 @@ class InferenceWorker:
             loading.abandon()
         if not control.is_cancelled:
             loaded = loading.model
-            decoder = choose(loaded.model, loaded.context_length, is_exact=loaded.placement.is_exact)
+            kv_cache = job.options.kv_cache
+            decoder = choose(loaded.model, loaded.context_length, is_exact=loaded.placement.is_exact, kv_cache=kv_cache)
             engine = Engine(decoder, loaded.context_length, keep_bytes=loaded.placement.spare_bytes() // 4)
             self._model = _Model(loaded, vocabulary, ChatTemplate(vocabulary), engine)
 
@@ -187,9 +188,7 @@ class _Reply:
         job, model = self._job, self._model
         context = model.loaded.context_length
         room = max(1, min(job.sampling.max_new_tokens, context // REPLY_SHARE))
-        prompt = model.template.fitting_prompt(
-            job.turns, context - room, thinking=job.thinking, continues=job.continues
-        )
+        prompt = _prompt(model.template, job, context - room)
         stream = ReplyStream(
             model.vocabulary,
             stop=job.sampling.stop,
@@ -198,7 +197,11 @@ class _Reply:
             continues=job.continues,
         )
         steps = model.engine.generate(
-            prompt.ids, job.sampling, stop_ids=model.stop_ids, is_cancelled=lambda: self._control.is_cancelled
+            prompt.ids,
+            job.sampling,
+            stop_ids=model.stop_ids,
+            adapter=job.adapter,
+            is_cancelled=lambda: self._control.is_cancelled,
         )
         for step in steps:
             match step:
@@ -244,6 +247,12 @@ class _Reply:
             context_length=self._model.loaded.context_length,
         )
         return Finished(self._job.job_id, reason, figures)
+
+
+def _prompt(template: ChatTemplate, job: Generate, limit: int) -> Prompt:
+    if not template.can_chat:
+        return template.plain_prompt(job.turns, limit)
+    return template.fitting_prompt(job.turns, limit, thinking=job.thinking, continues=job.continues)
 
 
 def model_files(folder: Path) -> Path:
@@ -295,4 +304,9 @@ def _model_loaded(job: LoadModel, model: _Model, seconds: float) -> ModelLoaded:
         can_chat=model.template.can_chat,
         can_think=model.template.can_think,
         seconds=seconds,
+        weights=loaded.weights,
+        backend=loaded.backend,
+        backend_reason=loaded.backend_reason,
+        attention=loaded.attention,
+        notices=loaded.notices,
     )

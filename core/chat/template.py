@@ -81,6 +81,17 @@ class ChatTemplate:
         prompt = made(choices[at])
         return Prompt(prompt.ids, prompt.is_thinking, len(turns) - len(choices[at]))
 
+    def plain_prompt(self, turns: Sequence[Turn], limit: int) -> Prompt:
+        """For a base model: the text of all turns, one after the other, to be written on; no template.
+
+        Raises:
+            UserError: message_too_long.
+        """
+        ids = self._vocabulary.encode_text("".join(turn.text for turn in turns if turn.role != "system"))
+        if len(ids) > limit:
+            raise UserError("message_too_long", tokens=len(ids), limit=limit)
+        return Prompt(ids, is_thinking=False)
+
     def _render(self, turns: Sequence[Turn], texts: _Texts, thinking: bool | None) -> str:
         variables = {
             **self._vocabulary.named,

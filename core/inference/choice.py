@@ -15,6 +15,7 @@ from core.inference import dense
 from core.inference.decoder import AnyDecoder
 from core.inference.dense import DenseDecoder
 from core.inference.module import ModuleDecoder
+from core.load_options import KVChoice
 
 log = logging.getLogger("inference")
 
@@ -23,7 +24,7 @@ log = logging.getLogger("inference")
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.03, torch.bfloat16: 0.1}
 
 
-def choose(model: Any, context_length: int, *, is_exact: bool) -> AnyDecoder:
+def choose(model: Any, context_length: int, *, is_exact: bool, kv_cache: KVChoice = "auto") -> AnyDecoder:
     """The decoder for `model`; the reason against the lean pass goes to the log."""
     reason = dense.obstacle(model)
     if not reason:

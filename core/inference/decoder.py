@@ -12,7 +12,19 @@ from torch import Tensor
 
 
 class SequenceCache(Protocol):
-    """What a model remembers of one sequence. `can_crop`: it can go back to an earlier length, and be forked there."""
+    """What a model remembers of one sequence.
+
+    can_crop: it can go back to an earlier length, and be forked there. adapter: the folder of the adapter its rows were
+    made with, "" for the model alone.
+    """
+
+    @property
+    def adapter(self) -> str: ...
+
+    def serves(self, total: int) -> bool:
+        """Its rows are those that a fresh reading of a prompt of `total` tokens would make (same stretched positions,
+        same quantisation); only then may they be taken over."""
+        ...
 
     @property
     def length(self) -> int: ...
@@ -32,7 +44,9 @@ CacheT = TypeVar("CacheT", bound=SequenceCache)
 
 
 class Decoder(Protocol[CacheT]):
-    def new_cache(self) -> CacheT: ...
+    def new_cache(self, total: int = 0, adapter: str = "") -> CacheT:
+        """For a prompt of `total` tokens, where what the rows become depends on that."""
+        ...
 
     def read(self, ids: Sequence[int], cache: CacheT) -> Generator[None, None, Tensor]:
         """Put ids into the cache, in small parts between which it yields; returns the logits after the last one.

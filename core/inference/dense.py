@@ -90,7 +90,7 @@ class DenseDecoder:
         self._packs_heads = on_cpu and not is_exact
         self._cos = self._sin = self._embedding.new_empty(0, 1, self._width)
 
-    def new_cache(self) -> KVCache:
+    def new_cache(self, total: int = 0, adapter: str = "") -> KVCache:
         return KVCache(len(self._layers), self._context_length)
 
     def read(self, ids: Sequence[int], cache: KVCache) -> Generator[None, None, Tensor]:

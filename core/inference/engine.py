@@ -63,6 +63,7 @@ class Engine:
         sampling: Sampling,
         *,
         stop_ids: Collection[int] = (),
+        adapter: str = "",
         is_cancelled: Callable[[], bool] = lambda: False,
     ) -> Iterator[Step]:
         """The reply to `prompt`, one NewToken at a time; None wherever others may have their turn.
@@ -74,7 +75,7 @@ class Engine:
         """
         if len(prompt) >= self._context_length:
             raise UserError("prompt_too_long", tokens=len(prompt), limit=self._context_length - 1)
-        sequence = self._sequences.take(prompt)
+        sequence = self._sequences.take(prompt, adapter)
         try:
             yield from self._generate(sequence, sampling, stop_ids, is_cancelled)
         finally:

@@ -16,6 +16,10 @@ class KVCache:
     """Grows by doubling. Layers may differ in their number of heads and in the widths of keys and values."""
 
     can_crop = True
+    adapter = ""
+
+    def serves(self, total: int) -> bool:
+        return True
 
     def __init__(self, layers: int, context_length: int) -> None:
         self.length = 0

@@ -37,6 +37,11 @@ class _BorrowedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 class ModuleCache:
     """Transformers' cache of one sequence, over our rows where its layers allow it."""
 
+    adapter = ""
+
+    def serves(self, total: int) -> bool:
+        return True
+
     def __init__(self, config: Any, context_length: int) -> None:
         self._config, self._context_length = config, context_length
         self.past = DynamicCache(config=config)
@@ -89,7 +94,7 @@ class ModuleDecoder:
         self._context_length = context_length
         self._chunk = CPU_CHUNK if model.device.type == "cpu" else CHUNK
 
-    def new_cache(self) -> ModuleCache:
+    def new_cache(self, total: int = 0, adapter: str = "") -> ModuleCache:
         return ModuleCache(self._model.config, self._context_length)
 
     def read(self, ids: Sequence[int], cache: ModuleCache) -> Generator[None, None, Tensor]:

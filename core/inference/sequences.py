@@ -21,19 +21,19 @@ class CachedSequence:
 class Sequences:
     """Keeps idle sequences, the least recently used of them dropped when they need more than `keep_bytes`."""
 
-    def __init__(self, new_cache: Callable[[], SequenceCache], keep_bytes: int) -> None:
+    def __init__(self, new_cache: Callable[[int, str], SequenceCache], keep_bytes: int) -> None:
         self._new_cache = new_cache
         self._keep_bytes = keep_bytes
         self._idle: list[CachedSequence] = []  # least recently used first
 
-    def take(self, prompt: Sequence[int]) -> CachedSequence:
+    def take(self, prompt: Sequence[int], adapter: str = "") -> CachedSequence:
         """A sequence whose cache holds as much of the prompt as is known, at most all but its last token."""
         best, shared = None, 0
         for sequence in self._idle:
-            if (length := _usable(sequence, prompt)) > shared:
+            if sequence.cache.adapter == adapter and (length := _usable(sequence, prompt)) > shared:
                 best, shared = sequence, length
         if best is None:
-            return CachedSequence(list(prompt), self._new_cache())
+            return CachedSequence(list(prompt), self._new_cache(len(prompt), adapter))
         if best.cache.can_crop and shared * 2 < best.cache.length:
             # Most of it is another conversation, which shall not lose it for a common beginning.
             return CachedSequence(list(prompt), best.cache.fork(shared))
@@ -56,6 +56,8 @@ class Sequences:
 
 def _usable(sequence: CachedSequence, prompt: Sequence[int]) -> int:
     """How many tokens of the prompt the cache can serve. The last one is always read anew: its logits are needed."""
+    if not sequence.cache.serves(len(prompt)):
+        return 0
     shared = common_prefix(sequence.ids, prompt[:-1])
     if sequence.cache.can_crop or shared == len(sequence.ids):
         return shared

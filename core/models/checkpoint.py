@@ -27,6 +27,7 @@ SIDE_FILES = (
     *TOKENIZER_NAMES, CONFIG_NAME, INDEX_NAME, "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "generation_config.json", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
+OWN_ARCHITECTURES = {"qwen": "QWenLMHeadModel"}  # core/models/qwen_v1
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _PRECISIONS: dict[str, Weights] = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
@@ -155,6 +156,8 @@ def _architecture(config: Json) -> str:
 def _is_known(model_type: str, architecture: str) -> bool:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+    if architecture and OWN_ARCHITECTURES.get(model_type) == architecture:
+        return True
     known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type, ())
     return architecture in ((known,) if isinstance(known, str) else known)
 

@@ -16,10 +16,11 @@ from typing import Any
 
 from core.errors import UserError
 from core.figures import size
+from core.load_options import DEFAULT, LoadOptions
 from core.models import checkpoint
 from core.models.checkpoint import Checkpoint, examine
 from core.models.placement import Placement, place
-from core.protocol.messages import Precision
+from core.protocol.messages import Notice
 
 FALLBACK_CONTEXT = 2048  # tokens, for configs that do not say
 POLL_S = 0.02
@@ -36,6 +37,11 @@ class LoadedModel:
     weight_bytes: int
     context_length: int
     stop_ids: frozenset[int]
+    weights: str  # how they lie in memory: "bfloat16" ... "int8", "int4", "nf4"
+    backend: str = ""  # what multiplies by them; "" for plain weights
+    backend_reason: str = ""
+    attention: str = "sdpa"
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +63,8 @@ class Loading:
     `for step in loading: ...`, then `loading.model`.
     """
 
-    def __init__(self, folder: Path, precision: Precision = "auto") -> None:
-        self._folder, self._precision = folder, precision
+    def __init__(self, folder: Path, options: LoadOptions = DEFAULT) -> None:
+        self._folder, self._options = folder, options
         self._step = LoadStep("loading_libraries")
         self._is_abandoned = False
         self._error: BaseException | None = None
@@ -92,7 +98,7 @@ class Loading:
 
     def _run(self) -> None:
         try:
-            self._model = load(self._folder, self._precision, self._tell)
+            self._model = load(self._folder, self._options, self._tell)
         except BaseException as error:  # raised again where the steps are taken
             self._error = error
 
@@ -103,7 +109,7 @@ class Loading:
 
 
 def load(
-    folder: Path, precision: Precision = "auto", tell: Callable[[LoadStep], None] = lambda step: None
+    folder: Path, options: LoadOptions = DEFAULT, tell: Callable[[LoadStep], None] = lambda step: None
 ) -> LoadedModel:
     """
     Raises:
@@ -111,7 +117,7 @@ def load(
         Whatever `tell` raises.
     """
     found = examine(folder)
-    placement = place(precision, found.weights)
+    placement = place(options, found.weights)
     _need_memory(found, placement)
     tell(LoadStep("loading_weights"))
     model = _from_folder(folder, placement, tell)
@@ -124,6 +130,7 @@ def load(
         weight_bytes=sum(p.numel() * p.element_size() for p in parameters),
         context_length=found.context_length or FALLBACK_CONTEXT,
         stop_ids=_stop_ids(folder, found.config),
+        weights=str(placement.dtype).removeprefix("torch."),
     )
 
 

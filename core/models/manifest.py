@@ -40,6 +40,7 @@ class Manifest(Struct, frozen=True):
     can_chat: bool = True
     added: str = ""  # ISO 8601, UTC
     code_files: tuple[str, ...] = ()  # Python files that came with it: named, never run
+    base: str = ""  # of an adapter: the name of the model it belongs to
     schema: int = 1
 
     @property

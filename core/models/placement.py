@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import psutil
 import torch
 
+from core.load_options import LoadOptions
 from core.models.checkpoint import Weights
-from core.protocol.messages import Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ class Placement:
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
-def place(precision: Precision, stored: Weights) -> Placement:
+def place(options: LoadOptions, stored: Weights) -> Placement:
     """stored: the precision the weights lie in."""
     has_card = torch.cuda.is_available()
     device = torch.device("cuda" if has_card else "cpu")
     device_reason = "runs_on_card" if has_card else "no_card_for_torch"
-    if precision != "auto":
-        return Placement(device, device_reason, DTYPES[precision], "precision_asked_for", True)
+    if options.weights in DTYPES:
+        return Placement(device, device_reason, DTYPES[options.weights], "precision_asked_for", True)
     dtype, reason = _card_precision(stored) if has_card else _processor_precision(stored)
     return Placement(device, device_reason, dtype, reason, False)
 

@@ -12,10 +12,10 @@ from msgspec import Struct
 
 from core.chat.turns import FinishReason, ReplyFigures, Sampling, Turn
 from core.errors import Param
+from core.load_options import LoadOptions
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
-Precision = Literal["auto", "bfloat16", "float16", "float32"]
 FailureKind = Literal["user", "oom", "bug", "died"]
 
 # --- front -> worker ---------------------------------------------------------
@@ -32,19 +32,32 @@ class LoadModel(Job, frozen=True, tag=True):
 
     name: str
     folder: str
-    precision: Precision = "auto"
+    options: LoadOptions = LoadOptions()
 
 
 class Generate(Job, frozen=True, tag=True):
     """Answer `turns`. With `continues` the last turn is the assistant's and is written on.
 
+    A model that knows no conversations (a base model) writes the text of all turns on, put one after the other.
+
     thinking: None leaves it to the model's template, False asks for an answer without thinking where the template can.
+    adapter: the folder of the adapter to answer with; "" for the model alone
     """
 
     turns: tuple[Turn, ...]
     sampling: Sampling = Sampling()
     thinking: bool | None = None
     continues: bool = False
+    adapter: str = ""
+
+
+class GenerateBatch(Job, frozen=True, tag=True):
+    """Answer many conversations, several at a time; answered by one BatchAnswer each, in any order."""
+
+    conversations: tuple[tuple[Turn, ...], ...]
+    sampling: Sampling = Sampling()
+    thinking: bool | None = None
+    adapter: str = ""
 
 
 class CountTokens(Job, frozen=True, tag=True):
@@ -111,7 +124,9 @@ class Shutdown(Struct, frozen=True, tag=True):
     pass
 
 
-JobRequest = LoadModel | Generate | CountTokens | Tokenize | PullModel | ImportModel | VerifyModel | Train
+JobRequest = (
+    LoadModel | Generate | GenerateBatch | CountTokens | Tokenize | PullModel | ImportModel | VerifyModel | Train
+)
 Request = JobRequest | Cancel | Pause | Resume | Shutdown
 
 # --- worker -> front ---------------------------------------------------------
@@ -137,8 +152,23 @@ class Progress(Struct, frozen=True, tag=True):
     detail: str = ""
 
 
+class Notice(Struct, frozen=True):
+    """Something worth knowing that is no error; its sentence is `notice.<code>`."""
+
+    code: str
+    params: dict[str, Param] = {}
+
+
 class ModelLoaded(Struct, frozen=True, tag=True):
-    """The model is ready. The two reasons are keys of the catalogue (`reason.<key>`)."""
+    """The model is ready. The reasons are keys of the catalogue (`reason.<key>`).
+
+    precision: of what is computed; weights: how they lie in memory, "bfloat16" ... "int8", "int4", "nf4"
+    backend: what multiplies by them, "" for plain weights
+    family: a key of core/models/families.py
+    trained_length: tokens the model has been trained on; from there on to context_length it is extended
+    ntk, logn: how the first generation extends it
+    placement: (device, what lies there) where the model is spread over several
+    """
 
     job_id: str
     name: str
@@ -153,18 +183,31 @@ class ModelLoaded(Struct, frozen=True, tag=True):
     can_chat: bool
     can_think: bool
     seconds: float
+    family: str = ""
+    weights: str = ""
+    backend: str = ""
+    backend_reason: str = ""
+    kv_cache: str = "plain"
+    attention: str = "sdpa"
+    trained_length: int = 0
+    ntk: bool = False
+    logn: bool = False
+    placement: tuple[tuple[str, str], ...] = ()
+    notices: tuple[Notice, ...] = ()
 
 
 class PromptRead(Struct, frozen=True, tag=True):
     """The prompt is in the KV cache; the first token comes next.
 
     dropped_turns: how many of the oldest turns were left out because the conversation is longer than the window.
+    ntk_alpha: how far the first generation stretched its positions for this prompt; 1 is not at all
     """
 
     job_id: str
     prompt_tokens: int
     reused_tokens: int
     dropped_turns: int = 0
+    ntk_alpha: float = 1.0
 
 
 class TextDelta(Struct, frozen=True, tag=True):
@@ -185,14 +228,33 @@ class TokensCounted(Struct, frozen=True, tag=True):
 
 
 class Token(Struct, frozen=True):
+    """text: as people read it, U+FFFD for a part of a character; data: the bytes it stands for."""
+
     id: int
     text: str
     is_control: bool = False
+    data: bytes = b""
 
 
 class Tokenized(Struct, frozen=True, tag=True):
+    """entries: tokens the vocabulary knows; rows: those of the model's tables, which are often more (0: not known)."""
+
     job_id: str
     tokens: tuple[Token, ...]
+    entries: int = 0
+    rows: int = 0
+
+
+class BatchAnswer(Struct, frozen=True, tag=True):
+    """The reply to one conversation of a GenerateBatch; `index` is its place in the request."""
+
+    job_id: str
+    index: int
+    text: str
+    thinking: str
+    reason: FinishReason
+    prompt_tokens: int
+    new_tokens: int
 
 
 class ModelStored(Struct, frozen=True, tag=True):
@@ -249,6 +311,7 @@ JobEvent = (
     | TextDelta
     | TokensCounted
     | Tokenized
+    | BatchAnswer
     | ModelStored
     | FileVerified
     | Metrics

@@ -13,7 +13,7 @@ import pytest
 
 from app.services import chat as chat_module
 from app.services.chat import ChatService, ReplyEnded, ReplyGrew, ReplyProgress
-from app.services.inference import InferenceService
+from app.services.inference import InferenceService, ModelFiles
 from core.chat.turns import Sampling
 from core.errors import UserError
 from core.protocol.messages import Generate, JobEvent
@@ -64,7 +64,7 @@ class Chat:
 @asynccontextmanager
 async def started(home: Path) -> AsyncIterator[Chat]:
     async with Store(home / "workbench.db") as store:
-        inference = InferenceService(lambda name: home / name, argv=ARGV)
+        inference = InferenceService(lambda name: ModelFiles(name, home / name), argv=ARGV)
         service = ChatService(store, inference)
         try:
             yield Chat(service, inference.kill)

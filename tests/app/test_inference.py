@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.services.inference import InferenceService
+from app.services.inference import InferenceService, ModelFiles
 from core.chat.turns import GREEDY, Turn
 from core.errors import UserError
 from core.protocol.messages import Failed, Finished, Generate, JobEvent, Progress, TextDelta
@@ -19,10 +19,10 @@ pytestmark = [pytest.mark.loops("asyncio"), pytest.mark.timeout(120)]
 
 
 def service(models: Path, keep_s: float = 0.0) -> InferenceService:
-    def locate(name: str) -> Path:
+    def locate(name: str) -> ModelFiles:
         if not (models / name).is_dir():
             raise UserError("model_unknown_first", name=name)
-        return models / name
+        return ModelFiles(name, models / name)
 
     return InferenceService(locate, keep_loaded_s=lambda: keep_s)
 

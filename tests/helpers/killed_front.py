@@ -20,7 +20,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from app.services.chat import ChatService, ReplyGrew
-from app.services.inference import InferenceService
+from app.services.inference import InferenceService, ModelFiles
 from core import store as ops
 from core.chat.turns import Sampling
 from core.store.store import Store
@@ -48,7 +48,7 @@ async def front(database: Path, conversations: list[int]) -> None:
         print(f"{time.time():.6f} {grew.message_id} {grew.text}", flush=True)
 
     async with Store(database) as store:
-        inference = InferenceService(lambda name: database.parent, argv=ARGV)
+        inference = InferenceService(lambda name: ModelFiles(name, database.parent), argv=ARGV)
         chat = ChatService(store, inference)
         chat.reply_grew.listen(show)
         for conversation in conversations:
@@ -104,7 +104,7 @@ async def _look(
 ) -> Round:
     lost: list[float] = []
     async with Store(database) as store:
-        inference = InferenceService(lambda name: database.parent, argv=ARGV)
+        inference = InferenceService(lambda name: ModelFiles(name, database.parent), argv=ARGV)
         chat = ChatService(store, inference)
         try:
             assert await chat.recover() == len(conversations)
