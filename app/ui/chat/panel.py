@@ -275,8 +275,8 @@ class ChatPanel(QWidget):
         self.composer.set_blocked("" if there else say("chat.choose_first" if names else "chat.fetch_first"))
         loaded = self.context.inference.state.loaded
         is_loaded = loaded is not None and loaded.name == self._model
-        can_think = loaded is not None and is_loaded and loaded.can_think
-        self.composer.show_thinking(self._thinking is not False if can_think else None)
+        can_switch = loaded is not None and is_loaded and loaded.thinking == "switch"
+        self.composer.show_thinking(self._thinking is not False if can_switch else None)
         self._show_context()
         self._clear_notice()
         if self._model and not there and self.conversation:
