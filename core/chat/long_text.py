@@ -1,7 +1,7 @@
-"""Cuts long texts for the encoder of the first generation, at places where its pattern surely ends a piece.
+"""Takes very long runs of blanks out of a text, for the encoder of the first generation.
 
-Invariant: the ids of the parts, one after the other, are the ids of the whole; also when each part is brought to NFC
-by itself. Without this the pattern gives up with a crash on a million spaces in a row.
+Its pattern looks ahead at the end of every run of blanks, and at a million of them gives up with a crash. Invariant:
+the ids of the parts, one after the other, are the ids of the whole.
 """
 
 from __future__ import annotations
@@ -9,23 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-PART = 1 << 16  # characters
-SURE = PART * 4  # a text of so many characters cannot hold a run that is too long for the pattern
-LONG_RUN = 4096
+LONG_RUN = 1 << 14  # characters; far below what the pattern stands
 
-# A letter ends its piece before a space, a line break or these marks; a line break ends its piece before these letters.
-# All of them are the same in every version of Unicode and in NFC, and none joins with the one before it.
-_SURE_END = re.compile(r"[A-Za-z一-鿿](?=[ \n，。])|\n(?=[!-~一-鿿])")
-_RUN = re.compile(r"[\t\v\f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]{%d,}" % LONG_RUN)
+# What the pattern takes for blank, but for line breaks.
+_RUN = re.compile(rf"[\t\v\f \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]{{{LONG_RUN},}}")
 
 
-def parts(text: str) -> Iterator[str]:
-    """The text in parts of about PART characters, longer where no place to cut is found."""
-    start = 0
-    while start < len(text):
-        end = _SURE_END.search(text, start + PART)
-        yield text[start : end.end() if end else None]
-        start = end.end() if end else len(text)
+def has_long_run(text: str) -> bool:
+    """There may be one twice as long as LONG_RUN: such a run covers one of these windows."""
+    return any(text[at : at + LONG_RUN].isspace() for at in range(0, len(text) - LONG_RUN + 1, LONG_RUN))
 
 
 def split_runs(text: str) -> Iterator[tuple[str, bool]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import tiktoken
 
 from core.chat.folder_json import read_object
-from core.chat.long_text import PART, SURE, parts, split_runs
+from core.chat.long_text import has_long_run, split_runs
 from core.chat.tiktoken_file import (
     END_OF_TEXT,
     FILE_NAME,
@@ -66,11 +66,13 @@ class TiktokenVocabulary(Vocabulary):
         return self._size
 
     def encode_text(self, text: str) -> list[int]:
-        if len(text) <= PART:
-            return self._encode(text)
+        if not (text.isascii() or unicodedata.is_normalized("NFC", text)):
+            text = unicodedata.normalize("NFC", text)
+        if not has_long_run(text):
+            return self._encoding.encode_ordinary(text)
         ids: list[int] = []
-        for part in parts(text):
-            ids += self._encode(part)
+        for piece, is_run in split_runs(text):
+            ids += (self._unsplit if is_run else self._encoding).encode_ordinary(piece)
         return ids
 
     def encode_control(self, text: str) -> list[int]:
@@ -103,16 +105,6 @@ class TiktokenVocabulary(Vocabulary):
 
     def shown(self, id: int) -> str:
         return self._contents.get(id) or self.token_bytes(id).decode("utf-8", "replace")
-
-    def _encode(self, part: str) -> list[int]:
-        if not (part.isascii() or unicodedata.is_normalized("NFC", part)):
-            part = unicodedata.normalize("NFC", part)
-        if len(part) <= SURE:
-            return self._encoding.encode_ordinary(part)
-        ids: list[int] = []
-        for piece, is_run in split_runs(part):
-            ids += (self._unsplit if is_run else self._encoding).encode_ordinary(piece)
-        return ids
 
     @cached_property
     def _unsplit(self) -> tiktoken.Encoding:

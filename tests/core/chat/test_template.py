@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.chat.template import PLACES, ChatTemplate
-from core.chat.turns import Turn
 from core.chat.tokenizer_json import JsonVocabulary
+from core.chat.turns import Turn
 from core.chat.vocabulary import Vocabulary
 from core.errors import UserError
 from tests.helpers.tiny_models import MARKS, SPECIAL, TEMPLATE, tokenizer, write_tokenizer
