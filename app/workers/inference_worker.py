@@ -25,7 +25,8 @@ from core.chat.template import ChatTemplate, Prompt
 from core.chat.turns import FinishReason, ReplyFigures
 from core.chat.vocabulary import Vocabulary
 from core.errors import UserError
-from core.models import manifest
+from core.models import families, manifest
+from core.models.qwen_v1.positions import LongContext
 from core.protocol.messages import (
     CountTokens,
     Finished,
@@ -290,6 +291,8 @@ def _sorted_errors(engine: Engine | None = None) -> Iterator[None]:
 
 def _model_loaded(job: LoadModel, model: _Model, seconds: float) -> ModelLoaded:
     loaded, placement = model.loaded, model.loaded.placement
+    family = families.family_of(loaded.config, model.vocabulary.template)
+    first = LongContext.from_config(loaded.config) if family.key == "qwen" else None
     return ModelLoaded(
         job_id=job.job_id,
         name=job.name,
@@ -304,9 +307,14 @@ def _model_loaded(job: LoadModel, model: _Model, seconds: float) -> ModelLoaded:
         can_chat=model.template.can_chat,
         can_think=model.template.can_think,
         seconds=seconds,
+        family=family.key,
+        thinking=families.thinking_of(model.vocabulary.template),
         weights=loaded.weights,
         backend=loaded.backend,
         backend_reason=loaded.backend_reason,
         attention=loaded.attention,
+        trained_length=families.lengths(loaded.config, family).trained or loaded.context_length,
+        ntk=first is not None and first.has_ntk,
+        logn=first is not None and first.has_logn,
         notices=loaded.notices,
     )

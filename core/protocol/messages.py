@@ -165,6 +165,7 @@ class ModelLoaded(Struct, frozen=True, tag=True):
     precision: of what is computed; weights: how they lie in memory, "bfloat16" ... "int8", "int4", "nf4"
     backend: what multiplies by them, "" for plain weights
     family: a key of core/models/families.py
+    thinking: whether replies begin with thinking, and whether that can be switched for each
     trained_length: tokens the model has been trained on; from there on to context_length it is extended
     ntk, logn: how the first generation extends it
     placement: (device, what lies there) where the model is spread over several
@@ -184,6 +185,7 @@ class ModelLoaded(Struct, frozen=True, tag=True):
     can_think: bool
     seconds: float
     family: str = ""
+    thinking: Literal["none", "switch", "always"] = "none"
     weights: str = ""
     backend: str = ""
     backend_reason: str = ""

@@ -76,8 +76,8 @@ class ModelChoice:
         panel.composer.set_hint("" if can_chat else say("chat.base_hint"))
         blocked = "" if self.is_there else say("chat.choose_first" if self.models else "chat.fetch_first")
         panel.composer.set_blocked(blocked)
-        can_think = loaded is not None and loaded.can_think
-        panel.composer.show_thinking(self.thinking is not False if can_think else None)
+        can_switch = loaded is not None and loaded.thinking == "switch"
+        panel.composer.show_thinking(self.thinking is not False if can_switch else None)
         self._show_chip(loaded)
         self._show_notices(loaded, can_chat)
 
