@@ -152,7 +152,8 @@ class QWenPreTrainedModel(PreTrainedModel):
     def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> str:
         """Flash attention where the config asks for it and it is there, and never beside an 8-bit cache."""
         wants_flash = attn_implementation is None and self.config.use_flash_attn is True
-        if wants_flash and is_flash_attn_2_available():
+        is_half = self.config.dtype in (torch.float16, torch.bfloat16)
+        if wants_flash and is_half and is_flash_attn_2_available():
             attn_implementation = "flash_attention_2"
         if self.config.use_cache_quantization and "flash" in (attn_implementation or ""):
             attn_implementation = "sdpa"
