@@ -88,17 +88,17 @@ class ModuleCache:
 
 
 class ModuleDecoder:
-    """use_adapter: called before every pass with the adapter of its sequence."""
+    """model: the module. use_adapter: called before every pass with the adapter of its sequence."""
 
     use_adapter: Callable[[str], None] | None = None
 
     def __init__(self, model: Any, context_length: int) -> None:
-        self._model = model
+        self.model = model
         self._context_length = context_length
         self._chunk = CPU_CHUNK if model.device.type == "cpu" else CHUNK
 
     def new_cache(self, total: int = 0, adapter: str = "") -> ModuleCache:
-        return ModuleCache(self._model.config, self._context_length, adapter)
+        return ModuleCache(self.model.config, self._context_length, adapter)
 
     def read(self, ids: Sequence[int], cache: ModuleCache) -> Generator[None, None, Tensor]:
         """As Decoder.read; yields after every chunk."""
@@ -116,8 +116,8 @@ class ModuleDecoder:
     def _forward(self, ids: Sequence[int], cache: ModuleCache) -> Tensor:
         if self.use_adapter is not None:
             self.use_adapter(cache.adapter)
-        output = self._model(
-            input_ids=torch.tensor([ids], device=self._model.device),
+        output = self.model(
+            input_ids=torch.tensor([ids], device=self.model.device),
             past_key_values=cache.past,
             use_cache=True,
             logits_to_keep=1,

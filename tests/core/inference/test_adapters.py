@@ -206,3 +206,18 @@ def test_what_peft_cannot_load_either_is_said(tmp_path: Path) -> None:
     good = tiny_adapters.write(tmp_path / "good", made("qwen3"), **KINDS["norms"])
     same(logits(found, str(good)), whole(tiny_adapters.through_peft(made("qwen3"), good)))
     assert torch.equal(logits(found, ""), logits(decoder(made("qwen3")), ""))
+
+
+def test_a_batch_takes_turns_with_other_adapters(tmp_path: Path) -> None:
+    """Passes of the module itself, here rows at once, between steps of sequences with other adapters."""
+    kinds = ("plain", "norms", "dora")
+    folders = ["", *(str(tiny_adapters.write(tmp_path / kind, made(), **KINDS[kind])) for kind in kinds)]
+    found = decoder(made())
+    expected = [whole(made()), *(whole(tiny_adapters.through_peft(made(), Path(folder))) for folder in folders[1:])]
+    modules = [found.module(folder) for folder in folders]
+    for _ in range(2):
+        for module, rows in zip(modules, expected, strict=True):
+            with torch.inference_mode():
+                same(module(input_ids=torch.tensor([IDS, IDS])).logits[1, 11:], rows)
+            found.step(3, found.new_cache(1, folders[1]))
+    assert modules[0].config.vocab_size == 512
