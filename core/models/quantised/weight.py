@@ -15,6 +15,7 @@ from torch import Tensor
 
 Bits = Literal[4, 8]
 BLOCK_BYTES = 2**21  # of weights dequantised at once: they stay in the processor's cache
+CARD_BLOCK_BYTES = 2**28
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class QuantisedWeight:
 
     def blocks(self) -> Iterator[tuple[int, int, Tensor]]:
         """`dequantised` in parts of some rows: (start, stop, weights)."""
-        step = max(BLOCK_BYTES // (4 * self.in_features), 16)
+        step = max((CARD_BLOCK_BYTES if self.codes.is_cuda else BLOCK_BYTES) // (4 * self.in_features), 16)
         for start in range(0, self.out_features, step):
             stop = min(start + step, self.out_features)
             yield start, stop, self.rows(start, stop).dequantised()
@@ -105,6 +106,22 @@ def split_nibbles(packed: Tensor) -> Tensor:
 def join_nibbles(codes: Tensor) -> Tensor:
     """(..., 2n) codes of 4 bits -> (..., n) bytes."""
     return (codes[..., ::2] << 4) | codes[..., 1::2]
+
+
+KERNEL_GROUPS = (256, 128, 64, 32)  # columns that may share a scale in torch's 4 bit kernels
+
+
+def kernel_group(weight: QuantisedWeight) -> int:
+    """The width of such a kernel's groups: ours, or a part of it with the scales repeated; 0 when there is none."""
+    return next((group for group in KERNEL_GROUPS if weight.group_size % group == 0), 0)
+
+
+def kernel_parameters(weight: QuantisedWeight, group: int) -> Tensor:
+    """Scales and zeros as these kernels read them: w = scale * (code - 8) + zero; bf16, (groups, out, 2)."""
+    scales = weight.scales.float()
+    zeros = torch.zeros_like(scales) if weight.zeros is None else (8 - weight.zeros.float()) * scales
+    pairs = torch.stack((scales.T, zeros.T), -1)
+    return pairs.repeat_interleave(weight.group_size // group, 0).bfloat16().contiguous()
 
 
 def stacked(weights: tuple[QuantisedWeight, ...]) -> QuantisedWeight:
