@@ -10,14 +10,14 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
 from core.figures import size
 from core.load_options import DEFAULT, LoadOptions
-from core.models import checkpoint
+from core.models import checkpoint, families
 from core.models.checkpoint import Checkpoint, examine
 from core.models.placement import Placement, attention, place
 from core.protocol.messages import Notice
@@ -42,6 +42,7 @@ class LoadedModel:
     backend_reason: str = ""
     attention: str = "sdpa"
     notices: tuple[Notice, ...] = ()
+    config: checkpoint.Json = field(default_factory=dict)  # as in its folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,11 @@ def load(
         stop_ids=_stop_ids(folder, found.config),
         weights=str(placement.dtype).removeprefix("torch."),
         attention=model.config._attn_implementation,
-        notices=notices,
+        notices=(
+            *notices,
+            *families.notices(found.config, found.code_files, on_card=placement.device.type == "cuda"),
+        ),
+        config=found.config,
     )
 
 
@@ -200,7 +205,9 @@ def _stop_ids(folder: Path, config: checkpoint.Json) -> frozenset[int]:
     """From the generation config, which knows a chat model's end of turn, and the config."""
     found: set[int] = set()
     generation = folder / "generation_config.json"
-    sources = [config, json.loads(generation.read_text("utf-8"))] if generation.is_file() else [config]
+    sources = [config, families.text_config(config)]
+    if generation.is_file():
+        sources.append(json.loads(generation.read_text("utf-8")))
     for source in sources:
         ids = source.get("eos_token_id")
         found |= {id for id in (ids if isinstance(ids, list) else [ids]) if isinstance(id, int)}
