@@ -145,6 +145,9 @@ def _from_folder(folder: Path, placement: Placement, tell: Callable[[LoadStep], 
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as their_logging
 
+    from core.models.qwen_v1.registration import register
+
+    register()
     before = their_logging.set_tqdm_hook(lambda factory, args, kwargs: _Bar(tell, *args, **kwargs))
     their_logging.set_verbosity(logging.ERROR)
     try:
