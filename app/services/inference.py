@@ -11,6 +11,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -133,15 +134,25 @@ class InferenceService:
 
     async def tokenize(self, model: str, text: str, *, unsafe_special: bool = False) -> tuple[Token, ...]:
         """The tokens of a text; loads the tokenizer only, never the weights."""
+        return (await self.read_tokens(model, text, unsafe_special=unsafe_special)).tokens
+
+    async def read_tokens(self, model: str, text: str, *, unsafe_special: bool = False) -> Tokenized:
+        """tokenize(), with the size of the vocabulary. A long text's tokens come in pieces and are put together here:
+        no piece keeps the loop for long. Given up (cancelled), the worker's job ends too."""
         files = self._locate(model)
         await self._start()
         job = Tokenize(uuid.uuid4().hex, str(files.folder), text, unsafe_special)
-        async for event in self._worker.run(job):
-            if isinstance(event, Tokenized):
-                return event.tokens
-            if isinstance(event, Failed):
-                raise as_error(event)
-        raise RuntimeError("the worker gave no tokens")
+        pieces: list[Tokenized] = []
+        async with aclosing(self._worker.run(job)) as events:
+            async for event in events:
+                if isinstance(event, Tokenized):
+                    pieces.append(event)
+                elif isinstance(event, Failed):
+                    raise as_error(event)
+        if not pieces:
+            raise RuntimeError("the worker gave no tokens")
+        tokens = tuple(token for piece in pieces for token in piece.tokens)
+        return msgspec.structs.replace(pieces[-1], tokens=tokens)
 
     def cancel(self, job_id: str) -> None:
         """Also while the model is still loading: then the job ends and the loading goes on."""

@@ -227,7 +227,7 @@ class TokensCounted(Struct, frozen=True, tag=True):
     tokens: int
 
 
-class Token(Struct, frozen=True):
+class Token(Struct, frozen=True, gc=False):
     """text: as people read it, U+FFFD for a part of a character; data: the bytes it stands for."""
 
     id: int
@@ -237,7 +237,9 @@ class Token(Struct, frozen=True):
 
 
 class Tokenized(Struct, frozen=True, tag=True):
-    """entries: tokens the vocabulary knows; rows: those of the model's tables, which are often more (0: not known)."""
+    """A job may give several, in the order of the text: a long one in pieces that no reader is held up by.
+
+    entries: tokens the vocabulary knows; rows: those of the model's tables, which are often more (0: not known)."""
 
     job_id: str
     tokens: tuple[Token, ...]
