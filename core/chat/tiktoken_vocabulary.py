@@ -116,8 +116,8 @@ class TiktokenVocabulary(Vocabulary):
 
 
 def added_entries(folder: Path) -> dict[bytes, int]:
-    """The tokens added to the vocabulary of a folder: of the file that tokenizer_config.json names, else of the one with
-    the usual name.
+    """The tokens added to the vocabulary of a folder: of the file that tokenizer_config.json names, else of the one
+    with the usual name.
 
     Raises:
         UserError: extra_vocabulary_outside, else as read_entries.
