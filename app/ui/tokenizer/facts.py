@@ -56,12 +56,11 @@ class TokenFacts(QWidget):
     def _line(self, name: str) -> QWidget:
         value = self.values[name] = label("–", "caption", wrap=name in ("text", "data"))
         value.setFont(theme.font(Type.CODE if name == "data" else Type.CAPTION, code=name == "data", tabular=True))
-        value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop)
+        value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         title = label(say(f"tokenizer.{name}"), "caption", "muted")
         line = row(title, value, gap=Space.M)
         line.setStretch(1, 1)
-        line.setAlignment(title, Qt.AlignmentFlag.AlignTop)
         return pane(line)
 
     def show_counts(self, text: str, found: Tokenized) -> None:
@@ -89,7 +88,7 @@ class TokenFacts(QWidget):
             words = {
                 "place": place,
                 "number": str(token.id),
-                "text": shown(token),
+                "text": "–" if is_part(token) else say("tokenizer.quoted", text=shown(token)),
                 "data": bytes_words(token) or "–",
                 "kind": say(f"tokenizer.kind_{kind}"),
             }
