@@ -64,9 +64,14 @@ class Fit:
         return max(0, min(self.context, int(left / need.kv_cache * self.context))) if need.kv_cache else self.context
 
     @property
+    def is_whole(self) -> bool:
+        """A full context fits."""
+        return self.footprint.total <= self.free
+
+    @property
     def verdict(self) -> Verdict:
         total = self.footprint.total
-        if total > self.free:
+        if not self.is_whole:
             return "tight" if self.room >= min(LEAST_CONTEXT, self.context) else "too_big"
         return "tight" if total > TIGHT_FROM * self.free else "fits"
 
@@ -120,7 +125,7 @@ def fit(subject: Subject, options: LoadOptions, free: Room) -> Fit:
 def smaller(subject: Subject, options: LoadOptions, free: Room) -> LoadOptions | None:
     """The least change with which a full context would fit: of the weights, of the context, of both, and of the KV
     cache last. None where it fits already or nothing helps."""
-    if fit(subject, options, free).footprint.total <= fit(subject, options, free).free:
+    if fit(subject, options, free).is_whole:
         return None
     context = min(options.context_length or subject.own, subject.lengths.trained or subject.own)
     weights: tuple[WeightChoice, ...] = ("int8", "int4")
@@ -133,4 +138,4 @@ def smaller(subject: Subject, options: LoadOptions, free: Room) -> LoadOptions |
         *(replace(options, weights=name, context_length=context, kv_cache="int8") for name in lighter),
         replace(options, context_length=context, kv_cache="int8"),
     ]
-    return next((one for one in tried if fit(subject, one, free).footprint.total <= fit(subject, one, free).free), None)
+    return next((one for one in tried if fit(subject, one, free).is_whole), None)

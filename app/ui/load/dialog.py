@@ -88,10 +88,11 @@ class LoadDialog(QDialog):
     def _steps(self) -> Iterator[None]:
         """The parts, a few at a time."""
         self.choices = Choices()
-        yield from self.choices.build()
         self._options_page = Scroll(_padded(column(self.choices)), say("load.options"))
         self._stack.addWidget(self._options_page)
+        self._stack.setCurrentWidget(self._options_page)  # what is added to a page in view is dressed a piece at a time
         yield
+        yield from self.choices.build()
         self.loaded_facts = LoadedFacts()
         self._loaded_page = Scroll(_padded(column(self.loaded_facts)), say("load.view_loaded"))
         self._stack.addWidget(self._loaded_page)
@@ -135,13 +136,17 @@ class LoadDialog(QDialog):
         self._facts.setText(_facts_of(self.subject))
         self.choices.show_options(self.subject, self._context.preferences.load_options(self.model))
         self.choices.changed.connect(self._on_changed)
+        await asyncio.sleep(0)
         self._on_changed(self.choices.options)
-        self._stack.setCurrentWidget(self._options_page)
         await self._show_loaded(self._loaded_now())
         self._end = self._context.inference.changed.listen(self._on_model)
         self._on_model(self._context.inference.state)
         self._watch.start()
         self.is_ready = True
+
+    @property
+    def is_loading(self) -> bool:
+        return self._loading is not None
 
     def _loaded_now(self) -> ModelLoaded | None:
         state = self._context.inference.state
