@@ -25,12 +25,14 @@ class Details:
     family: a key of core/models/families.py, "" where the config cannot be read
     remarks: codes of notices that are true of it whenever it runs
     layers: 0 where not known
+    licence_file: None where the folder has none
     """
 
     family: str = ""
     lengths: Lengths = UNKNOWN
     remarks: tuple[str, ...] = ()
     layers: int = 0
+    licence_file: Path | None = None
 
 
 async def read(model: Installed) -> Details:
@@ -50,6 +52,14 @@ def _read(folder: Path) -> Details:
         families.lengths(config, family),
         families.remarks(config),
         layers if isinstance(layers, int) else 0,
+        _licence(folder),
+    )
+
+
+def _licence(folder: Path) -> Path | None:
+    names = sorted(folder.iterdir())
+    return next(
+        (file for file in names if file.name.lower().startswith(("license", "licence")) and file.is_file()), None
     )
 
 
