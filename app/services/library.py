@@ -141,9 +141,9 @@ class LibraryService:
         return self._run(entry.name, job)
 
     def import_(self, path: Path, name: str = "", *, convert_pickle: bool = False) -> AsyncGenerator[JobEvent, None]:
-        """Take a transformers folder, named itself or by its config.json, or a GGUF file into the library; the events
-        end with Finished or Failed."""
-        path = path.parent if path.name == "config.json" else path
+        """Take a transformers or adapter folder, named itself or by its config, or a GGUF file into the library; the
+        events end with Finished or Failed."""
+        path = path.parent if path.name in ("config.json", "adapter_config.json") else path
         job = ImportModel(uuid.uuid4().hex, str(path.absolute()), name, str(self._folder), convert_pickle)
         return self._run(name or path.name, job)
 
@@ -240,6 +240,18 @@ class LibraryService:
         for place in self._removed:
             shutil.rmtree(place.parent, ignore_errors=True)
         self._removed.clear()
+
+
+def by_base(models: Sequence[Installed]) -> list[Installed]:
+    """In their order, every adapter after the model it belongs to; those whose model is not here stand where they
+    would stand anyway."""
+    names = {model.manifest.name for model in models if not model.manifest.base}
+    beneath: dict[str, list[Installed]] = {}
+    for model in models:
+        if model.manifest.base in names:
+            beneath.setdefault(model.manifest.base, []).append(model)
+    tops = [model for model in models if model.manifest.base not in names]
+    return [one for top in tops for one in (top, *beneath.get(top.manifest.name, ()))]
 
 
 def need_intact(name: str, checked: Sequence[FileVerified]) -> None:

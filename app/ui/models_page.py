@@ -6,6 +6,7 @@ whole.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,9 @@ from PySide6.QtCore import QItemSelectionModel
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
 
-from app.services.library import Installed
+from app.services import details
+from app.services.details import Details
+from app.services.library import Installed, by_base
 from app.services.transfers import Transfer
 from app.ui import aio, shortcuts
 from app.ui.model_detail import ModelDetail
@@ -44,6 +47,8 @@ class ModelsPage(QWidget):
         self._window, self._context, self._library = window, context, context.library
         self._models: list[Installed] = []
         self._used: dict[str, datetime | None] = {}
+        self._details: dict[str, Details] = {}
+        self._reading: asyncio.Task[None] | None = None
         self._rows: dict[str, ProgressRow] = {}
         self._error = ""
         self.setAcceptDrops(True)
@@ -55,6 +60,7 @@ class ModelsPage(QWidget):
         self._toggle.toggled.connect(lambda _: self._show_detail())
         self.detail = ModelDetail()
         self.detail.asked.connect(self._act)
+        self.detail.explain_asked.connect(window.explain)
         self._body: QVBoxLayout = column(gap=Space.M)
         self._body.setContentsMargins(Space.XL, Space.L, Space.XL, Space.XL)
         self._line = Line(vertical=True)
@@ -102,7 +108,8 @@ class ModelsPage(QWidget):
         return Card(line)
 
     def _bind(self) -> None:
-        for action, verb in (("chat_with", "chat"), ("verify", "verify"), ("remove", "remove")):
+        verbs = (("chat_with", "chat"), ("load_options", "load"), ("verify", "verify"), ("remove", "remove"))
+        for action, verb in verbs:
             shortcuts.bind(self, "models", action, partial(self._act, verb))
         shortcuts.bind(self, "models", "pull", lambda: self.pull(STARTER))
         shortcuts.bind(self, "models", "import_model", self._ask_import)
@@ -113,6 +120,8 @@ class ModelsPage(QWidget):
 
     def leave(self) -> None:
         self._end()
+        if self._reading is not None:
+            self._reading.cancel()
 
     # --- what is there ---------------------------------------------------------------
 
@@ -121,13 +130,15 @@ class ModelsPage(QWidget):
         aio.spawn(self._load(), "models")
 
     async def _load(self) -> None:
-        models = await self._library.installed()
+        models = by_base(await self._library.installed())
         known = await self._context.store.call(lambda s: store.models.known(s))
         used = {model.name: model.last_used for model in known}
         if (models, used) != (self._models, self._used) or not models:
             chosen = self._chosen()
             self._models, self._used = models, used
-            self._model.replace([_cells(model, used.get(model.manifest.name)) for model in models])
+            self._details = {}
+            names = {model.manifest.name for model in models}
+            self._model.replace([_cells(model, used.get(model.manifest.name), names) for model in models])
             self._select(chosen.manifest.name if chosen else "")
         has_starter = any(model.manifest.name == STARTER for model in models)
         self._table_card.setVisible(bool(models))
@@ -149,10 +160,32 @@ class ModelsPage(QWidget):
     def _show_detail(self) -> None:
         chosen = self._chosen()
         shown = chosen is not None and self._toggle.isChecked()
-        if chosen is not None:
-            self.detail.show_model(chosen)
         self.detail.setVisible(shown)
         self._line.setVisible(shown)
+        if chosen is not None and shown:
+            self._fill_detail(chosen)
+
+    def _fill_detail(self, chosen: Installed) -> None:
+        """What the library knows at once, what stands in the model's files as soon as it has been read."""
+        name = chosen.manifest.name
+        known = self._details.get(name)
+        self.detail.show_model(chosen, known or Details(), tuple(details.adapters_of(chosen, self._models)))
+        if self._reading is not None:
+            self._reading.cancel()
+        self._reading = aio.spawn(self._read_details(chosen, known), "model details")
+
+    async def _read_details(self, chosen: Installed, known: Details | None) -> None:
+        facts = chosen.manifest
+        if facts.base:
+            return
+        if known is None:
+            found = self._details[facts.name] = await details.read(chosen)
+            self.detail.show_model(chosen, found, tuple(details.adapters_of(chosen, self._models)))
+        try:
+            vocabulary = await self._context.inference.read_tokens(facts.name, "")
+        except UserError:
+            return  # what is wrong with its files is said when it is used or verified
+        self.detail.show_vocabulary(facts.name, vocabulary.entries, vocabulary.rows)
 
     def _show_transfers(self, transfers: dict[str, Transfer]) -> None:
         for name in set(self._rows) - set(transfers):
@@ -179,7 +212,7 @@ class ModelsPage(QWidget):
 
     async def _choose_import(self) -> None:
         dialog = QFileDialog(self._window, say("models.import_title"), str(Path.home()))
-        dialog.setNameFilters([say("models.gguf_files"), say("models.model_folders")])
+        dialog.setNameFilters([say("models.model_folders"), say("models.gguf_files")])
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
         if await aio.ask(dialog) == QFileDialog.DialogCode.Accepted:
             await self._guarded(self._library.take(Path(dialog.selectedFiles()[0])))
@@ -219,6 +252,8 @@ class ModelsPage(QWidget):
             self._context.preferences.change(last_model=name)
             page = self._window.go("chat")
             page.start_with(name)  # type: ignore[union-attr]
+        elif verb == "load":
+            self._window.ask_load(name)
         elif verb == "verify":
             aio.spawn(self._guarded(self._verify(name)), "verify")
         elif verb == "remove":
@@ -247,15 +282,20 @@ class ModelsPage(QWidget):
                 aio.spawn(self._guarded(self._library.take(Path(url.toLocalFile()))), "import")
 
 
-def _cells(model: Installed, used: datetime | None) -> list[Cell]:
+def _cells(model: Installed, used: datetime | None, names: set[str]) -> list[Cell]:
+    """An adapter stands beneath its base, set in; without its base it says so."""
     facts = model.manifest
-    kind = say("models.kind_chat" if facts.can_chat else "models.kind_base")
-    second = " · ".join(part for part in (kind, figures.parameters(facts.parameters), facts.licence) if part)
+    is_adapter = bool(facts.base)
+    if is_adapter:
+        second = say("models.adapter_of" if facts.base in names else "models.base_missing", base=facts.base)
+    else:
+        kind = say("models.kind_chat" if facts.can_chat else "models.kind_base")
+        second = " · ".join(part for part in (kind, figures.parameters(facts.parameters), facts.licence) if part)
     return [
-        Cell(facts.name, second),
-        Cell(figures.precision(facts.weights)),
+        Cell(facts.name, second, indent=is_adapter and facts.base in names),
+        Cell("–" if is_adapter else figures.precision(facts.weights)),
         Cell(figures.size(facts.size_bytes), number=True),
-        Cell(figures.count(facts.context_length), number=True),
+        Cell(figures.count(facts.context_length) if facts.context_length else "–", number=True),
         Cell(f"{used.astimezone():%Y-%m-%d %H:%M}" if used else say("models.never")),
     ]
 

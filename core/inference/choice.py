@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.inference import dense
+from core.inference import architectures
 from core.inference.decoder import AnyDecoder
 from core.inference.dense import DenseDecoder
 from core.inference.module import ModuleDecoder
@@ -26,7 +26,7 @@ TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.03, torch.bfloat16: 0.1}
 
 def choose(model: Any, context_length: int, *, is_exact: bool, kv_cache: KVChoice = "auto") -> AnyDecoder:
     """The decoder for `model`; the reason against the lean pass goes to the log."""
-    reason = dense.obstacle(model)
+    reason = architectures.obstacle(model)
     if not reason:
         decoder = DenseDecoder(model, context_length, is_exact=is_exact)
         reason = _difference(model, decoder)

@@ -16,16 +16,16 @@ class KVCache:
     """Grows by doubling. Layers may differ in their number of heads and in the widths of keys and values."""
 
     can_crop = True
-    adapter = ""
 
-    def serves(self, total: int) -> bool:
-        return True
-
-    def __init__(self, layers: int, context_length: int) -> None:
+    def __init__(self, layers: int, context_length: int, adapter: str = "") -> None:
         self.length = 0
+        self.adapter = adapter
         self._context_length = context_length
         self._keys: list[Tensor | None] = [None] * layers
         self._values: list[Tensor | None] = [None] * layers
+
+    def serves(self, total: int) -> bool:
+        return True
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put new rows after `length` and give all rows up to them, as views.
@@ -51,7 +51,7 @@ class KVCache:
     @torch.inference_mode()
     def fork(self, length: int) -> KVCache:
         """A copy of the first `length` rows, for a sequence that only begins the same."""
-        copy = KVCache(len(self._keys), self._context_length)
+        copy = KVCache(len(self._keys), self._context_length, self.adapter)
         for layer, (keys, values) in enumerate(zip(self._keys, self._values, strict=True)):
             if keys is not None and values is not None:
                 copy.write(layer, keys[0, :, :length], values[0, :, :length])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from core.errors import UserError
+from core.models import families
 from core.models.safetensors_file import INDEX_NAME, ITEM_BYTES, TensorEntry, read_header
 
 Json = dict[str, Any]
@@ -55,8 +56,7 @@ class Checkpoint:
 
     @property
     def context_length(self) -> int:
-        length = self.config.get("max_position_embeddings", 0)
-        return length if isinstance(length, int) else 0
+        return families.lengths(self.config).limit
 
     @property
     def file_names(self) -> tuple[str, ...]:
@@ -154,12 +154,23 @@ def _architecture(config: Json) -> str:
 
 
 def _is_known(model_type: str, architecture: str) -> bool:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    )
 
     if architecture and OWN_ARCHITECTURES.get(model_type) == architecture:
         return True
     known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type, ())
-    return architecture in ((known,) if isinstance(known, str) else known)
+    if not known:
+        return False
+    # A model that also sees, as Qwen3.5 is published: its language model is loaded alone.
+    seeing = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(model_type, ())
+    return architecture in (*_names(known), *_names(seeing))
+
+
+def _names(found: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (found,) if isinstance(found, str) else found
 
 
 def _all_entries(folder: Path, files: tuple[str, ...]) -> dict[str, TensorEntry]:

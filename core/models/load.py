@@ -10,14 +10,14 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
 from core.figures import size
 from core.load_options import DEFAULT, LoadOptions
-from core.models import checkpoint
+from core.models import checkpoint, families
 from core.models.checkpoint import Checkpoint, examine
 from core.models.placement import Placement, place
 from core.protocol.messages import Notice
@@ -42,6 +42,7 @@ class LoadedModel:
     backend_reason: str = ""
     attention: str = "sdpa"
     notices: tuple[Notice, ...] = ()
+    config: checkpoint.Json = field(default_factory=dict)  # as in its folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +132,8 @@ def load(
         context_length=found.context_length or FALLBACK_CONTEXT,
         stop_ids=_stop_ids(folder, found.config),
         weights=str(placement.dtype).removeprefix("torch."),
+        notices=families.notices(found.config, found.code_files, on_card=placement.device.type == "cuda"),
+        config=found.config,
     )
 
 
@@ -145,6 +148,9 @@ def _from_folder(folder: Path, placement: Placement, tell: Callable[[LoadStep], 
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as their_logging
 
+    from core.models.qwen_v1.registration import register
+
+    register()
     before = their_logging.set_tqdm_hook(lambda factory, args, kwargs: _Bar(tell, *args, **kwargs))
     their_logging.set_verbosity(logging.ERROR)
     try:
@@ -193,7 +199,9 @@ def _stop_ids(folder: Path, config: checkpoint.Json) -> frozenset[int]:
     """From the generation config, which knows a chat model's end of turn, and the config."""
     found: set[int] = set()
     generation = folder / "generation_config.json"
-    sources = [config, json.loads(generation.read_text("utf-8"))] if generation.is_file() else [config]
+    sources = [config, families.text_config(config)]
+    if generation.is_file():
+        sources.append(json.loads(generation.read_text("utf-8")))
     for source in sources:
         ids = source.get("eos_token_id")
         found |= {id for id in (ids if isinstance(ids, list) else [ids]) if isinstance(id, int)}

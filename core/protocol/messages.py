@@ -165,6 +165,7 @@ class ModelLoaded(Struct, frozen=True, tag=True):
     precision: of what is computed; weights: how they lie in memory, "bfloat16" ... "int8", "int4", "nf4"
     backend: what multiplies by them, "" for plain weights
     family: a key of core/models/families.py
+    thinking: whether replies begin with thinking, and whether that can be switched for each
     trained_length: tokens the model has been trained on; from there on to context_length it is extended
     ntk, logn: how the first generation extends it
     placement: (device, what lies there) where the model is spread over several
@@ -184,6 +185,7 @@ class ModelLoaded(Struct, frozen=True, tag=True):
     can_think: bool
     seconds: float
     family: str = ""
+    thinking: Literal["none", "switch", "always"] = "none"
     weights: str = ""
     backend: str = ""
     backend_reason: str = ""
@@ -227,7 +229,7 @@ class TokensCounted(Struct, frozen=True, tag=True):
     tokens: int
 
 
-class Token(Struct, frozen=True):
+class Token(Struct, frozen=True, gc=False):
     """text: as people read it, U+FFFD for a part of a character; data: the bytes it stands for."""
 
     id: int
@@ -237,7 +239,9 @@ class Token(Struct, frozen=True):
 
 
 class Tokenized(Struct, frozen=True, tag=True):
-    """entries: tokens the vocabulary knows; rows: those of the model's tables, which are often more (0: not known)."""
+    """A job may give several, in the order of the text: a long one in pieces that no reader is held up by.
+
+    entries: tokens the vocabulary knows; rows: those of the model's tables, which are often more (0: not known)."""
 
     job_id: str
     tokens: tuple[Token, ...]

@@ -33,7 +33,8 @@ def load(job: LoadModel, control: JobControl) -> Events:
         time.sleep(0.03)  # as far apart as a window would show them
     if job.name == "broken":
         raise UserError("chat_not_last")  # any sentence of the catalogue
-    yield ModelLoaded(job.job_id, job.name, "Fake", "cpu", "no_card", "float32", "fits", 1, 4, 4096, True, True, 0.1)
+    facts = ("Fake", "cpu", "no_card", "float32", "fits", 1, 4, 4096, True, True, 0.1)
+    yield ModelLoaded(job.job_id, job.name, *facts, thinking="switch")
     yield Finished(job.job_id)
 
 

@@ -205,6 +205,11 @@ class Select(Button):
         menu.setMinimumWidth(self.width())
         menu.popup(self.mapToGlobal(self.rect().bottomLeft()))
 
+    def set_values(self, values: Sequence[str], current: str) -> None:
+        """Other values to choose from; nobody is told."""
+        self._values = list(values)
+        self.show_value(current)
+
     def show_value(self, value: str) -> None:
         """Show a value without telling anyone."""
         if value != self.text():

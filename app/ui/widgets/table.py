@@ -28,7 +28,8 @@ CELL = Qt.ItemDataRole.UserRole
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one cell shows: a text with an optional second line, or a badge with an optional text after it."""
+    """What one cell shows: a text with an optional second line, or a badge with an optional text after it. `indent`
+    sets it in: it belongs to the row above."""
 
     words: str
     second: str = ""
@@ -38,6 +39,7 @@ class Cell:
     number: bool = False
     strong: bool = False
     code: bool = False
+    indent: bool = False
 
 
 class Rows(QAbstractTableModel):
@@ -113,6 +115,9 @@ class CellDelegate(QStyledItemDelegate):
         font = theme.font(Type.CODE if cell.code else style, code=cell.code, tabular=cell.number)
         side = Qt.AlignmentFlag.AlignRight if cell.number else Qt.AlignmentFlag.AlignLeft
         tint = c.text if cell.strong or cell.second or cell.number else c.text_soft
+        if cell.indent:
+            icons.paint(painter, "adapter", rect.left() + Space.XS, rect.center().y() - 15, 14, c.text_muted)
+            rect = rect.adjusted(Space.XL, 0, 0, 0)
         if cell.second:
             middle = rect.center().y()
             text(painter, QRectF(rect.left(), middle - 18, rect.width(), 18), cell.words, font, tint)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core.inference import dense
+from core.inference import dense, products
 from core.inference.choice import choose
 from core.inference.decoder import AnyDecoder
 from core.inference.dense import DenseDecoder
@@ -142,7 +142,7 @@ def test_exact_decoding_rounds_as_transformers_does(architecture: str, dtype: to
         with torch.inference_mode():
             output = made(input_ids=torch.tensor([feed]), past_key_values=past, use_cache=True, logits_to_keep=1)
         past, theirs = output.past_key_values, output.logits[0, -1]
-        assert torch.equal(ours, theirs) if not dense.has_bf16_products() else torch.allclose(ours, theirs, atol=0.1)
+        assert torch.equal(ours, theirs) if not products.has_bf16_products() else torch.allclose(ours, theirs, atol=0.1)
         feed = [int(theirs.float().argmax())]
         ours = found.step(feed[0], cache)
 

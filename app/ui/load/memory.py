@@ -1,0 +1,75 @@
+"""The memory that the chosen options take, as numbers, a word and a bar; and what would make a too big model fit.
+
+Invariant: the word (fits, tight, too big) always stands beside the numbers it was made of.
+"""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QWidget
+
+from app.services import fitting
+from app.services.fitting import Fit, Room, Subject
+from app.ui.tokens import Space
+from app.ui.widgets.badge import Badge, Tone
+from app.ui.widgets.button import Button
+from app.ui.widgets.layout import column, label, row
+from app.ui.widgets.memory_bar import MemoryBar, Part
+from core import figures
+from core.load_options import LoadOptions
+from core.translation import say
+
+TONES: dict[str, Tone] = {"fits": "ok", "tight": "warn", "too_big": "bad"}
+
+
+class MemoryPane(QWidget):
+    """
+    Signals:
+        smaller_asked: LoadOptions with which the model would fit
+    """
+
+    smaller_asked = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._title = label(say("load.memory"), "strong")
+        self.badge = Badge(say("load.estimating"), "neutral")
+        self.bar = MemoryBar(say("load.memory"))
+        self.words = label("", "caption", "soft", wrap=True)
+        self._smaller: LoadOptions | None = None
+        self.change = Button("", "soft", small=True)
+        self.change.clicked.connect(lambda: self.smaller_asked.emit(self._smaller))
+        self.change.hide()
+        foot = row(self.words, self.change, gap=Space.M)
+        foot.setStretch(0, 1)
+        self.setLayout(column(row(self._title, None, self.badge), self.bar, foot, gap=Space.XS))
+
+    def show_fit(self, subject: Subject, options: LoadOptions, free: Room) -> Fit:
+        """Estimate anew; arithmetic only."""
+        fit = fitting.fit(subject, options, free)
+        need = fit.footprint
+        place = free.card_name if fit.on_card else say("load.system_memory")
+        self._title.setText(say("load.memory_on", place=place))
+        self.badge.show_state(say(f"load.{fit.verdict}"), TONES[fit.verdict], "dot")
+        parts = (
+            Part(say("load.part_weights"), need.weights, 0),
+            Part(say("load.part_kv"), need.kv_cache, 1),
+            Part(say("load.part_workspace"), need.workspace, 2),
+            Part(say("load.part_program"), need.overhead, 6),
+        )
+        self.bar.show_parts(parts, fit.free)
+        numbers = {"needed": figures.size(need.total), "free": figures.size(fit.free)}
+        self.words.setText(say(f"load.{fit.verdict}_means", **numbers))
+        self._offer(subject, options, free, fit)
+        return fit
+
+    def _offer(self, subject: Subject, options: LoadOptions, free: Room, fit: Fit) -> None:
+        """The least change that helps, as a button."""
+        self._smaller = fitting.smaller(subject, options, free) if fit.verdict == "too_big" else None
+        self.change.setVisible(self._smaller is not None)
+        if self._smaller is not None:
+            needed = figures.size(fitting.fit(subject, self._smaller, free).footprint.total)
+            words = say("load.take_smaller", weights=figures.precision(self._smaller.weights), needed=needed)
+            self.change.setText(words)
+            self.change.setAccessibleName(words)
+            self.change.updateGeometry()
