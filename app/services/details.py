@@ -16,7 +16,6 @@ from app.services.library import Installed
 from core.models import families
 from core.models.families import Lengths
 
-
 UNKNOWN = Lengths(0, 0, 0, "")
 
 

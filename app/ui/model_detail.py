@@ -112,13 +112,12 @@ class ModelDetail(QWidget):
 
     def _fact(self, key: str, value: str) -> QWidget:
         shown = label(value, "caption", wrap=True)
-        shown.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop)
+        shown.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if key == "vocabulary":
             self._entries = shown
         title = label(say(f"models.{key}"), "caption", "muted")
         line = row(title, shown, gap=Space.M)
         line.setStretch(1, 1)
-        line.setAlignment(title, Qt.AlignmentFlag.AlignTop)
         return pane(line)
 
     def _adapters(self, names: tuple[str, ...]) -> list[QWidget]:

@@ -68,7 +68,7 @@ class ChatPanel(QWidget):
         self._ends: list[Callable[[], None]] = []
         self._whole = row(gap=0)
         self.setLayout(self._whole)
-        aio.spawn(self._begin(), "open chat")
+        self._beginning = aio.spawn(self._begin(), "open chat")
 
     # --- layout --------------------------------------------------------------------
 
@@ -158,6 +158,7 @@ class ChatPanel(QWidget):
             self._show_inspector()
 
     def leave(self) -> None:
+        self._beginning.cancel()
         if self.is_open:
             self.inspector.flush()
             if self.conversation is None:

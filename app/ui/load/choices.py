@@ -73,7 +73,7 @@ class Choices(QWidget):
         self.rows: dict[str, Choice] = {}
         self.length: LengthField | None = None
         self._length_meaning: QLabel = label("", "caption", "muted", wrap=True)
-        self._lines = column(gap=Space.L)
+        self._lines = column(gap=Space.M)
         self.setLayout(self._lines)
 
     def build(self) -> Iterator[None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QLabel, QWidget
 
@@ -15,6 +17,7 @@ from core import figures
 from core.protocol.messages import Token, Tokenized
 from core.translation import say
 
+SLICE = 8192  # tokens that are looked at in one go
 COUNTS = ("count", "characters", "bytes", "bytes_per_token", "control", "parts", "entries", "rows")
 TOKEN = ("place", "number", "text", "data", "kind")
 
@@ -56,25 +59,29 @@ class TokenFacts(QWidget):
     def _line(self, name: str) -> QWidget:
         value = self.values[name] = label("–", "caption", wrap=name in ("text", "data"))
         value.setFont(theme.font(Type.CODE if name == "data" else Type.CAPTION, code=name == "data", tabular=True))
-        value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop)
+        value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         title = label(say(f"tokenizer.{name}"), "caption", "muted")
         line = row(title, value, gap=Space.M)
         line.setStretch(1, 1)
-        line.setAlignment(title, Qt.AlignmentFlag.AlignTop)
         return pane(line)
 
-    def show_counts(self, text: str, found: Tokenized) -> None:
-        """Of a whole text; a pass over the tokens, some milliseconds for a hundred thousand."""
-        tokens = len(found.tokens)
+    async def show_counts(self, text: str, found: Tokenized) -> None:
+        """Of a whole text. The pass over its tokens is done in slices."""
+        tokens, control, parts = len(found.tokens), 0, 0
+        for start in range(0, tokens, SLICE):
+            piece = found.tokens[start : start + SLICE]
+            control += sum(token.is_control for token in piece)
+            parts += sum("\ufffd" in token.text and is_part(token) for token in piece)
+            await asyncio.sleep(0)
         size = len(text.encode())
         numbers = {
             "count": figures.count(tokens),
             "characters": figures.count(len(text)),
             "bytes": figures.count(size),
             "bytes_per_token": f"{size / tokens:.2f}" if tokens else "–",
-            "control": figures.count(sum(token.is_control for token in found.tokens)),
-            "parts": figures.count(sum("\ufffd" in token.text and is_part(token) for token in found.tokens)),
+            "control": figures.count(control),
+            "parts": figures.count(parts),
             "entries": figures.count(found.entries) if found.entries else "–",
             "rows": figures.count(found.rows) if found.rows else "–",
         }
@@ -89,7 +96,7 @@ class TokenFacts(QWidget):
             words = {
                 "place": place,
                 "number": str(token.id),
-                "text": shown(token),
+                "text": "–" if is_part(token) else say("tokenizer.quoted", text=shown(token)),
                 "data": bytes_words(token) or "–",
                 "kind": say(f"tokenizer.kind_{kind}"),
             }
