@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from core import hardware
 from core.figures import size
 from core.load_options import DEFAULT, LoadOptions
 from core.models.footprint import PROCESS_BYTES, DeviceKind, block_bytes, memory_bytes, workspace_bytes
@@ -111,6 +112,13 @@ def plan(
         if shares is not None:
             return _plan(sizes, shares, stores)
     return _plan(sizes, _overfilled(sizes, cards, kept=0 if stores else len(shape.layers)), stores)
+
+
+def devices_here() -> list[Device]:
+    """The cards and the memory of this machine, with what is free now; without torch."""
+    cards, _ = hardware.cards()
+    found = [Device(f"cuda:{index}", card.memory.free, card.name) for index, card in enumerate(cards)]
+    return [*found, Device("cpu", hardware.system_memory().free)]
 
 
 def described(parts: str) -> str:
