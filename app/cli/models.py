@@ -1,4 +1,4 @@
-"""`qwen-workbench models`: list, pull, import, verify, show, remove. Same services as the window.
+"""`qwen-workbench models`: list, pull, import, verify, show, plan, remove. Same services as the window.
 
 Invariant: with --json standard output holds JSON and nothing else, one object or one object a line; progress and
 sentences go to standard error.
@@ -20,6 +20,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from app.cli.plan import plan_model
 from app.cli.session import library
 from app.services import details
 from app.services.details import Details
@@ -140,6 +141,9 @@ def remove(
         _print(told) if as_json else print(say("library.removed", name=model.manifest.name))
 
     _with_library(removed)
+
+
+app.command("plan", help=say("plan.command"))(plan_model)
 
 
 def _agreed(model: Installed, kept: bool) -> bool:
