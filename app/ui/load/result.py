@@ -24,13 +24,12 @@ NAME_WIDTH = 150
 def facts(loaded: ModelLoaded) -> list[tuple[str, str, str]]:
     """(key of the name, value, reason or "") in the order they are shown."""
     weights = f"{weights_words(loaded)} · {figures.size(loaded.weight_bytes)}"
-    backend = loaded.backend or say("load.plain_weights")
     rows = [
         ("family", family_words(loaded.family), ""),
         ("device", device_words(loaded.device), reason_words(loaded.device_reason)),
         ("precision", figures.precision(loaded.precision), reason_words(loaded.precision_reason)),
         ("weights", weights, ""),
-        ("backend", backend, reason_words(loaded.backend_reason)),
+        ("backend", loaded.backend, reason_words(loaded.backend_reason)),
         ("kv_cache", kv_words(loaded.kv_cache), ""),
         ("attention", _attention(loaded.attention), ""),
         ("context", _lengths(loaded), ""),

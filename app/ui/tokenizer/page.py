@@ -41,11 +41,13 @@ class TokenizerPage(QWidget):
     """
     Attributes:
         found: what stands below the text; None before the first answer
+        asked_for: characters of the text that `found` belongs to
     """
 
     def __init__(self, window: Window, context: AppContext) -> None:
         super().__init__()
         self.found: Tokenized | None = None
+        self.asked_for = -1
         self._window, self._context = window, context
         self._model = context.preferences.settings.last_model
         self._asking: asyncio.Task[None] | None = None
@@ -96,7 +98,7 @@ class TokenizerPage(QWidget):
         self._notice = column(gap=0)
         self._cut = label("", "caption", "warn", wrap=True)
         self._cut.hide()
-        below = column(pane(switch), self._notice, self._cut, Card(column(self.view), padding=1), gap=Space.M)
+        below = column(pane(switch), self._notice, self._cut, Card(column(self.view), padding=Space.XS), gap=Space.M)
         below.setStretch(3, 1)
         below.setContentsMargins(0, Space.M, 0, 0)
         self._split = QSplitter(Qt.Orientation.Vertical)
@@ -181,10 +183,10 @@ class TokenizerPage(QWidget):
         self._clear_notice()
         self._cut.setText(say("tokenizer.cut", count=figures.count(MOST)))
         self._cut.setVisible(is_cut)
-        self.found = found
+        self.found, self.asked_for = found, len(text)
         self.view.show_tokens(found.tokens)
         await asyncio.sleep(0)  # the tokens are painted before they are counted
-        self.facts.show_counts(text, found)
+        await self.facts.show_counts(text, found)
 
     def _show_token(self, index: int) -> None:
         tokens = self.view.tokens
