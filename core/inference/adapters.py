@@ -20,7 +20,7 @@ from core.inference import changes as arithmetic
 from core.inference.adapted_module import AdaptedModule, twin_with_peft
 from core.inference.architectures import Parts
 from core.inference.changes import Change
-from core.inference.decoder import AnyDecoder, SequenceCache
+from core.inference.decoder import AnyDecoder, KVKind, SequenceCache
 from core.inference.dense import DenseDecoder
 from core.inference.module import ModuleDecoder
 from core.inference.products import Part, Product
@@ -78,6 +78,10 @@ class AdapterDecoder:
         return _Using(self._model, self._module, adapter)
 
     # --- as a decoder ----------------------------------------------------------------
+
+    @property
+    def kv_cache(self) -> KVKind:
+        return self._plain.kv_cache
 
     def new_cache(self, total: int = 0, adapter: str = "") -> SequenceCache:
         return cast(SequenceCache, self._way(adapter).new_cache(total, adapter))
