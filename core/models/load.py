@@ -19,6 +19,7 @@ from core.figures import size
 from core.load_options import DEFAULT, LoadOptions
 from core.models import checkpoint, families
 from core.models.checkpoint import Checkpoint, examine
+from core.models.families import Reach
 from core.models.placement import Placement, attention, place
 from core.protocol.messages import Notice
 
@@ -122,7 +123,8 @@ def load(
     implementation, notices = attention(options, placement)
     _need_memory(found, placement)
     tell(LoadStep("loading_weights"))
-    model = _from_folder(folder, placement, implementation, tell)
+    reach = families.reach(found.config, options.context_length)
+    model = _from_folder(folder, placement, implementation, reach, tell)
     parameters = list(model.parameters())
     return LoadedModel(
         model=model,
@@ -130,12 +132,13 @@ def load(
         architecture=type(model).__name__,
         parameters=sum(p.numel() for p in parameters),
         weight_bytes=sum(p.numel() * p.element_size() for p in parameters),
-        context_length=found.context_length or FALLBACK_CONTEXT,
+        context_length=reach.length or FALLBACK_CONTEXT,
         stop_ids=_stop_ids(folder, found.config),
         weights=str(placement.dtype).removeprefix("torch."),
         attention=model.config._attn_implementation,
         notices=(
             *notices,
+            *reach.notices,
             *families.notices(found.config, found.code_files, on_card=placement.device.type == "cuda"),
         ),
         config=found.config,
@@ -149,7 +152,9 @@ def _need_memory(found: Checkpoint, placement: Placement) -> None:
         raise UserError(code, needed=size(needed), free=size(free))
 
 
-def _from_folder(folder: Path, placement: Placement, attention: str | None, tell: Callable[[LoadStep], None]) -> Any:
+def _from_folder(
+    folder: Path, placement: Placement, attention: str | None, reach: Reach, tell: Callable[[LoadStep], None]
+) -> Any:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as their_logging
 
@@ -161,6 +166,7 @@ def _from_folder(folder: Path, placement: Placement, attention: str | None, tell
     try:
         made: Any = AutoModelForCausalLM.from_pretrained(
             folder,
+            config=_stretched(folder, reach) if reach.yarn > 1 else None,
             dtype=placement.dtype,
             attn_implementation=attention,
             trust_remote_code=False,
@@ -177,6 +183,19 @@ def _from_folder(folder: Path, placement: Placement, attention: str | None, tell
         raise UserError("weights_incomplete", count=len(missing), first=missing[0])
     model.requires_grad_(False)
     return model.eval()
+
+
+def _stretched(folder: Path, reach: Reach) -> Any:
+    """The config with the published stretching of positions switched on, as far as it is needed."""
+    from transformers import AutoConfig
+
+    config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    text = config.get_text_config()
+    trained = round(reach.length / reach.yarn)
+    yarn = {"rope_type": "yarn", "factor": reach.yarn, "original_max_position_embeddings": trained}
+    text.rope_parameters = {**text.rope_parameters, **yarn}
+    text.max_position_embeddings = reach.length
+    return config
 
 
 class _Bar:

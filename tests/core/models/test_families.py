@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -45,6 +47,8 @@ def new_ids(steps: Iterable[Step]) -> list[int]:
     return [step.id for step in steps if isinstance(step, NewToken)]
 
 
+IN_8_BITS = "ours and the published form, against plain rows"
+OTHER_CACHES = ("qwen2_5 with a window", "qwen3_next", "qwen3_5", "qwen3_5_moe", "qwen4_exp", "other")
 HOW = "loaded in each, asked in the family's chat format, stepped as read, saved and loaded again"
 IDS = [(7 * i + 3) % 480 for i in range(40)]
 
@@ -138,6 +142,27 @@ def test_a_family_comes_back_from_disk_the_same(folders: Path, name: str, tmp_pa
     assert family_of(again.config, TINY[name].template).key == TINY[name].family
 
 
+@pytest.mark.parametrize("kind", ["int8", "int8_compatible"])
+@pytest.mark.parametrize("name", [covered(name, "int8_kv", IN_8_BITS) for name in TINY if name not in OTHER_CACHES])
+def test_a_family_keeps_keys_and_values_in_8_bits(folders: Path, name: str, kind: Any) -> None:
+    found = loaded(folders, name)
+    rows: dict[str, Tensor] = {}
+    for kept in ("plain", kind):
+        decoder = choose(found.model, found.context_length, is_exact=True, kv_cache=kept)
+        cache = decoder.new_cache(len(IDS))
+        rows[kept] = torch.stack([read(decoder, IDS[:24], cache), *(decoder.step(id, cache) for id in IDS[24:])])
+        assert decoder.kv_cache == kept
+    likeness = torch.cosine_similarity(rows["plain"], rows[kind], dim=-1)
+    assert float(likeness.median()) > (0.995 if kind == "int8" else 0.97) and not torch.equal(*rows.values())
+
+
+@pytest.mark.parametrize("name", OTHER_CACHES)
+def test_other_caches_stay_what_they_are(folders: Path, name: str) -> None:
+    """Windows and recurrent states are not kept in 8 bits; asking for it changes nothing."""
+    found = loaded(folders, name)
+    assert choose(found.model, found.context_length, is_exact=True, kv_cache="int8").kv_cache == "plain"
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 @pytest.mark.parametrize("name", TINY)
 def test_a_family_computes_in_half_precision(folders: Path, name: str, precision: Any) -> None:
@@ -170,6 +195,25 @@ def test_a_model_that_also_sees_is_loaded_as_text(tmp_path: Path) -> None:
     with torch.inference_mode():
         assert torch.equal(*(m(input_ids=torch.tensor([IDS])).logits for m in (text, found.model)))
     assert found.stop_ids == {tiny_models.tokenizer().token_to_id("<|im_end|>")}
+
+
+def test_a_longer_context_is_had_by_the_published_stretching(folders: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(folder_of(folders, "qwen3_moe"), tmp_path / "long")
+    config = json.loads((folder / "config.json").read_text()) | {"max_position_embeddings": 40_960}
+    (folder / "config.json").write_text(json.dumps(config))
+
+    def context(asked: int) -> tuple[int, str, list[str]]:
+        found = load.load(folder, LoadOptions(context_length=asked))
+        rotary = found.model.model.rotary_emb
+        return found.context_length, rotary.rope_type, [notice.code for notice in found.notices]
+
+    assert context(0) == (40_960, "default", []) and context(512) == (512, "default", [])
+    assert context(65_536) == (65_536, "yarn", ["context_stretched"])
+    assert context(1_000_000) == (131_072, "yarn", ["context_shortened", "context_stretched"])
+    rope = load.load(folder, LoadOptions(context_length=65_536)).model.config.rope_parameters
+    assert (rope["factor"], rope["original_max_position_embeddings"]) == (2.0, 32_768)
+    assert families.reach(V1 | {"seq_length": 2048}, 20_000) == (20_000, 1.0, ())  # its own way needs no switch
+    assert families.reach({"model_type": "llama", "max_position_embeddings": 8192}, 10_000)[0] == 8192
 
 
 # --- facts ---------------------------------------------------------------------
