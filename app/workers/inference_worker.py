@@ -107,7 +107,7 @@ class InferenceWorker:
     def _load(
         self, job: LoadModel, control: JobControl, folder: Path, vocabulary: Vocabulary, template: ChatFormat
     ) -> Events:
-        from core.inference.choice import choose
+        from core.inference.choice import choose_with_adapters
         from core.inference.engine import Engine
         from core.models.load import Loading
 
@@ -122,9 +122,10 @@ class InferenceWorker:
         if not control.is_cancelled:
             loaded = loading.model
             kv_cache = job.options.kv_cache
-            decoder = choose(loaded.model, loaded.context_length, is_exact=loaded.placement.is_exact, kv_cache=kv_cache)
+            is_exact = loaded.placement.is_exact
+            decoder = choose_with_adapters(loaded.model, loaded.context_length, is_exact=is_exact, kv_cache=kv_cache)
             engine = Engine(decoder, loaded.context_length, keep_bytes=loaded.placement.spare_bytes() // 4)
-            self._model = ReadyModel(loaded, vocabulary, template, engine)
+            self._model = ReadyModel(loaded, vocabulary, template, engine, decoder)
 
     def generate(self, job: Generate, control: JobControl) -> Events:
         model = self._need_model()

@@ -143,6 +143,12 @@ def _has_byte_level_decoder(tokenizer_json: str) -> bool:
     return bool(decoder.get("type") == "ByteLevel")
 
 
+def read_template(folder: Path) -> tuple[str, dict[str, str]]:
+    """The chat template of a folder, "" when it has none, and the tokens that templates ask for by name."""
+    config = read_object(folder / TOKENIZER_CONFIG_NAME)
+    return _template(folder, config), _named(config)
+
+
 def _template(folder: Path, config: dict[str, Any]) -> str:
     """A file of its own goes before the entry of tokenizer_config.json; of several templates the default one."""
     jinja, wrapped = (folder / name for name in TEMPLATE_NAMES)
