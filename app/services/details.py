@@ -16,10 +16,7 @@ from app.services.library import Installed
 from core.errors import UserError
 from core.models import adapter, families
 from core.models.families import Lengths
-<<<<<<< HEAD
-=======
 from core.protocol.messages import Notice
->>>>>>> families
 
 UNKNOWN = Lengths(0, 0, 0, "")
 
@@ -41,6 +38,7 @@ class Details:
     remarks: codes of notices that are true of it whenever it runs
     notices: what a person should know before they trust its answers
     layers: 0 where not known
+    licence_file: None where the folder has none
     """
 
     family: str = ""
@@ -49,6 +47,7 @@ class Details:
     layers: int = 0
     notices: tuple[Notice, ...] = ()
     adapter: AdapterDetails | None = None
+    licence_file: Path | None = None
 
 
 async def read(model: Installed) -> Details:
@@ -79,6 +78,14 @@ def _read(folder: Path, code_files: tuple[str, ...]) -> Details:
         families.remarks(config),
         layers if isinstance(layers, int) else 0,
         families.notices(config, code_files),
+        licence_file=_licence(folder),
+    )
+
+
+def _licence(folder: Path) -> Path | None:
+    names = sorted(folder.iterdir())
+    return next(
+        (file for file in names if file.name.lower().startswith(("license", "licence")) and file.is_file()), None
     )
 
 

@@ -23,6 +23,7 @@ from app.services.transfers import Transfer
 from app.ui import aio, shortcuts
 from app.ui.model_detail import ModelDetail
 from app.ui.tokens import Space
+from app.ui.why import why
 from app.ui.widgets.button import Button, IconButton
 from app.ui.widgets.feedback import Banner, EmptyState
 from app.ui.widgets.layout import Card, Line, column, label, pane, row
@@ -234,7 +235,7 @@ class ModelsPage(QWidget):
         self._error = str(error)
         close = IconButton("close", say("kit.close"))
         close.clicked.connect(self._clear_notice)
-        self._notice.addWidget(Banner("bad", say("models.failed"), str(error), close))
+        self._notice.addWidget(Banner("bad", say("models.failed"), str(error), *why(self._window, error.code), close))
 
     def _clear_notice(self) -> None:
         self._error = ""

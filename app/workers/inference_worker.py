@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from app.workers.host import JobControl, WorkerUnusable, serve
 from app.workers.replies import ReadyModel, Reply
 from core.chat.chat_format import ChatFormat, chat_format
-from core.chat.folder_json import read_object
+from core.chat.folder_json import table_rows
 from core.chat.vocabulary import Vocabulary
 from core.errors import UserError
 from core.models import families, manifest
@@ -171,14 +171,6 @@ def model_files(folder: Path) -> Path:
     if not (folder / manifest.FILE_NAME).is_file():
         return folder
     return manifest.files_folder(folder, manifest.read(folder))
-
-
-def table_rows(folder: Path) -> int:
-    """Rows of the model's tables, which may be more than the vocabulary has tokens; 0 where its config does not say."""
-    config = read_object(folder / "config.json")
-    inner = config.get("text_config")  # of models that also see
-    rows = (inner if isinstance(inner, dict) else config).get("vocab_size")
-    return rows if isinstance(rows, int) else 0
 
 
 def _token(vocabulary: Vocabulary, id: int) -> Token:

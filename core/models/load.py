@@ -134,7 +134,10 @@ def load(
         stop_ids=_stop_ids(folder, found.config),
         weights=str(placement.dtype).removeprefix("torch."),
         attention=model.config._attn_implementation,
-        notices=(*notices, *families.notices(found.config, found.code_files, on_card=placement.device.type == "cuda")),
+        notices=(
+            *notices,
+            *families.notices(found.config, found.code_files, on_card=placement.device.type == "cuda"),
+        ),
         config=found.config,
     )
 

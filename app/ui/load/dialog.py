@@ -44,8 +44,9 @@ MEMORY_MS = 2000
 class LoadDialog(QDialog):
     """Made empty and at once; `fill()` brings it to life piece by piece."""
 
-    def __init__(self, parent: QWidget, context: AppContext, model: str) -> None:
+    def __init__(self, parent: QWidget, context: AppContext, model: str, *, see_loaded: bool = False) -> None:
         super().__init__(parent)
+        self._see_loaded = see_loaded
         self.model = model
         self.subject: Subject | None = None
         self.free = Room(0)
@@ -134,7 +135,8 @@ class LoadDialog(QDialog):
             return
         await self._measure()
         self._facts.setText(_facts_of(self.subject))
-        self.choices.show_options(self.subject, self._context.preferences.load_options(self.model))
+        options = self._context.preferences.load_options(self.model)
+        self.choices.show_options(self.subject, options, has_card=bool(self.free.card))
         self.choices.changed.connect(self._on_changed)
         await asyncio.sleep(0)
         self._on_changed(self.choices.options)
@@ -143,6 +145,8 @@ class LoadDialog(QDialog):
         self._on_model(self._context.inference.state)
         self._watch.start()
         self.is_ready = True
+        if self._see_loaded and not self.view.isHidden():
+            self.view.choose(1)
 
     @property
     def is_loading(self) -> bool:

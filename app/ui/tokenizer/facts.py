@@ -38,18 +38,21 @@ class TokenFacts(QWidget):
         self.values: dict[str, QLabel] = {}
         why = Button(say("tokenizer.why_rows"), "ghost", "info", small=True)
         why.clicked.connect(lambda: self.explain_asked.emit("vocabulary_rows"))
-        parts = Button(say("tokenizer.why_parts"), "ghost", "info", small=True)
-        parts.clicked.connect(lambda: self.explain_asked.emit("broken_characters"))
+        ids = Button(say("tokenizer.why_ids"), "ghost", "info", small=True)
+        ids.clicked.connect(lambda: self.explain_asked.emit("unset_ids"))
+        self._question = ""
+        self.explain = Button(say("tokenizer.why_kind"), "ghost", "info", small=True)
+        self.explain.clicked.connect(lambda: self.explain_asked.emit(self._question))
         lines = column(
             label(say("tokenizer.counts"), "strong"),
             *(self._line(name) for name in COUNTS),
-            row(why, None),
+            column(row(why, None), row(ids, None), gap=0),
             Space.S,
             Line(),
             Space.S,
             label(say("tokenizer.this_token"), "strong"),
             *(self._line(name) for name in TOKEN),
-            row(parts, None),
+            row(self.explain, None),
             None,
         )
         lines.setContentsMargins(Space.L, Space.L, Space.L, Space.L)
@@ -102,3 +105,14 @@ class TokenFacts(QWidget):
             }
         for name, value in words.items():
             self.values[name].setText(value)
+        self._question = _question(token)
+        self.explain.setVisible(bool(self._question))
+
+
+def _question(token: Token | None) -> str:
+    """What one may ask about such a token."""
+    if token is None:
+        return ""
+    if token.is_control:
+        return "control_tokens"
+    return "broken_characters" if is_part(token) else "digits" if token.text.strip().isdigit() else ""

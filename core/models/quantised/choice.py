@@ -180,7 +180,7 @@ def _few(packed: Product, weight: QuantisedWeight) -> int:
 
 
 def _seconds(call: Callable[[], Tensor]) -> float:
-    """The best of some, on one thread: on a busy machine two wait for each other and any way may seem the slower one."""
+    """The best of some, on one thread: on a busy machine two wait for each other and any way may seem slower."""
     threads, best = torch.get_num_threads(), float("inf")
     torch.set_num_threads(1)
     try:
