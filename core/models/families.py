@@ -166,28 +166,6 @@ def published_yarn(config: Config, family: Family) -> Yarn | None:
     return yarn if is_meant and _whole(inner.get("hidden_size")) >= yarn.hidden else None
 
 
-class Reach(NamedTuple):
-    """The context a model is loaded with, 0 where neither config nor user says. yarn: what its positions are stretched
-    by for that, 1 for not at all."""
-
-    length: int
-    yarn: float
-    notices: tuple[Notice, ...]
-
-
-def reach(config: Config, asked: int) -> Reach:
-    """asked: tokens, 0 for the model's own."""
-    found = lengths(config)
-    if not asked or not found.limit or asked <= found.limit:
-        return Reach(asked or found.limit, 1.0, ())
-    length = min(asked, found.reachable)
-    told = (Notice("context_shortened", {"asked": asked, "length": length}),) if length < asked else ()
-    if found.by != "yarn" or length <= found.limit:
-        return Reach(length, 1.0, told)
-    stretched = Notice("context_stretched", {"trained": found.trained, "length": length})
-    return Reach(length, length / found.trained, (*told, stretched))
-
-
 def notices(config: Config, code_files: tuple[str, ...] = (), *, on_card: bool = False) -> tuple[Notice, ...]:
     """What a person should know of this model before they trust its answers, or wait for them."""
     found: list[Notice] = []

@@ -19,7 +19,6 @@ from core.figures import size
 from core.load_options import DEFAULT, LoadOptions
 from core.models import checkpoint, families
 from core.models.checkpoint import Checkpoint, examine
-from core.models.families import Reach
 from core.models.placement import Placement, attention, place
 from core.protocol.messages import Notice
 
@@ -55,6 +54,9 @@ class LoadStep:
     total: int = 0
 
 
+Loader = Callable[[Path, LoadOptions, Callable[[LoadStep], None]], LoadedModel]
+
+
 class _Abandoned(Exception):
     pass
 
@@ -65,8 +67,9 @@ class Loading:
     `for step in loading: ...`, then `loading.model`.
     """
 
-    def __init__(self, folder: Path, options: LoadOptions = DEFAULT) -> None:
-        self._folder, self._options = folder, options
+    def __init__(self, folder: Path, options: LoadOptions = DEFAULT, loader: Loader | None = None) -> None:
+        """loader: for models of another engine; None for `load`."""
+        self._folder, self._options, self._loader = folder, options, loader or load
         self._step = LoadStep("loading_libraries")
         self._is_abandoned = False
         self._error: BaseException | None = None
@@ -100,7 +103,7 @@ class Loading:
 
     def _run(self) -> None:
         try:
-            self._model = load(self._folder, self._options, self._tell)
+            self._model = self._loader(self._folder, self._options, self._tell)
         except BaseException as error:  # raised again where the steps are taken
             self._error = error
 
@@ -123,8 +126,7 @@ def load(
     implementation, notices = attention(options, placement)
     _need_memory(found, placement)
     tell(LoadStep("loading_weights"))
-    reach = families.reach(found.config, options.context_length)
-    model = _from_folder(folder, placement, implementation, reach, tell)
+    model = _from_folder(folder, placement, implementation, tell)
     parameters = list(model.parameters())
     return LoadedModel(
         model=model,
@@ -132,13 +134,12 @@ def load(
         architecture=type(model).__name__,
         parameters=sum(p.numel() for p in parameters),
         weight_bytes=sum(p.numel() * p.element_size() for p in parameters),
-        context_length=reach.length or FALLBACK_CONTEXT,
-        stop_ids=_stop_ids(folder, found.config),
+        context_length=found.context_length or FALLBACK_CONTEXT,
+        stop_ids=stop_ids(folder, found.config),
         weights=str(placement.dtype).removeprefix("torch."),
         attention=model.config._attn_implementation,
         notices=(
             *notices,
-            *reach.notices,
             *families.notices(found.config, found.code_files, on_card=placement.device.type == "cuda"),
         ),
         config=found.config,
@@ -152,9 +153,7 @@ def _need_memory(found: Checkpoint, placement: Placement) -> None:
         raise UserError(code, needed=size(needed), free=size(free))
 
 
-def _from_folder(
-    folder: Path, placement: Placement, attention: str | None, reach: Reach, tell: Callable[[LoadStep], None]
-) -> Any:
+def _from_folder(folder: Path, placement: Placement, attention: str | None, tell: Callable[[LoadStep], None]) -> Any:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as their_logging
 
@@ -166,7 +165,6 @@ def _from_folder(
     try:
         made: Any = AutoModelForCausalLM.from_pretrained(
             folder,
-            config=_stretched(folder, reach) if reach.yarn > 1 else None,
             dtype=placement.dtype,
             attn_implementation=attention,
             trust_remote_code=False,
@@ -183,19 +181,6 @@ def _from_folder(
         raise UserError("weights_incomplete", count=len(missing), first=missing[0])
     model.requires_grad_(False)
     return model.eval()
-
-
-def _stretched(folder: Path, reach: Reach) -> Any:
-    """The config with the published stretching of positions switched on, as far as it is needed."""
-    from transformers import AutoConfig
-
-    config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    text = config.get_text_config()
-    trained = round(reach.length / reach.yarn)
-    yarn = {"rope_type": "yarn", "factor": reach.yarn, "original_max_position_embeddings": trained}
-    text.rope_parameters = {**text.rope_parameters, **yarn}
-    text.max_position_embeddings = reach.length
-    return config
 
 
 class _Bar:
@@ -220,7 +205,7 @@ class _Bar:
         return lambda *args, **kwargs: None  # update, close, set_description ...
 
 
-def _stop_ids(folder: Path, config: checkpoint.Json) -> frozenset[int]:
+def stop_ids(folder: Path, config: checkpoint.Json) -> frozenset[int]:
     """From the generation config, which knows a chat model's end of turn, and the config."""
     found: set[int] = set()
     generation = folder / "generation_config.json"

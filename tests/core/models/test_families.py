@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -195,25 +193,6 @@ def test_a_model_that_also_sees_is_loaded_as_text(tmp_path: Path) -> None:
     with torch.inference_mode():
         assert torch.equal(*(m(input_ids=torch.tensor([IDS])).logits for m in (text, found.model)))
     assert found.stop_ids == {tiny_models.tokenizer().token_to_id("<|im_end|>")}
-
-
-def test_a_longer_context_is_had_by_the_published_stretching(folders: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(folder_of(folders, "qwen3_moe"), tmp_path / "long")
-    config = json.loads((folder / "config.json").read_text()) | {"max_position_embeddings": 40_960}
-    (folder / "config.json").write_text(json.dumps(config))
-
-    def context(asked: int) -> tuple[int, str, list[str]]:
-        found = load.load(folder, LoadOptions(context_length=asked))
-        rotary = found.model.model.rotary_emb
-        return found.context_length, rotary.rope_type, [notice.code for notice in found.notices]
-
-    assert context(0) == (40_960, "default", []) and context(512) == (512, "default", [])
-    assert context(65_536) == (65_536, "yarn", ["context_stretched"])
-    assert context(1_000_000) == (131_072, "yarn", ["context_shortened", "context_stretched"])
-    rope = load.load(folder, LoadOptions(context_length=65_536)).model.config.rope_parameters
-    assert (rope["factor"], rope["original_max_position_embeddings"]) == (2.0, 32_768)
-    assert families.reach(V1 | {"seq_length": 2048}, 20_000) == (20_000, 1.0, ())  # its own way needs no switch
-    assert families.reach({"model_type": "llama", "max_position_embeddings": 8192}, 10_000)[0] == 8192
 
 
 # --- facts ---------------------------------------------------------------------
