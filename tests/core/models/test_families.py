@@ -46,7 +46,7 @@ def new_ids(steps: Iterable[Step]) -> list[int]:
 
 
 IN_8_BITS = "ours and the published form, against plain rows"
-OTHER_CACHES = ("qwen2_5 with a window", "qwen3_next", "qwen3_5", "qwen3_5_moe", "qwen4_exp", "other")
+OTHER_CACHES = ("qwen2_5 with a window", "qwen3_next", "qwen3_5", "qwen3_5_moe", "qwen4_exp", "gemma2")
 HOW = "loaded in each, asked in the family's chat format, stepped as read, saved and loaded again"
 IDS = [(7 * i + 3) % 480 for i in range(40)]
 
