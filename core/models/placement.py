@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from core.load_options import LoadOptions
-from core.models.checkpoint import Weights
+from core.models.checkpoint import Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Placement:
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
-def place(options: LoadOptions, stored: Weights) -> Placement:
-    """stored: the precision the weights lie in."""
+def place(options: LoadOptions, stored: Precision) -> Placement:
+    """stored: the precision the plain weights lie in."""
     has_card = torch.cuda.is_available()
     device = torch.device("cuda" if has_card else "cpu")
     device_reason = "runs_on_card" if has_card else "no_card_for_torch"
@@ -45,7 +45,7 @@ def place(options: LoadOptions, stored: Weights) -> Placement:
     return Placement(device, device_reason, dtype, reason, False)
 
 
-def _card_precision(stored: Weights) -> tuple[torch.dtype, str]:
+def _card_precision(stored: Precision) -> tuple[torch.dtype, str]:
     if torch.cuda.get_device_capability()[0] < 8:
         return torch.float16, "card_without_bf16"
     if stored == "float16":
@@ -53,7 +53,7 @@ def _card_precision(stored: Weights) -> tuple[torch.dtype, str]:
     return torch.bfloat16, "card_with_bf16"
 
 
-def _processor_precision(stored: Weights) -> tuple[torch.dtype, str]:
+def _processor_precision(stored: Precision) -> tuple[torch.dtype, str]:
     if stored == "float32":
         return torch.float32, "precision_as_stored"
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
