@@ -1,8 +1,9 @@
 """The vocabulary file of the first generation, `qwen.tiktoken`: one `base64(bytes) rank` a line, and what is fixed
 around it.
 
-Owns reading, writing and the control tokens' ids. Invariant: ranks that were read can encode every text: they are
-0, 1, 2 ... without a gap and hold all 256 single bytes. Imports neither torch nor transformers.
+Owns reading, writing and the control tokens' ids. Invariant: ranks that were read can encode every text: they hold all
+256 single bytes and have the ids 0, 1, 2 ... without a gap; only tokens added later stand beyond the control tokens.
+Imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tiktoken
 from core.errors import UserError
 
 FILE_NAME = "qwen.tiktoken"
+EXTRA_FILE_NAME = "qwen_extra.tiktoken"  # tokens added to the vocabulary of a folder lie in it
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 # As cl100k, except that digits always stand alone.
@@ -41,9 +43,17 @@ def read_ranks(file: Path) -> dict[bytes, int]:
         UserError: tokenizer_missing, lfs_pointer, tokenizer_unreadable.
     """
     ranks = read_entries(file)
-    if sorted(ranks.values()) != list(range(len(ranks))) or any(bytes((byte,)) not in ranks for byte in range(256)):
+    free = regular_count(ranks) + len(SPECIAL_TOKENS)
+    misplaced = sum(id < free for id in ranks.values()) != regular_count(ranks)
+    if misplaced or len(set(ranks.values())) < len(ranks) or any(bytes((byte,)) not in ranks for byte in range(256)):
         raise UserError("tokenizer_unreadable", file=file.name, folder=str(file.parent))
     return ranks
+
+
+def regular_count(ranks: Mapping[bytes, int]) -> int:
+    """How many tokens stand before the control tokens."""
+    taken = set(ranks.values())
+    return next(id for id in range(len(taken) + 1) if id not in taken)
 
 
 def read_entries(file: Path) -> dict[bytes, int]:
@@ -77,12 +87,12 @@ def write_entries(file: Path, entries: Mapping[bytes, int]) -> None:
 
 
 def with_extra(ranks: Mapping[bytes, int], extra: Mapping[bytes, int]) -> dict[bytes, int]:
-    """The ranks and the extra tokens among them; extra ones that are known already keep their old id.
+    """The ranks, and the extra tokens after them; extra ones that are known already keep their old id.
 
     Raises:
         UserError: extra_vocabulary_ids when their ids are taken or stand twice.
     """
-    free = len(ranks) + len(SPECIAL_TOKENS)
+    free = max(regular_count(ranks) + len(SPECIAL_TOKENS), max(ranks.values()) + 1)
     new = {token: id for token, id in extra.items() if token not in ranks}
     if new and (min(new.values()) < free or len(set(new.values())) < len(new)):
         raise UserError("extra_vocabulary_ids", first=min(new.values()), free=free)
@@ -98,5 +108,5 @@ def encoding(ranks: Mapping[bytes, int], extra: Mapping[bytes, int] | None = Non
         "qwen",
         pat_str=PATTERN,
         mergeable_ranks=with_extra(ranks, extra or {}),
-        special_tokens=special_ids(len(ranks)),
+        special_tokens=special_ids(regular_count(ranks)),
     )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from core.inference import architectures
+from core.inference.adapters import AdapterDecoder
 from core.inference.decoder import AnyDecoder
 from core.inference.dense import DenseDecoder
 from core.inference.module import ModuleDecoder
@@ -36,6 +37,14 @@ def choose(model: Any, context_length: int, *, is_exact: bool, kv_cache: KVChoic
     else:
         log.info("%s is decoded through its module: %s", type(model).__name__, reason)
     return ModuleDecoder(model, context_length)
+
+
+def choose_with_adapters(
+    model: Any, context_length: int, *, is_exact: bool, kv_cache: KVChoice = "auto"
+) -> AdapterDecoder:
+    """As choose(), for sequences that may each name an adapter."""
+    plain = choose(model, context_length, is_exact=is_exact, kv_cache=kv_cache)
+    return AdapterDecoder(model, plain, lambda module: ModuleDecoder(module, context_length))
 
 
 @torch.inference_mode()

@@ -33,10 +33,12 @@ class _Place(NamedTuple):
 
 
 class DenseDecoder:
+    """parts: what it computes with, by the adapter of a sequence."""
+
     def __init__(self, model: Any, context_length: int, *, is_exact: bool) -> None:
         """is_exact: the same ids as transformers' generate, at the price of slower reading and attention on a CPU."""
         parts = take_apart(model, is_exact=is_exact)
-        self._parts: dict[str, Parts] = {"": parts}  # by the adapter they compute with
+        self.parts: dict[str, Parts] = {"": parts}
         self._heads, self._kv_heads, self._width = parts.heads, parts.kv_heads, parts.width
         self._rotary, self._epsilon = parts.rotary, parts.epsilon
         self._context_length = context_length
@@ -47,11 +49,11 @@ class DenseDecoder:
         self._cos = self._sin = self._some.new_empty(0, 1, self._width)
 
     def new_cache(self, total: int = 0, adapter: str = "") -> KVCache:
-        return KVCache(len(self._parts[""].layers), self._context_length, adapter)
+        return KVCache(len(self.parts[""].layers), self._context_length, adapter)
 
     def read(self, ids: Sequence[int], cache: KVCache) -> Generator[None, None, Tensor]:
         """As Decoder.read; yields after every layer of every chunk."""
-        parts = self._parts[cache.adapter]
+        parts = self.parts[cache.adapter]
         last: Tensor | None = None
         for start in range(0, len(ids), CHUNK):
             chunk = ids[start : start + CHUNK]
@@ -66,7 +68,7 @@ class DenseDecoder:
 
     @torch.inference_mode()
     def step(self, id: int, cache: KVCache) -> Tensor:
-        parts = self._parts[cache.adapter]
+        parts = self.parts[cache.adapter]
         x, place = parts.embedding[id : id + 1], self._place(cache.length, 1)
         for index, layer in enumerate(parts.layers):
             x = self._through(index, layer, x, cache, place)

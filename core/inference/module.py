@@ -6,7 +6,7 @@ KVCache; any other kind of cache (sliding, recurrent) stays transformers' own an
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import torch
@@ -37,18 +37,17 @@ class _BorrowedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 class ModuleCache:
     """Transformers' cache of one sequence, over our rows where its layers allow it."""
 
-    adapter = ""
-
-    def serves(self, total: int) -> bool:
-        return True
-
-    def __init__(self, config: Any, context_length: int) -> None:
+    def __init__(self, config: Any, context_length: int, adapter: str = "") -> None:
+        self.adapter = adapter
         self._config, self._context_length = config, context_length
         self.past = DynamicCache(config=config)
         self.rows: KVCache | None = None
         if all(type(layer) is DynamicLayer for layer in self.past.layers):
             self._borrow(KVCache(len(self.past.layers), context_length))
         self._length = 0
+
+    def serves(self, total: int) -> bool:
+        return True
 
     def _borrow(self, rows: KVCache) -> None:
         self.rows = rows
@@ -76,7 +75,7 @@ class ModuleCache:
     def fork(self, length: int) -> ModuleCache:
         if self.rows is None:
             raise ValueError("this cache cannot be forked")
-        copy = ModuleCache(self._config, self._context_length)
+        copy = ModuleCache(self._config, self._context_length, self.adapter)
         copy._borrow(self.rows.fork(length))
         return copy
 
@@ -89,13 +88,17 @@ class ModuleCache:
 
 
 class ModuleDecoder:
+    """use_adapter: called before every pass with the adapter of its sequence."""
+
+    use_adapter: Callable[[str], None] | None = None
+
     def __init__(self, model: Any, context_length: int) -> None:
         self._model = model
         self._context_length = context_length
         self._chunk = CPU_CHUNK if model.device.type == "cpu" else CHUNK
 
     def new_cache(self, total: int = 0, adapter: str = "") -> ModuleCache:
-        return ModuleCache(self._model.config, self._context_length)
+        return ModuleCache(self._model.config, self._context_length, adapter)
 
     def read(self, ids: Sequence[int], cache: ModuleCache) -> Generator[None, None, Tensor]:
         """As Decoder.read; yields after every chunk."""
@@ -111,6 +114,8 @@ class ModuleDecoder:
 
     @torch.inference_mode()
     def _forward(self, ids: Sequence[int], cache: ModuleCache) -> Tensor:
+        if self.use_adapter is not None:
+            self.use_adapter(cache.adapter)
         output = self._model(
             input_ids=torch.tensor([ids], device=self._model.device),
             past_key_values=cache.past,

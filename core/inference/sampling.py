@@ -19,8 +19,10 @@ FEW = 1024  # so many of the likeliest tokens nearly always hold the probability
 class Sampler:
     """The choices of one sequence."""
 
-    def __init__(self, sampling: Sampling, prompt: Sequence[int]) -> None:
+    def __init__(self, sampling: Sampling, prompt: Sequence[int], rows: int = 0) -> None:
+        """rows: ids from here on are never chosen, being rows of the model's table that stand for no token; 0: none."""
         self._sampling = sampling
+        self._rows = rows
         self._seen_ids = list(prompt)
         self._seen: Tensor | None = None  # (vocabulary,) bool, made when the first logits show the size
         self._generator = torch.Generator()
@@ -32,7 +34,7 @@ class Sampler:
     @torch.inference_mode()
     def pick(self, logits: Tensor) -> int:
         """logits: (vocabulary,), of any precision."""
-        scores = self._penalised(logits.float())
+        scores = self._penalised(logits[: self._rows or None].float())
         id = int(scores.argmax()) if self._sampling.temperature <= 0 else self._draw(scores)
         if self._seen is not None:
             self._seen[id] = True
@@ -44,7 +46,8 @@ class Sampler:
             return scores
         if self._seen is None:
             self._seen = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
-            self._seen[torch.tensor(self._seen_ids, dtype=torch.long, device=scores.device)] = True
+            seen = torch.tensor(self._seen_ids, dtype=torch.long, device=scores.device)
+            self._seen[seen[seen < scores.shape[0]]] = True
         lowered = torch.where(scores < 0, scores * penalty, scores / penalty)
         return torch.where(self._seen, lowered, scores)
 

@@ -19,7 +19,7 @@ from core.figures import size
 from core.load_options import DEFAULT, LoadOptions
 from core.models import checkpoint, families
 from core.models.checkpoint import Checkpoint, examine
-from core.models.placement import Placement, place
+from core.models.placement import Placement, attention, place
 from core.protocol.messages import Notice
 
 FALLBACK_CONTEXT = 2048  # tokens, for configs that do not say
@@ -118,10 +118,11 @@ def load(
         Whatever `tell` raises.
     """
     found = examine(folder)
-    placement = place(options, found.weights)
+    placement = place(options, found.weights, found.config)
+    implementation, notices = attention(options, placement)
     _need_memory(found, placement)
     tell(LoadStep("loading_weights"))
-    model = _from_folder(folder, placement, tell)
+    model = _from_folder(folder, placement, implementation, tell)
     parameters = list(model.parameters())
     return LoadedModel(
         model=model,
@@ -132,7 +133,11 @@ def load(
         context_length=found.context_length or FALLBACK_CONTEXT,
         stop_ids=_stop_ids(folder, found.config),
         weights=str(placement.dtype).removeprefix("torch."),
-        notices=families.notices(found.config, found.code_files, on_card=placement.device.type == "cuda"),
+        attention=model.config._attn_implementation,
+        notices=(
+            *notices,
+            *families.notices(found.config, found.code_files, on_card=placement.device.type == "cuda"),
+        ),
         config=found.config,
     )
 
@@ -144,16 +149,20 @@ def _need_memory(found: Checkpoint, placement: Placement) -> None:
         raise UserError(code, needed=size(needed), free=size(free))
 
 
-def _from_folder(folder: Path, placement: Placement, tell: Callable[[LoadStep], None]) -> Any:
+def _from_folder(folder: Path, placement: Placement, attention: str | None, tell: Callable[[LoadStep], None]) -> Any:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as their_logging
 
+    from core.models.qwen_v1.registration import register
+
+    register()
     before = their_logging.set_tqdm_hook(lambda factory, args, kwargs: _Bar(tell, *args, **kwargs))
     their_logging.set_verbosity(logging.ERROR)
     try:
         made: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=placement.dtype,
+            attn_implementation=attention,
             trust_remote_code=False,
             local_files_only=True,
             use_safetensors=True,

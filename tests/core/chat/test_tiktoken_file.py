@@ -64,3 +64,11 @@ def test_extra_tokens_have_ids_of_their_own(tmp_path: Path) -> None:
     for taken in ({b"abc": free - 1}, {b"abc": free, b"bc": free}):
         with pytest.raises(UserError, match=str(free)):
             encoding(BYTES, taken)
+
+
+def test_a_file_may_hold_its_extra_tokens_itself(tmp_path: Path) -> None:
+    free = 256 + len(tiktoken_file.SPECIAL_TOKENS)
+    ranks = read_ranks(written(tmp_path, BYTES | {b"ab": free}))
+    assert encoding(ranks).encode("ab<|endoftext|>", allowed_special="all") == [free, 256]
+    assert encoding(ranks, {b"abc": free + 1, b"ab": 5}).encode("abcab") == [free + 1, free]
+    assert refusal(written(tmp_path, BYTES | {b"ab": free - 1})) == "tokenizer_unreadable"

@@ -97,3 +97,12 @@ def test_repetition_penalty_is_that_of_transformers(seed: int, penalty: float) -
         expected = int(theirs(torch.tensor([ids]), scores[None]).argmax())
         assert sampler.pick(scores) == expected
         ids.append(expected)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+def test_rows_without_a_token_are_never_chosen(temperature: float, penalty: float) -> None:
+    scores = logits(3, 50)
+    scores[40:] += 100
+    sampler = Sampler(changed(temperature=temperature, repetition_penalty=penalty), [2, 45], rows=40)
+    assert max(sampler.pick(scores) for _ in range(50)) < 40

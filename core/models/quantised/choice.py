@@ -1,0 +1,193 @@
+"""Which product multiplies by a quantised weight on this machine: found by trying, and told with its reason.
+
+Invariant: a fast way is used only after it agreed with the reference here; what a try found is kept for the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+
+import torch
+from torch import Tensor
+
+from core.models.quantised import card
+from core.models.quantised.linear import QuantisedLinear
+from core.models.quantised.processor import Int4Packed, Int8Grouped, Int8Packed
+from core.models.quantised.product import Dequantising, Product, multiply_dequantised
+from core.models.quantised.weight import QuantisedWeight, join_nibbles, kernel_group
+
+log = logging.getLogger("quantised")
+
+TRIAL = (256, 1024)  # rows and columns of the weight that is tried
+TRIAL_ROWS = (1, 16, 32, 64)  # of activations, to see up to where a packed product is faster than dequantising
+TRIAL_S = 0.05
+ALLOWED = {4: 0.02, 8: 0.005}  # relative to the reference, on random numbers; a wrong layout gives 1
+BLOCKS = (32, 64)  # of torch's packed 4 bit weights: 32 rows with AVX2, 64 with AVX512
+
+Make = Callable[[QuantisedWeight], Product]
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """reason: a key of the catalogue, `reason.<key>`"""
+
+    make: Make
+    reason: str
+
+
+def prepare(layer: QuantisedLinear, dtype: torch.dtype, *, is_exact: bool = False) -> None:
+    """Give the layer the best product for where it lies. dtype: of its inputs; is_exact: compute in nothing else."""
+    backend = choose(layer.weight_of(), dtype, is_exact=is_exact)
+    layer.use(backend.make, backend.reason)
+
+
+def choose(weight: QuantisedWeight, dtype: torch.dtype, *, is_exact: bool = False) -> Backend:
+    if is_exact or (weight.bits == 4 and dtype == torch.float32):
+        return Backend(Dequantising, "backend_exact")
+    if weight.codes.is_cuda:
+        return _on_card(weight)
+    return _int4(weight) if weight.bits == 4 else _int8(weight)
+
+
+def _int4(weight: QuantisedWeight) -> Backend:
+    group, packed = kernel_group(weight), _int4_trial()
+    if packed is None:
+        return Backend(Dequantising, "backend_none_better")
+    if not group:
+        return Backend(Dequantising, "backend_group")
+    return Backend(partial(Int4Packed, group=group, block=packed.block, few=packed.few), "backend_int4_processor")
+
+
+def _int8(weight: QuantisedWeight) -> Backend:
+    if not _int8_trial():
+        return Backend(Dequantising, "backend_none_better")
+    if weight.groups == 1:
+        return Backend(Int8Packed, "backend_int8_processor")
+    return Backend(Int8Grouped, "backend_int8_processor")
+
+
+def _on_card(weight: QuantisedWeight) -> Backend:
+    if weight.bits == 8:
+        return Backend(Dequantising, "backend_card_int8")
+    group = kernel_group(weight)
+    if torch.cuda.get_device_capability(weight.codes.device)[0] < 8:
+        return Backend(Dequantising, "backend_card_old")
+    if not group or not card.fits(weight):
+        return Backend(Dequantising, "backend_group")
+    places = _card_trial(weight.codes.device)
+    if places is None:
+        return Backend(Dequantising, "backend_none_better")
+    return Backend(partial(card.Tinygemm, places=places, group=group), "backend_int4_card")
+
+
+# --- trials -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """block: see Int4Packed; few: rows of activations up to which it is faster than dequantising"""
+
+    block: int
+    few: int
+
+
+@lru_cache(maxsize=1)
+def _int4_trial() -> _Packed | None:
+    weight = _trial_weight(4, 128, torch.device("cpu"))
+    for block in BLOCKS:
+        product = _made(partial(Int4Packed, group=128, block=block, few=max(TRIAL_ROWS)), weight)
+        if product is not None and torch.equal(product.weight().codes, weight.codes) and _agrees(product, weight):
+            few = _few(product, weight)
+            return _Packed(block, few) if few else None
+    return None
+
+
+@lru_cache(maxsize=1)
+def _int8_trial() -> bool:
+    """Both forms of the kernel agree; with the saturation of older processors provoked by the largest codes."""
+    for make, group in ((Int8Packed, TRIAL[1]), (Int8Grouped, 128)):
+        weight = _trial_weight(8, group, torch.device("cpu"))
+        weight.codes[: TRIAL[0] // 4] = 255
+        product = _made(make, weight)
+        if product is None or not torch.equal(product.weight().codes, weight.codes) or not _agrees(product, weight):
+            return False
+        if make is Int8Packed and not _few(product, weight):
+            return False
+    return True
+
+
+@lru_cache(maxsize=8)
+def _card_trial(device: torch.device) -> Tensor | None:
+    """The layout of the kernel on this card, once it gave the right product."""
+    weight = _trial_weight(4, 128, device)
+    try:
+        places = card.learnt(device)
+    except (RuntimeError, AttributeError) as error:
+        log.info("tinygemm cannot be used: %s", error)
+        return None
+    if places is None:
+        return None
+    product = _made(partial(card.Tinygemm, places=places, group=128), weight)
+    return places if product is not None and _agrees(product, weight) else None
+
+
+def _made(make: Make, weight: QuantisedWeight) -> Product | None:
+    try:
+        return make(weight)
+    except (RuntimeError, AttributeError) as error:  # this build of torch does not have it
+        log.info("a packed product cannot be used: %s", error)
+        return None
+
+
+def _trial_weight(bits: int, group: int, device: torch.device) -> QuantisedWeight:
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(0, 1 << bits, TRIAL, generator=generator, dtype=torch.uint8)
+    scales = (torch.rand(TRIAL[0], TRIAL[1] // group, generator=generator) + 0.5).bfloat16()
+    packed = join_nibbles(codes) if bits == 4 else codes
+    return QuantisedWeight(packed, scales, None, None, 4 if bits == 4 else 8).to(device)
+
+
+def _activations(rows: int, device: torch.device) -> Tensor:
+    return torch.randn(rows, TRIAL[1], generator=torch.Generator().manual_seed(rows)).bfloat16().to(device)
+
+
+def _agrees(product: Product, weight: QuantisedWeight) -> bool:
+    for rows in (1, 5):
+        x = _activations(rows, weight.codes.device)
+        expected = multiply_dequantised(x, weight).float()
+        off = float((product(x).float() - expected).norm() / expected.norm())
+        if not off < ALLOWED[weight.bits]:
+            log.warning("%s differs from the reference by %.3g and is not used", product.name, off)
+            return False
+    return True
+
+
+def _few(packed: Product, weight: QuantisedWeight) -> int:
+    """Up to how many rows the packed product is the faster one; 0 when it never is."""
+    few, deadline = 0, time.perf_counter() + TRIAL_S
+    for rows in TRIAL_ROWS:
+        x = _activations(rows, weight.codes.device)
+        if _seconds(partial(multiply_dequantised, x, weight)) < _seconds(partial(packed, x)):
+            return few
+        few = rows
+        if time.perf_counter() > deadline:  # a busy machine: what was seen so far must do
+            break
+    return few
+
+
+def _seconds(call: Callable[[], Tensor]) -> float:
+    """The best of some, on one thread: on a busy machine two wait for each other and any way may seem slower."""
+    threads, best = torch.get_num_threads(), float("inf")
+    torch.set_num_threads(1)
+    try:
+        for _ in range(4):
+            begin = time.perf_counter()
+            call()
+            best = min(best, time.perf_counter() - begin)
+    finally:
+        torch.set_num_threads(threads)
+    return best
