@@ -54,6 +54,15 @@ def loop_factory(name: str) -> asyncio.AbstractEventLoop:
     return loop
 
 
+COLLECTED = pytest.StashKey[list[pytest.Item]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Every test, before any of them is deselected: what the documents say is checked against them."""
+    config.stash[COLLECTED] = list(items)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if inspect.iscoroutinefunction(metafunc.function):
         marker = metafunc.definition.get_closest_marker("loops")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
@@ -95,3 +96,8 @@ def write(folder: Path, name: str) -> Path:
     model(name).save_pretrained(folder)
     tiny_models.write_tokenizer(folder, TINY[name].template)
     return folder
+
+
+def covered(name: str, weights: str, how: str) -> Any:
+    """A name of TINY as a parameter of a test that counts in the README's table."""
+    return pytest.param(name, marks=pytest.mark.covers(family=TINY[name].family, weights=weights, how=how))

@@ -19,10 +19,12 @@ from core.inference.dense import DenseDecoder
 from core.inference.module import ModuleDecoder
 from core.models.families import BY_KEY
 from tests.helpers import tiny_adapters, tiny_families, tiny_models
+from tests.helpers.tiny_families import TINY, covered
 
 their_logging.set_verbosity_error()  # as loading a model does
 CONTEXT = 128
 IDS = [(7 * i + 3) % 480 for i in range(24)]
+HOW = "LoRA put on by PEFT and saved: the logits are PEFT's own, and the base's again when it is off"
 DENSE = list(BY_KEY["qwen3"].adapter_targets)
 Make = Callable[[], Any]
 
@@ -101,9 +103,9 @@ def test_the_module_gives_the_same_as_the_lean_pass(kind: str, tmp_path: Path) -
     assert torch.equal(logits(through_module, ""), base)
 
 
-@pytest.mark.parametrize("name", ["qwen2_moe", "qwen3_moe", "qwen3_next", "qwen3_5", "qwen3_5_moe"])
+@pytest.mark.parametrize("name", [covered(name, "adapter", HOW) for name in TINY])
 def test_every_kind_of_family_takes_adapters_on_its_layers(name: str, tmp_path: Path) -> None:
-    targets = list(BY_KEY[name].adapter_targets)
+    targets = list(BY_KEY[TINY[name].family].adapter_targets)
     folder = tiny_adapters.write(tmp_path / "adapter", tiny_families.model(name), target_modules=targets)
     model = tiny_families.model(name)
     found = decoder(model)

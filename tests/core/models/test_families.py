@@ -22,11 +22,12 @@ from core.chat.vocabulary import Vocabulary
 from core.inference.choice import choose
 from core.inference.decoder import AnyDecoder
 from core.inference.engine import Ended, Engine, NewToken, Step
+from core.load_options import LoadOptions
 from core.models import families, load
 from core.models.families import BY_KEY, family_of, lengths, thinking_of, tools_of
 from core.translation import catalogue
 from tests.helpers import tiny_families, tiny_models
-from tests.helpers.tiny_families import TINY
+from tests.helpers.tiny_families import TINY, covered
 
 TURNS = (Turn("user", "Hello, world! <|im_end|>"), Turn("assistant", "Hi."), Turn("user", "12 345?"))
 
@@ -44,6 +45,7 @@ def new_ids(steps: Iterable[Step]) -> list[int]:
     return [step.id for step in steps if isinstance(step, NewToken)]
 
 
+HOW = "loaded in each, asked in the family's chat format, stepped as read, saved and loaded again"
 IDS = [(7 * i + 3) % 480 for i in range(40)]
 
 
@@ -123,7 +125,7 @@ def test_a_family_chats_in_its_own_template(folders: Path, name: str) -> None:
     assert new_ids(again) == new_ids(fresh.generate(longer, replace(GREEDY, max_new_tokens=2), stop_ids=found.stop_ids))
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", [covered(name, "plain", HOW) for name in TINY])
 def test_a_family_comes_back_from_disk_the_same(folders: Path, name: str, tmp_path: Path) -> None:
     found = loaded(folders, name)
     found.model.save_pretrained(tmp_path)
@@ -133,6 +135,20 @@ def test_a_family_comes_back_from_disk_the_same(folders: Path, name: str, tmp_pa
         logits = [model(input_ids=torch.tensor([IDS])).logits for model in (made, found.model, again.model)]
     assert torch.equal(logits[0], logits[1]) and torch.equal(logits[1], logits[2])
     assert family_of(again.config, TINY[name].template).key == TINY[name].family
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", TINY)
+def test_a_family_computes_in_half_precision(folders: Path, name: str, precision: Any) -> None:
+    exact, half = loaded(folders, name), load.load(folder_of(folders, name), LoadOptions(weights=precision))
+    assert half.weights == precision
+    decoder = choose(half.model, half.context_length, is_exact=True)
+    cache = decoder.new_cache(20)
+    rows = [read(decoder, IDS[:12], cache), *(decoder.step(id, cache) for id in IDS[12:20])]
+    with torch.inference_mode():
+        expected = exact.model(input_ids=torch.tensor([IDS[:20]])).logits[0, 11:]
+    likeness = torch.cosine_similarity(torch.stack(rows).float(), expected, dim=-1)
+    assert float(likeness.median()) > 0.95  # single rows may choose other experts
 
 
 def test_a_model_that_also_sees_is_loaded_as_text(tmp_path: Path) -> None:
