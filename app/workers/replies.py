@@ -21,6 +21,7 @@ from core.protocol.messages import Finished, Generate, JobEvent, Notice, Progres
 if TYPE_CHECKING:
     from core.inference.adapters import AdapterDecoder
     from core.inference.engine import Engine
+    from core.inference.llama_cpp import LlamaCppDecoder
     from core.models.load import LoadedModel
 
 REPLY_SHARE = 8  # of the window, an eighth at most is kept free for the reply
@@ -36,7 +37,7 @@ class ReadyModel:
     vocabulary: Vocabulary
     template: ChatFormat
     engine: Engine
-    adapters: AdapterDecoder
+    adapters: AdapterDecoder | LlamaCppDecoder
 
     @property
     def stop_ids(self) -> frozenset[int]:
