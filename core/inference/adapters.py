@@ -20,7 +20,7 @@ from core.inference import changes as arithmetic
 from core.inference.adapted_module import AdaptedModule, twin_with_peft
 from core.inference.architectures import Parts
 from core.inference.changes import Change
-from core.inference.decoder import AnyDecoder, SequenceCache
+from core.inference.decoder import AnyDecoder, KVKind, SequenceCache
 from core.inference.dense import DenseDecoder
 from core.inference.module import ModuleDecoder
 from core.inference.products import Part, Product
@@ -47,6 +47,11 @@ class AdapterDecoder:
             plain.use_adapter = self._module.use
         self._ways: dict[str, AnyDecoder] = {}  # by folder, the one used last at the end
         self._read_at: dict[str, int] = {}
+
+    @property
+    def kv_cache(self) -> KVKind:
+        """How keys and values are kept."""
+        return self._plain.kv_cache
 
     def need(self, adapter: str) -> None:
         """Have an adapter in memory.
