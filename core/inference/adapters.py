@@ -48,6 +48,11 @@ class AdapterDecoder:
         self._ways: dict[str, AnyDecoder] = {}  # by folder, the one used last at the end
         self._read_at: dict[str, int] = {}
 
+    @property
+    def kv_cache(self) -> KVKind:
+        """How keys and values are kept."""
+        return self._plain.kv_cache
+
     def need(self, adapter: str) -> None:
         """Have an adapter in memory.
 
