@@ -42,6 +42,8 @@ def place(options: LoadOptions, stored: Precision) -> Placement:
     if options.weights in DTYPES:
         return Placement(device, device_reason, DTYPES[options.weights], "precision_asked_for", True)
     dtype, reason = _card_precision(stored) if has_card else _processor_precision(stored)
+    if options.weights in ("int4", "nf4") and dtype == torch.float32:
+        dtype, reason = torch.bfloat16, "precision_of_packed"
     return Placement(device, device_reason, dtype, reason, False)
 
 
