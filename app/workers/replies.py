@@ -22,6 +22,7 @@ from core.protocol.messages import Finished, Generate, JobEvent, Notice, Progres
 if TYPE_CHECKING:
     from core.inference.adapters import AdapterDecoder
     from core.inference.engine import Engine
+    from core.inference.llama_cpp import LlamaCppDecoder
     from core.models.load import LoadedModel
 
 REPLY_SHARE = 8  # of the window, an eighth at most is kept free for the reply
@@ -37,7 +38,7 @@ class ReadyModel:
     vocabulary: Vocabulary
     template: ChatFormat
     engine: Engine
-    adapters: AdapterDecoder
+    adapters: AdapterDecoder | LlamaCppDecoder
     kv_asked: KVChoice = "auto"
 
     @property

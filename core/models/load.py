@@ -54,6 +54,9 @@ class LoadStep:
     total: int = 0
 
 
+Loader = Callable[[Path, LoadOptions, Callable[[LoadStep], None]], LoadedModel]
+
+
 class _Abandoned(Exception):
     pass
 
@@ -64,8 +67,9 @@ class Loading:
     `for step in loading: ...`, then `loading.model`.
     """
 
-    def __init__(self, folder: Path, options: LoadOptions = DEFAULT) -> None:
-        self._folder, self._options = folder, options
+    def __init__(self, folder: Path, options: LoadOptions = DEFAULT, loader: Loader | None = None) -> None:
+        """loader: for models of another engine; None for `load`."""
+        self._folder, self._options, self._loader = folder, options, loader or load
         self._step = LoadStep("loading_libraries")
         self._is_abandoned = False
         self._error: BaseException | None = None
@@ -99,7 +103,7 @@ class Loading:
 
     def _run(self) -> None:
         try:
-            self._model = load(self._folder, self._options, self._tell)
+            self._model = self._loader(self._folder, self._options, self._tell)
         except BaseException as error:  # raised again where the steps are taken
             self._error = error
 
@@ -131,7 +135,7 @@ def load(
         parameters=sum(p.numel() for p in parameters),
         weight_bytes=sum(p.numel() * p.element_size() for p in parameters),
         context_length=found.context_length or FALLBACK_CONTEXT,
-        stop_ids=_stop_ids(folder, found.config),
+        stop_ids=stop_ids(folder, found.config),
         weights=str(placement.dtype).removeprefix("torch."),
         attention=model.config._attn_implementation,
         notices=(
@@ -201,7 +205,7 @@ class _Bar:
         return lambda *args, **kwargs: None  # update, close, set_description ...
 
 
-def _stop_ids(folder: Path, config: checkpoint.Json) -> frozenset[int]:
+def stop_ids(folder: Path, config: checkpoint.Json) -> frozenset[int]:
     """From the generation config, which knows a chat model's end of turn, and the config."""
     found: set[int] = set()
     generation = folder / "generation_config.json"
