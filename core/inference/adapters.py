@@ -84,10 +84,6 @@ class AdapterDecoder:
 
     # --- as a decoder ----------------------------------------------------------------
 
-    @property
-    def kv_cache(self) -> KVKind:
-        return self._plain.kv_cache
-
     def new_cache(self, total: int = 0, adapter: str = "") -> SequenceCache:
         return cast(SequenceCache, self._way(adapter).new_cache(total, adapter))
 
