@@ -181,11 +181,11 @@ class ModelsPage(QWidget):
 
     async def _read_details(self, chosen: Installed, known: Details | None) -> None:
         facts = chosen.manifest
-        if facts.base:
-            return
         if known is None:
             found = self._details[facts.name] = await details.read(chosen)
             self.detail.show_model(chosen, found, tuple(details.adapters_of(chosen, self._models)))
+        if facts.base:
+            return
         try:
             vocabulary = await self._context.inference.read_tokens(facts.name, "")
         except UserError:
