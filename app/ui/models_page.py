@@ -104,7 +104,7 @@ class ModelsPage(QWidget):
         get = Button(say("chat.fetch_starter"), "secondary", "download")
         get.clicked.connect(lambda: self.pull(STARTER))
         body = label(say("models.starter_body"), "caption", "muted", wrap=True)
-        words = column(label(say("models.starter_title"), "strong"), body, gap=Space.XXS)
+        words = column(label(say("models.starter_title"), "strong", wrap=True), body, gap=Space.XXS)
         line = row(words, get, gap=Space.L)
         line.setStretch(0, 1)
         return Card(line)

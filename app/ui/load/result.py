@@ -20,7 +20,7 @@ from core.models import device_plan
 from core.protocol.messages import ModelLoaded
 from core.translation import catalogue, language, say
 
-NAME_WIDTH = 150
+NAME_WIDTH = 170
 
 
 def facts(loaded: ModelLoaded) -> list[tuple[str, str, str]]:
