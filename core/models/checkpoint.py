@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from core.chat.chat_format import is_chat_folder
 from core.errors import UserError
 from core.models import families
 from core.models.safetensors_file import INDEX_NAME, ITEM_BYTES, TensorEntry, read_header
@@ -82,7 +83,7 @@ def examine(folder: Path, config: Json | None = None) -> Checkpoint:
         weight_files=files,
         weights=_precision(entries),
         parameters=sum(entry.elements for entry in entries.values()),
-        can_chat=has_chat_template(folder),
+        can_chat=has_chat_template(folder) or (config["model_type"] == "qwen" and is_chat_folder(folder)),
         licence=_licence(folder),
         code_files=tuple(sorted(file.name for file in folder.glob("*.py"))),
     )
