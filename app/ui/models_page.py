@@ -50,6 +50,7 @@ class ModelsPage(QWidget):
         self._used: dict[str, datetime | None] = {}
         self._details: dict[str, Details] = {}
         self._reading: asyncio.Task[None] | None = None
+        self._loading: asyncio.Task[None] | None = None
         self._rows: dict[str, ProgressRow] = {}
         self._error = ""
         self.setAcceptDrops(True)
@@ -121,14 +122,17 @@ class ModelsPage(QWidget):
 
     def leave(self) -> None:
         self._end()
-        if self._reading is not None:
-            self._reading.cancel()
+        for task in (self._loading, self._reading):
+            if task is not None:
+                task.cancel()
 
     # --- what is there ---------------------------------------------------------------
 
     def _refresh(self) -> None:
         self._show_transfers(self._library.transfers)
-        aio.spawn(self._load(), "models")
+        if self._loading is not None:
+            self._loading.cancel()  # what it read is old by now
+        self._loading = aio.spawn(self._load(), "models")
 
     async def _load(self) -> None:
         models = by_base(await self._library.installed())

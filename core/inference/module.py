@@ -105,7 +105,7 @@ class ModuleDecoder:
     kv_cache: KVKind = "plain"
 
     def __init__(self, model: Any, context_length: int, *, is_exact: bool = True) -> None:
-        self._model = model
+        self.model = model
         self.context_length = context_length
         self._chunk = CPU_CHUNK if model.device.type == "cpu" else CHUNK
         self.arithmetic = Arithmetic.for_tensor(
@@ -123,7 +123,7 @@ class ModuleDecoder:
         self.kv_cache, self._make_rows, self._hands_over = kind, make_rows, hands_over
 
     def new_cache(self, total: int = 0, adapter: str = "") -> ModuleCache:
-        past, rows = DynamicCache(config=self._model.config), None
+        past, rows = DynamicCache(config=self.model.config), None
         if self.layer_count:
             layers = [self._make_rows(layer) for layer in range(self.layer_count)]
             is_reusable = self.kv_cache != "int8_compatible"
@@ -149,8 +149,8 @@ class ModuleDecoder:
     def _forward(self, ids: Sequence[int], cache: ModuleCache) -> Tensor:
         if self.use_adapter is not None:
             self.use_adapter(cache.adapter)
-        output = self._model(
-            input_ids=torch.tensor([ids], device=self._model.device),
+        output = self.model(
+            input_ids=torch.tensor([ids], device=self.model.device),
             past_key_values=cache.past,
             use_cache=True,
             logits_to_keep=1,

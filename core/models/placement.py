@@ -16,7 +16,7 @@ import torch
 
 from core.errors import UserError
 from core.load_options import LoadOptions
-from core.models.checkpoint import Weights
+from core.models.checkpoint import Precision
 from core.protocol.messages import Notice
 
 
@@ -43,8 +43,8 @@ CONFIG_FLAGS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.flo
 ATTENTIONS = {"auto": None, "sdpa": None, "eager": "eager", "flash": "flash_attention_2"}
 
 
-def place(options: LoadOptions, stored: Weights, config: Mapping[str, Any] | None = None) -> Placement:
-    """stored: the precision the weights lie in; config: the contents of config.json.
+def place(options: LoadOptions, stored: Precision, config: Mapping[str, Any] | None = None) -> Placement:
+    """stored: the precision the plain weights lie in; config: the contents of config.json.
 
     Raises:
         UserError: config_precisions, a config that asks for several.
@@ -87,7 +87,7 @@ def _asked_by(config: Mapping[str, Any]) -> torch.dtype | None:
     return CONFIG_FLAGS[flags[0]] if flags else None
 
 
-def _card_precision(stored: Weights, asked: torch.dtype | None) -> tuple[torch.dtype, str]:
+def _card_precision(stored: Precision, asked: torch.dtype | None) -> tuple[torch.dtype, str]:
     capability = torch.cuda.get_device_capability()[0]
     if asked == torch.float32:
         return asked, "precision_of_config"
@@ -102,7 +102,7 @@ def _card_precision(stored: Weights, asked: torch.dtype | None) -> tuple[torch.d
     return torch.bfloat16, "card_with_bf16"
 
 
-def _processor_precision(stored: Weights, asked: torch.dtype | None) -> tuple[torch.dtype, str]:
+def _processor_precision(stored: Precision, asked: torch.dtype | None) -> tuple[torch.dtype, str]:
     if asked == torch.float32:
         return asked, "precision_of_config"
     if stored == "float32":

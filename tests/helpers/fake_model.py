@@ -2,7 +2,8 @@
 
 Run as a program it is the child; ARGV starts it from any working directory. `seed` of the sampling is the rate in words
 a second, `max_new_tokens` their number. What is loaded is said by the model's name: "base" cannot chat, "first" is like
-the first generation with its notices and its short training length, "broken" and "short" (of memory) cannot be loaded.
+the first generation with its notices and its short training length, "broken" and "short" (of memory) cannot be loaded,
+"endless" never ends loading.
 """
 
 from __future__ import annotations
@@ -47,6 +48,12 @@ def load(job: LoadModel, control: JobControl) -> Events:
     for done in range(3):
         yield Progress(job.job_id, done, 3, "loading_weights", "bytes")
         time.sleep(0.03)  # as far apart as a window would show them
+    while job.name == "endless":
+        if control.is_cancelled:
+            yield Finished(job.job_id, "cancelled")
+            return
+        yield None
+        time.sleep(0.005)
     if job.name == "broken":
         raise UserError("chat_not_last")  # any sentence of the catalogue
     if job.name == "short":

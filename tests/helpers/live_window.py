@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,6 +13,7 @@ from app.context import AppContext
 from app.services.chat import ChatService
 from app.services.inference import InferenceService
 from app.services.preferences import Preferences
+from app.ui.garbage import Garbage
 from app.ui.window import Window
 from core import paths, translation
 from tests.helpers import fake_model
@@ -31,6 +33,7 @@ class LiveContext(AppContext):
 async def live(width: int = 1440, height: int = 900) -> AsyncIterator[tuple[Window, AppContext]]:
     """A window with its services; both are gone afterwards. Only on qasync."""
     app = application()
+    garbage = Garbage(app)  # as in the program: no other thread may collect what belongs to Qt
     preferences = Preferences()
     paths.models().mkdir(parents=True, exist_ok=True)
     window = Window(app, preferences)
@@ -42,10 +45,13 @@ async def live(width: int = 1440, height: int = 900) -> AsyncIterator[tuple[Wind
         yield window, context
     finally:
         window.close()
+        await settle(3)  # what the pages had begun
         await context.close()
         await settle()
         window.deleteLater()
         QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+        garbage.stop()
+        gc.collect()
         translation.use("en")
         application()
 

@@ -53,7 +53,7 @@ class LoadDialog(QDialog):
         self.is_ready = False
         self._context = context
         self._loading: asyncio.Task[None] | None = None
-        self._is_given_up = False
+        self._giving_up: asyncio.Task[None] | None = None
         self._end: Callable[[], None] = lambda: None
         self.setWindowTitle(say("load.title", name=model))
         self.setModal(True)
@@ -196,13 +196,15 @@ class LoadDialog(QDialog):
             self._loading = aio.spawn(self._load(), "load model")
 
     async def _load(self) -> None:
-        self._is_given_up = False
+        self._giving_up = None
         self._clear_notice()
         self._show_running(True)
         try:
             loaded = await self._context.inference.load(self.model)
         except UserError as error:
-            if not self._is_given_up and isValid(self):
+            if ending := self._ending():
+                await asyncio.wait([ending])  # or the next loading would meet a process that is about to end
+            elif isValid(self):
                 self._fail(error)
         else:
             if isValid(self):
@@ -215,8 +217,12 @@ class LoadDialog(QDialog):
 
     def _stop_loading(self) -> None:
         """The process that loads is ended: nothing else gives its memory back at once."""
-        self._is_given_up = True
-        aio.spawn(self._context.inference.unload(), "stop loading")
+        if self._giving_up is None:
+            self._giving_up = aio.spawn(self._context.inference.unload(), "stop loading")
+
+    def _ending(self) -> asyncio.Task[None] | None:
+        """The end of the model process, where the user asked for it while it was loading."""
+        return self._giving_up
 
     def _show_running(self, running: bool) -> None:
         if running:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from app.ui import theme
 from app.ui.model_words import device_words, kv_words, notice_words, reason_words, weights_words
 from app.ui.tokens import Size, Space
 from app.ui.widgets.feedback import Glyph
@@ -84,7 +85,7 @@ class LoadedFacts(QWidget):
 
 def _fact(name: str, value: str, reason: str) -> QWidget:
     title = label(name, "body", "muted")
-    title.setFixedWidth(NAME_WIDTH)
+    title.setFixedWidth(round(NAME_WIDTH * theme.state.text_scale))
     words = column(label(value, "body", wrap=True), gap=Space.XXS)
     if reason:
         words.addWidget(label(reason, "caption", "muted", wrap=True))

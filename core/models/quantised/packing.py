@@ -15,7 +15,6 @@ from torch import Tensor
 from core.models.quantised.scheme import Scheme
 from core.models.quantised.weight import QuantisedWeight, join_nibbles, split_nibbles
 
-SUFFIXES = ("qweight", "qzeros", "scales", "g_idx")
 _ONES = {4: 0x11111111, 8: 0x01010101}
 
 

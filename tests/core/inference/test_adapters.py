@@ -18,6 +18,8 @@ from core.inference.choice import choose
 from core.inference.dense import DenseDecoder
 from core.inference.module import ModuleDecoder
 from core.models.families import BY_KEY
+from core.models.quantised.linear import Int4Linear, Int8Linear
+from core.models.quantised.weight import Bits, QuantisedWeight, join_nibbles
 from tests.helpers import tiny_adapters, tiny_families, tiny_models
 from tests.helpers.tiny_families import TINY, covered
 
@@ -206,3 +208,47 @@ def test_what_peft_cannot_load_either_is_said(tmp_path: Path) -> None:
     good = tiny_adapters.write(tmp_path / "good", made("qwen3"), **KINDS["norms"])
     same(logits(found, str(good)), whole(tiny_adapters.through_peft(made("qwen3"), good)))
     assert torch.equal(logits(found, ""), logits(decoder(made("qwen3")), ""))
+
+
+def quantised(model: Any, bits: Bits) -> tuple[Any, Any]:
+    """The model with coarse weights, kept as codes; and the same weights as plain numbers."""
+    plain = made("qwen3")
+    plain.load_state_dict(model.state_dict())
+    kind = Int4Linear if bits == 4 else Int8Linear
+    for name, layer in list(model.named_modules()):
+        if name.endswith("_proj"):
+            scales = layer.weight.detach().abs().amax(-1, keepdim=True) / (2 ** (bits - 1) - 1)
+            codes = ((layer.weight.detach() / scales).round() + 2 ** (bits - 1)).to(torch.uint8)
+            weight = QuantisedWeight(join_nibbles(codes) if bits == 4 else codes, scales, None, None, bits)
+            model.set_submodule(name, kind(weight))
+            plain.get_submodule(name).weight.data = weight.dequantised()
+    return model, plain
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per")  # torch on its own packing
+@pytest.mark.parametrize("kind", ["plain", "dora", "norms"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_adapters_on_quantised_weights(bits: Bits, kind: str, tmp_path: Path) -> None:
+    folder = tiny_adapters.write(tmp_path / "adapter", made("qwen3"), **KINDS[kind])
+    model, plain = quantised(made("qwen3"), bits)
+    lean = DenseDecoder(model, CONTEXT, is_exact=True)
+    found = AdapterDecoder(model, lean, lambda module: ModuleDecoder(module, CONTEXT))
+    base = logits(found, "")
+    same(base, whole(plain), 0.02)
+    same(logits(found, str(folder)), whole(tiny_adapters.through_peft(plain, folder)), 0.02)
+    assert torch.equal(logits(found, ""), base)
+
+
+def test_a_batch_takes_turns_with_other_adapters(tmp_path: Path) -> None:
+    """Passes of the module itself, here rows at once, between steps of sequences with other adapters."""
+    kinds = ("plain", "norms", "dora")
+    folders = ["", *(str(tiny_adapters.write(tmp_path / kind, made(), **KINDS[kind])) for kind in kinds)]
+    found = decoder(made())
+    expected = [whole(made()), *(whole(tiny_adapters.through_peft(made(), Path(folder))) for folder in folders[1:])]
+    modules = [found.module(folder) for folder in folders]
+    for _ in range(2):
+        for module, rows in zip(modules, expected, strict=True):
+            with torch.inference_mode():
+                same(module(input_ids=torch.tensor([IDS, IDS])).logits[1, 11:], rows)
+            found.step(3, found.new_cache(1, folders[1]))
+    assert modules[0].config.vocab_size == 512

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from torch import Tensor
 
-from core.chat.template import ChatTemplate
+from core.chat.chat_format import chat_format
 from core.chat.turns import GREEDY, Turn
 from core.chat.vocabulary import Vocabulary
 from core.inference.choice import choose
@@ -98,7 +98,8 @@ def test_a_family_says_what_it_is(folders: Path, name: str) -> None:
     family = family_of(found.config, tiny.template)
     assert family.key == tiny.family
     assert lengths(found.config).trained == found.context_length
-    assert {notice.code for notice in found.notices} == (set() if family.is_qwen else {"not_a_qwen"})
+    notices = {"qwen": {"code_never_run"}, "other": {"not_a_qwen"}}.get(family.key, set())
+    assert {notice.code for notice in found.notices} == notices
     layers = {module.rpartition(".")[2] for module, _ in found.model.named_modules()}
     assert set(family.adapter_targets) <= layers or not family.is_qwen
 
@@ -107,7 +108,7 @@ def test_a_family_says_what_it_is(folders: Path, name: str) -> None:
 def test_a_family_chats_in_its_own_template(folders: Path, name: str) -> None:
     found, tiny = loaded(folders, name), TINY[name]
     vocabulary = Vocabulary.load(folder_of(folders, name))
-    template = ChatTemplate(vocabulary)
+    template = chat_format(folder_of(folders, name), vocabulary)
     asked, plainly = template.prompt(TURNS), template.prompt(TURNS, thinking=False)
     assert thinking_of(tiny.template) == tiny.thinking
     assert (asked.ids != plainly.ids) == (tiny.thinking == "switch")
@@ -115,7 +116,7 @@ def test_a_family_chats_in_its_own_template(folders: Path, name: str) -> None:
     end = vocabulary.id_of("<|im_end|>")
     system = tiny.template != tiny_models.TEMPLATE  # the other templates begin with one of their own
     assert end is not None and asked.ids.count(end) == len(TURNS) + system  # the one that was typed is plain text
-    assert end in found.stop_ids
+    assert end in found.stop_ids | template.stop_ids
     engine = Engine(choose(found.model, found.context_length, is_exact=True), found.context_length)
     steps = list(engine.generate(asked.ids, replace(GREEDY, max_new_tokens=6), stop_ids=found.stop_ids))
     assert isinstance(steps[-1], Ended)
@@ -129,7 +130,7 @@ def test_a_family_chats_in_its_own_template(folders: Path, name: str) -> None:
 def test_a_family_comes_back_from_disk_the_same(folders: Path, name: str, tmp_path: Path) -> None:
     found = loaded(folders, name)
     found.model.save_pretrained(tmp_path)
-    tiny_models.write_tokenizer(tmp_path, TINY[name].template)
+    tiny_families.write_side_files(tmp_path, name)
     made, again = tiny_families.model(name), load.load(tmp_path)
     with torch.inference_mode():
         logits = [model(input_ids=torch.tensor([IDS])).logits for model in (made, found.model, again.model)]
@@ -242,8 +243,8 @@ def test_no_config_is_too_strange(value: Any) -> None:
 
 def test_templates_tell_how_tools_are_called() -> None:
     found = [tools_of(BY_KEY[tiny.family], tiny.template) for tiny in TINY.values() if tiny.family != "other"]
-    assert found == ["react", "qwen_agent", "hermes", "hermes", "react", "qwen_agent", "hermes", "hermes", "hermes",
-                     "xml", "xml", "xml"]  # fmt: skip
+    assert found == ["react", "react", "qwen_agent", "hermes", "hermes", "react", "qwen_agent", "hermes", "hermes",
+                     "hermes", "xml", "xml", "xml"]  # fmt: skip
     assert tools_of(BY_KEY["qwen3_moe"], tiny_families.OPEN) == "xml"  # Qwen3-Coder
 
 

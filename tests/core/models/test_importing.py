@@ -132,7 +132,7 @@ def change(name: str, key: str, value: object) -> Callable[[Path], None]:
         (lambda f: (f / "config.json").write_text("[]"), "config_unreadable"),
         (change("config.json", "architectures", ["EvilForCausalLM"]), "architecture_unknown"),
         (change("config.json", "architectures", None), "architecture_unknown"),
-        (change("config.json", "quantization_config", {"bits": 4}), "weights_quantised"),
+        (change("config.json", "quantization_config", {"bits": 4}), "quantisation_missing"),
         (lambda f: (f / "tokenizer.json").unlink(), "tokenizer_missing"),
         (lambda f: shard(f).unlink(), "shard_missing"),
         (lambda f: os.truncate(shard(f), shard(f).stat().st_size - 1), "safetensors_truncated"),
