@@ -13,11 +13,22 @@ from pathlib import Path
 import msgspec
 
 from app.services.library import Installed
-from core.models import families
+from core.errors import UserError
+from core.models import adapter, families
 from core.models.families import Lengths
-
+from core.protocol.messages import Notice
 
 UNKNOWN = Lengths(0, 0, 0, "")
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterDetails:
+    """kind: as people name it; targets: the layers it changes, each kind of them once."""
+
+    kind: str
+    rank: int
+    alpha: float
+    targets: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +36,36 @@ class Details:
     """
     family: a key of core/models/families.py, "" where the config cannot be read
     remarks: codes of notices that are true of it whenever it runs
+    notices: what a person should know before they trust its answers
     layers: 0 where not known
+    licence_file: None where the folder has none
     """
 
     family: str = ""
     lengths: Lengths = UNKNOWN
     remarks: tuple[str, ...] = ()
     layers: int = 0
+    notices: tuple[Notice, ...] = ()
+    adapter: AdapterDetails | None = None
+    licence_file: Path | None = None
 
 
 async def read(model: Installed) -> Details:
-    """Of a model; nothing is known of an adapter beyond its base."""
-    return await asyncio.to_thread(_read, model.files_folder)
+    """Of a model, or of an adapter: those of the model it belongs to are read from that one."""
+    if model.manifest.base:
+        return await asyncio.to_thread(_read_adapter, model.files_folder)
+    return await asyncio.to_thread(_read, model.files_folder, model.manifest.code_files)
 
 
-def _read(folder: Path) -> Details:
+def _read_adapter(folder: Path) -> Details:
+    try:
+        found = adapter.examine(folder)
+    except (OSError, UserError):
+        return Details()
+    return Details(notices=found.notices, adapter=AdapterDetails(found.kind, found.rank, found.alpha, found.targets))
+
+
+def _read(folder: Path, code_files: tuple[str, ...]) -> Details:
     try:
         config = msgspec.json.decode((folder / "config.json").read_bytes(), type=dict[str, object])
     except (OSError, msgspec.DecodeError):
@@ -51,6 +77,15 @@ def _read(folder: Path) -> Details:
         families.lengths(config, family),
         families.remarks(config),
         layers if isinstance(layers, int) else 0,
+        families.notices(config, code_files),
+        licence_file=_licence(folder),
+    )
+
+
+def _licence(folder: Path) -> Path | None:
+    names = sorted(folder.iterdir())
+    return next(
+        (file for file in names if file.name.lower().startswith(("license", "licence")) and file.is_file()), None
     )
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from app.services.machine import Reading
-from core.load_options import LoadOptions
+from core.load_options import LoadOptions, WeightChoice
 from core.models import families, footprint
 from core.models.families import Lengths
 from core.models.footprint import Footprint, Shape
@@ -23,7 +23,7 @@ from core.protocol.messages import ModelLoaded
 Verdict = Literal["fits", "tight", "too_big"]
 
 TIGHT_FROM = 0.9  # of the free memory; other programs move too
-SMALLER = (LoadOptions(weights="int8"), LoadOptions(weights="int4"))
+LEAST_CONTEXT = 1024  # tokens; a model that has no room for so many is of no use
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +48,32 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """footprint: bytes; free: of the memory it would lie in; on_card: which memory that is."""
+    """footprint: bytes with a full context of so many tokens; free: of the memory it would lie in; on_card: which that
+    is. The KV cache grows with a conversation, so a model whose full context does not fit can still be used."""
 
     footprint: Footprint
     free: int
     on_card: bool
+    context: int
+
+    @property
+    def room(self) -> int:
+        """Tokens for which there is memory; never more than the context."""
+        need = self.footprint
+        left = self.free - (need.total - need.kv_cache)
+        return max(0, min(self.context, int(left / need.kv_cache * self.context))) if need.kv_cache else self.context
+
+    @property
+    def is_whole(self) -> bool:
+        """A full context fits."""
+        return self.footprint.total <= self.free
 
     @property
     def verdict(self) -> Verdict:
         total = self.footprint.total
-        return "too_big" if total > self.free else "tight" if total > TIGHT_FROM * self.free else "fits"
+        if not self.is_whole:
+            return "tight" if self.room >= min(LEAST_CONTEXT, self.context) else "too_big"
+        return "tight" if total > TIGHT_FROM * self.free else "fits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +118,24 @@ def fit(subject: Subject, options: LoadOptions, free: Room) -> Fit:
     on_card = bool(free.card) and options.device != "cpu"
     context = options.context_length or subject.own
     found = footprint.estimate(subject.shape, options, context=context, device="cuda" if on_card else "cpu")
-    if options.device == "spread":
-        return Fit(found, free.card + free.memory, on_card)
-    return Fit(found, free.card if on_card else free.memory, on_card)
+    room = free.card + free.memory if options.device == "spread" else free.card if on_card else free.memory
+    return Fit(found, room, on_card, context)
 
 
 def smaller(subject: Subject, options: LoadOptions, free: Room) -> LoadOptions | None:
-    """The least change of the weights with which a model that is too big would fit; None where none helps."""
-    if subject.shape.quantised is not None:
+    """The least change with which a full context would fit: of the weights, of the context, of both, and of the KV
+    cache last. None where it fits already or nothing helps."""
+    if fit(subject, options, free).is_whole:
         return None
-    for change in SMALLER:
-        tried = msgspec.structs.replace(options, weights=change.weights)
-        if fit(subject, tried, free).verdict != "too_big":
-            return tried
-    return None
+    context = min(options.context_length or subject.own, subject.lengths.trained or subject.own)
+    weights: tuple[WeightChoice, ...] = ("int8", "int4")
+    lighter = () if subject.shape.quantised else tuple(name for name in weights if name != options.weights)
+    replace = msgspec.structs.replace
+    tried = [
+        *(replace(options, weights=name) for name in lighter),
+        replace(options, context_length=context),
+        *(replace(options, weights=name, context_length=context) for name in lighter),
+        *(replace(options, weights=name, context_length=context, kv_cache="int8") for name in lighter),
+        replace(options, context_length=context, kv_cache="int8"),
+    ]
+    return next((one for one in tried if fit(subject, one, free).is_whole), None)

@@ -247,6 +247,8 @@ class InferenceService:
                     loaded = event
                 elif isinstance(event, Failed):
                     failure = event
+                elif isinstance(event, Finished) and event.reason == "cancelled":  # the process was asked to end
+                    failure = Failed(job_id, "user", "loading_stopped")
         except UserError as error:
             failure = Failed(job_id, "user", error.code, error.params)
         finally:

@@ -53,6 +53,32 @@ def catalogue() -> Catalogue:
     return msgspec.json.decode((resources() / "questions.json").read_bytes(), type=Catalogue)
 
 
+OF_ERRORS = {
+    "lfs_pointer": "lfs_pointer",
+    "shard_missing": "incomplete",
+    "weights_missing": "incomplete",
+    "weights_incomplete": "incomplete",
+    "tokenizer_missing": "incomplete",
+    "safetensors_truncated": "incomplete",
+    "files_damaged": "incomplete",
+    "architecture_unknown": "remote_code",
+    "weights_quantised": "quantised",
+    "weights_precision": "quantised",
+    "message_too_long": "long_input",
+    "prompt_too_long": "long_input",
+    "memory_too_small": "memory",
+    "memory_card_too_small": "memory",
+    "out_of_memory": "memory",
+    "worker_killed": "memory",
+}
+MEMORY = frozenset(code for code, question in OF_ERRORS.items() if question == "memory")
+
+
+def of_error(code: str) -> str:
+    """The question that an error raises, "" where there is none."""
+    return OF_ERRORS.get(code, "")
+
+
 def search(words: str, language: Language) -> list[Question]:
     """The questions that hold every word, in the question or the answer; all of them without words. Case, width and
     accents do not matter."""

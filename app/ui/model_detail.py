@@ -74,6 +74,7 @@ class ModelDetail(QWidget):
             load,
             Line(),
             *(self._fact(key, value) for key, value in self._facts(model, details)),
+            *self._licence(details),
             *self._adapters(adapters),
             *self._code(facts.code_files),
             *(label(notice_words(Notice(code)), "caption", "soft", wrap=True) for code in details.remarks),
@@ -112,14 +113,25 @@ class ModelDetail(QWidget):
 
     def _fact(self, key: str, value: str) -> QWidget:
         shown = label(value, "caption", wrap=True)
-        shown.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop)
+        shown.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if key == "vocabulary":
             self._entries = shown
         title = label(say(f"models.{key}"), "caption", "muted")
         line = row(title, shown, gap=Space.M)
         line.setStretch(1, 1)
-        line.setAlignment(title, Qt.AlignmentFlag.AlignTop)
         return pane(line)
+
+    def _licence(self, details: Details) -> list[QWidget]:
+        """Its text, and for the first generation what its licence asks for."""
+        found: list[QWidget] = []
+        if details.family == "qwen":
+            found.append(label(say("models.licence_first"), "caption", "soft", wrap=True))
+        if details.licence_file is not None:
+            url = QUrl.fromLocalFile(str(details.licence_file))
+            read = Button(say("models.read_licence"), "ghost", "file", small=True)
+            read.clicked.connect(lambda: QDesktopServices.openUrl(url))
+            found.append(pane(row(read, None)))
+        return found
 
     def _adapters(self, names: tuple[str, ...]) -> list[QWidget]:
         if not names:

@@ -23,6 +23,7 @@ from app.services.transfers import Transfer
 from app.ui import aio, shortcuts
 from app.ui.model_detail import ModelDetail
 from app.ui.tokens import Space
+from app.ui.why import why
 from app.ui.widgets.button import Button, IconButton
 from app.ui.widgets.feedback import Banner, EmptyState
 from app.ui.widgets.layout import Card, Line, column, label, pane, row
@@ -49,6 +50,7 @@ class ModelsPage(QWidget):
         self._used: dict[str, datetime | None] = {}
         self._details: dict[str, Details] = {}
         self._reading: asyncio.Task[None] | None = None
+        self._loading: asyncio.Task[None] | None = None
         self._rows: dict[str, ProgressRow] = {}
         self._error = ""
         self.setAcceptDrops(True)
@@ -120,14 +122,17 @@ class ModelsPage(QWidget):
 
     def leave(self) -> None:
         self._end()
-        if self._reading is not None:
-            self._reading.cancel()
+        for task in (self._loading, self._reading):
+            if task is not None:
+                task.cancel()
 
     # --- what is there ---------------------------------------------------------------
 
     def _refresh(self) -> None:
         self._show_transfers(self._library.transfers)
-        aio.spawn(self._load(), "models")
+        if self._loading is not None:
+            self._loading.cancel()  # what it read is old by now
+        self._loading = aio.spawn(self._load(), "models")
 
     async def _load(self) -> None:
         models = by_base(await self._library.installed())
@@ -234,7 +239,7 @@ class ModelsPage(QWidget):
         self._error = str(error)
         close = IconButton("close", say("kit.close"))
         close.clicked.connect(self._clear_notice)
-        self._notice.addWidget(Banner("bad", say("models.failed"), str(error), close))
+        self._notice.addWidget(Banner("bad", say("models.failed"), str(error), *why(self._window, error.code), close))
 
     def _clear_notice(self) -> None:
         self._error = ""

@@ -126,13 +126,14 @@ class Window(QWidget):
         self._adapt()
         return page
 
-    def ask_load(self, model: str = "") -> None:
-        """The load options of a model; without a name, of the one in memory or chosen last."""
+    def ask_load(self, model: str = "", *, see_loaded: bool = False) -> None:
+        """The load options of a model; without a name, of the one in memory or chosen last. `see_loaded` opens on what
+        is in memory."""
         if self.context is not None and not self._asking_load:
             self._asking_load = True
-            aio.spawn(self._ask_load(self.context, model), "load options")
+            aio.spawn(self._ask_load(self.context, model, see_loaded), "load options")
 
-    async def _ask_load(self, context: AppContext, model: str) -> None:
+    async def _ask_load(self, context: AppContext, model: str, see_loaded: bool) -> None:
         try:
             name = model or context.inference.state.name or self.preferences.settings.last_model
             name = name and context.library.files_of(name).base
@@ -144,7 +145,7 @@ class Window(QWidget):
             return
         from app.ui.load.dialog import LoadDialog
 
-        dialog = LoadDialog(self, context, name)
+        dialog = LoadDialog(self, context, name, see_loaded=see_loaded)
         filling = aio.spawn(dialog.fill(), "fill load options")
         try:
             await aio.ask(dialog)
@@ -190,7 +191,7 @@ class Window(QWidget):
         self._stack = QStackedWidget()
         self.status = StatusBar(self)
         self.status.asked.connect(self.go)
-        self.status.load_asked.connect(self.ask_load)
+        self.status.load_asked.connect(lambda: self.ask_load())
         upper = row(self.rail, Line(vertical=True), self._stack, gap=0)
         upper.setStretch(2, 1)
         self._whole.addWidget(pane(upper), 1)

@@ -13,7 +13,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 from app.workers.host import JobControl, WorkerUnusable, serve
 from app.workers.replies import ReadyModel, Reply
 from core.chat.chat_format import ChatFormat, chat_format
-from core.chat.folder_json import read_object
+from core.chat.folder_json import table_rows
 from core.chat.vocabulary import Vocabulary
 from core.errors import UserError
 from core.models import families, manifest
@@ -41,7 +42,9 @@ from core.protocol.messages import (
 )
 
 if TYPE_CHECKING:
+    from core.inference.adapters import AdapterDecoder
     from core.inference.engine import Engine
+    from core.inference.llama_cpp import LlamaCppDecoder
 
 POLL_S = 0.02
 # How long OpenMP's threads wait for each other before they sleep. By default they hold the processor so long that on a
@@ -107,11 +110,13 @@ class InferenceWorker:
     def _load(
         self, job: LoadModel, control: JobControl, folder: Path, vocabulary: Vocabulary, template: ChatFormat
     ) -> Events:
-        from core.inference.choice import choose
+        from core.inference import llama_cpp
+        from core.inference.choice import choose_with_adapters
         from core.inference.engine import Engine
         from core.models.load import Loading
 
-        loading = Loading(folder, job.options)
+        gguf, notices = llama_cpp.usable_file(Path(job.folder), job.options)
+        loading = Loading(folder, job.options, partial(llama_cpp.load, gguf) if gguf else None)
         try:
             for step in loading:
                 if control.is_cancelled:
@@ -122,9 +127,16 @@ class InferenceWorker:
         if not control.is_cancelled:
             loaded = loading.model
             kv_cache = job.options.kv_cache
-            decoder = choose(loaded.model, loaded.context_length, is_exact=loaded.placement.is_exact, kv_cache=kv_cache)
-            engine = Engine(decoder, loaded.context_length, keep_bytes=loaded.placement.spare_bytes() // 4)
-            self._model = ReadyModel(loaded, vocabulary, template, engine)
+            is_exact = loaded.placement.is_exact
+            length = loaded.context_length
+            decoder: AdapterDecoder | LlamaCppDecoder
+            if gguf:
+                decoder = llama_cpp.LlamaCppDecoder(loaded.model, length, kv_cache)
+            else:
+                decoder = choose_with_adapters(loaded.model, length, is_exact=is_exact, kv_cache=kv_cache)
+            loaded = replace(loaded, notices=(*loaded.notices, *notices))
+            engine = Engine(decoder, length, keep_bytes=loaded.placement.spare_bytes() // 4)
+            self._model = ReadyModel(loaded, vocabulary, template, engine, decoder)
 
     def generate(self, job: Generate, control: JobControl) -> Events:
         model = self._need_model()
@@ -170,14 +182,6 @@ def model_files(folder: Path) -> Path:
     if not (folder / manifest.FILE_NAME).is_file():
         return folder
     return manifest.files_folder(folder, manifest.read(folder))
-
-
-def table_rows(folder: Path) -> int:
-    """Rows of the model's tables, which may be more than the vocabulary has tokens; 0 where its config does not say."""
-    config = read_object(folder / "config.json")
-    inner = config.get("text_config")  # of models that also see
-    rows = (inner if isinstance(inner, dict) else config).get("vocab_size")
-    return rows if isinstance(rows, int) else 0
 
 
 def _token(vocabulary: Vocabulary, id: int) -> Token:

@@ -8,17 +8,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.workers.host import JobControl
-from core.chat.chat_format import ChatFormat
+from core.chat.chat_format import ChatFormat, taught_format
 from core.chat.stream import Piece, ReplyStream
 from core.chat.turns import FinishReason, ReplyFigures
 from core.chat.vocabulary import Vocabulary
 from core.protocol.messages import Finished, Generate, JobEvent, Notice, Progress, PromptRead, TextDelta
 
 if TYPE_CHECKING:
+    from core.inference.adapters import AdapterDecoder
     from core.inference.engine import Engine
+    from core.inference.llama_cpp import LlamaCppDecoder
     from core.models.load import LoadedModel
 
 REPLY_SHARE = 8  # of the window, an eighth at most is kept free for the reply
@@ -34,11 +37,27 @@ class ReadyModel:
     vocabulary: Vocabulary
     template: ChatFormat
     engine: Engine
+    adapters: AdapterDecoder | LlamaCppDecoder
 
     @property
     def stop_ids(self) -> frozenset[int]:
         """Those of the configs and those of the format: in some models only one of them ends a chat turn."""
         return self.loaded.stop_ids | self.template.stop_ids
+
+    def format_of(self, adapter: str) -> ChatFormat:
+        """An adapter may have taught a base model to chat."""
+        return self.template if self.template.can_chat or not adapter else taught_format(Path(adapter), self.vocabulary)
+
+    def need_adapter(self, adapter: str) -> None:
+        """Have an adapter in memory as its files are now.
+
+        Raises:
+            UserError: it cannot be used on this model.
+        """
+        if self.adapters.has_changed(adapter):
+            self.adapters.drop(adapter)
+            self.engine.forget()  # what was read with the old weights
+        self.adapters.need(adapter)
 
     @property
     def notices(self) -> tuple[Notice, ...]:
@@ -58,22 +77,24 @@ class Reply:
         from core.inference.engine import Ended, NewToken, PromptReady, Reading
 
         job, model = self._job, self._model
+        if job.adapter:
+            yield Progress(job.job_id, 0, stage="loading_adapter")
+            model.need_adapter(job.adapter)
+        template = model.format_of(job.adapter)
         context = model.loaded.context_length
         room = max(1, min(job.sampling.max_new_tokens, context // REPLY_SHARE))
-        prompt = model.template.fitting_prompt(
-            job.turns, context - room, thinking=job.thinking, continues=job.continues
-        )
+        prompt = template.fitting_prompt(job.turns, context - room, thinking=job.thinking, continues=job.continues)
         stream = ReplyStream(
             model.vocabulary,
             stop=(*job.sampling.stop, *prompt.stop),
-            can_think=model.template.can_think,
+            can_think=template.can_think,
             is_thinking=prompt.is_thinking,
             continues=job.continues,
         )
         steps = model.engine.generate(
             prompt.ids,
             job.sampling,
-            stop_ids=model.stop_ids,
+            stop_ids=model.loaded.stop_ids | template.stop_ids,
             adapter=job.adapter,
             is_cancelled=lambda: self._control.is_cancelled,
         )

@@ -6,6 +6,7 @@ Invariant: every model has a format; one that knows no conversations writes text
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Protocol
 
@@ -62,6 +63,26 @@ def chat_format(folder: Path, vocabulary: Vocabulary) -> ChatFormat:
         window = generation.get("max_window_size")
         return ChatMl(vocabulary, window if isinstance(window, int) and window > 0 else DEFAULT_WINDOW)
     return Continuation(vocabulary)
+
+
+def taught_format(folder: Path, vocabulary: Vocabulary) -> ChatFormat:
+    """How to talk to a base model with the adapter of `folder`, whose training may have taught it to chat.
+
+    Raises:
+        UserError: tokenizer_unreadable.
+    """
+    from core.chat.tiktoken_vocabulary import TiktokenVocabulary  # their libraries are there already
+    from core.chat.tokenizer_json import read_template
+
+    template, named = read_template(folder)
+    if template:
+        taught = copy(vocabulary)
+        taught.template, taught.named = template, named or vocabulary.named
+        return ChatTemplate(taught)
+    said = read_object(folder / "generation_config.json").get("chat_format")
+    # The fine-tuning script of the first generation taught no other format, and said so nowhere.
+    is_chatml = said == "chatml" or (said is None and isinstance(vocabulary, TiktokenVocabulary))
+    return ChatMl(vocabulary) if is_chatml and vocabulary.id_of(IM_END) is not None else Continuation(vocabulary)
 
 
 def _is_chatml(folder: Path, said: object) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from core.chat.jinja import render
+from core.chat.tiktoken_file import IM_END
 from core.chat.turns import Turn
 from core.chat.vocabulary import Vocabulary
 from core.chat.window import Prompt, fitting
@@ -38,9 +39,10 @@ class ChatTemplate:
 
     @property
     def stop_ids(self) -> frozenset[int]:
-        """The tokenizer's own end: in some models only that one ends a chat turn, in others only the config's."""
-        end = self._vocabulary.id_of(self._vocabulary.named.get("eos_token", ""))
-        return frozenset() if end is None else frozenset((end,))
+        """The tokenizer's own end: in some models only that one ends a chat turn, in others only the config's. And the
+        end of a turn in the template: the configs of base models that were taught to chat do not know it."""
+        ends = [self._vocabulary.named.get("eos_token", ""), *([IM_END] if IM_END in self._source else [])]
+        return frozenset(id for end in ends if (id := self._vocabulary.id_of(end)) is not None)
 
     def prompt(self, turns: Sequence[Turn], *, thinking: bool | None = None, continues: bool = False) -> Prompt:
         """The ids that ask for the next reply, or for more of the last turn when it `continues`.

@@ -18,12 +18,15 @@ from core.chat.folder_json import read_object
 from core.chat.long_text import has_long_run, split_runs
 from core.chat.tiktoken_file import (
     END_OF_TEXT,
+    EXTRA_FILE_NAME,
     FILE_NAME,
     SPECIAL_TOKENS,
     encoding,
     read_entries,
     read_ranks,
+    regular_count,
     special_ids,
+    with_extra,
 )
 from core.chat.vocabulary import Vocabulary
 from core.errors import UserError
@@ -38,24 +41,23 @@ class TiktokenVocabulary(Vocabulary):
         Raises:
             UserError: extra_vocabulary_ids.
         """
-        self._encoding = encoding(ranks, extra)
-        self._ids = special_ids(len(ranks))
+        whole = with_extra(ranks, extra or {})
+        self._encoding = encoding(whole)
+        self._ids = special_ids(regular_count(ranks))
         self._contents = {id: token for token, id in self._ids.items()}
         self.control_ids = self.special_ids = frozenset(self._contents)
         self.named = {"eos_token": END_OF_TEXT}
-        self._entries = len(ranks) + len(SPECIAL_TOKENS) + len((extra or {}).keys() - ranks.keys())
+        self._entries = len(whole) + len(SPECIAL_TOKENS)
         self._size = self._encoding.max_token_value + 1
 
     @classmethod
     def load(cls, folder: Path) -> TiktokenVocabulary:
-        """With the extra tokens of the file that tokenizer_config.json names, where it names one.
+        """With the tokens that were added to the folder.
 
         Raises:
             UserError: tokenizer_unreadable, lfs_pointer, extra_vocabulary_ids, extra_vocabulary_outside.
         """
-        named = read_object(folder / "tokenizer_config.json").get("extra_vocab_file")
-        extra = read_entries(_inside(folder, str(named))) if named else None
-        return cls(read_ranks(folder / FILE_NAME), extra)
+        return cls(read_ranks(folder / FILE_NAME), added_entries(folder))
 
     @property
     def entries(self) -> int:
@@ -111,6 +113,19 @@ class TiktokenVocabulary(Vocabulary):
         """The same merges for a text that is one piece."""
         ranks = {token: self._encoding.encode_single_token(token) for token in self._encoding.token_byte_values()}
         return tiktoken.Encoding("qwen-piece", pat_str=r"[\s\S]+", mergeable_ranks=ranks, special_tokens={})
+
+
+def added_entries(folder: Path) -> dict[bytes, int]:
+    """The tokens added to the vocabulary of a folder: of the file that tokenizer_config.json names, else of the one
+    with the usual name.
+
+    Raises:
+        UserError: extra_vocabulary_outside, else as read_entries.
+    """
+    named = read_object(folder / "tokenizer_config.json").get("extra_vocab_file")
+    if named:
+        return read_entries(_inside(folder, str(named)))
+    return read_entries(folder / EXTRA_FILE_NAME) if (folder / EXTRA_FILE_NAME).is_file() else {}
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -82,7 +82,7 @@ class JsonVocabulary(Vocabulary):
         token = self.token(id)
         if token is None or id in self.special_ids:
             return b""
-        alphabet = _byte_alphabet()
+        alphabet = byte_alphabet()
         if all(char in alphabet for char in token):
             return bytes(alphabet[char] for char in token)
         return token.encode()
@@ -94,7 +94,7 @@ class JsonVocabulary(Vocabulary):
 
 
 @lru_cache(maxsize=1)
-def _byte_alphabet() -> dict[str, int]:
+def byte_alphabet() -> dict[str, int]:
     """The printable stand-ins of the 256 bytes in byte-level vocabularies, as GPT-2 chose them."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
@@ -141,6 +141,12 @@ def _reaches(merge: str | list[str], contents: set[str]) -> bool:
 def _has_byte_level_decoder(tokenizer_json: str) -> bool:
     decoder = json.loads(tokenizer_json).get("decoder") or {}
     return bool(decoder.get("type") == "ByteLevel")
+
+
+def read_template(folder: Path) -> tuple[str, dict[str, str]]:
+    """The chat template of a folder, "" when it has none, and the tokens that templates ask for by name."""
+    config = read_object(folder / TOKENIZER_CONFIG_NAME)
+    return _template(folder, config), _named(config)
 
 
 def _template(folder: Path, config: dict[str, Any]) -> str:

@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from core.errors import UserError
 from core.inference.changes import Change
 from core.models.adapter import Adapter
+from core.models.quantised.linear import QuantisedLinear
 
 
 class AdaptedModule:
@@ -62,14 +64,17 @@ def twin_with_peft(model: Any, found: Adapter) -> Any:
     Raises:
         UserError: adapter_unusable, with the library's reason; adapter_layer_unknown.
     """
-    from peft import PeftConfig, PeftModel
+    from peft import LoraConfig, PeftModel
+    from peft.tuners.lora import Linear
 
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    shared |= {id(layer): _Held(layer) for layer in model.modules() if isinstance(layer, QuantisedLinear)}
     twin = copy.deepcopy(model, shared)
     try:
         with warnings.catch_warnings(action="ignore"):
-            config = PeftConfig.from_pretrained(str(found.folder))
+            config = LoraConfig.from_pretrained(str(found.folder))
             config.inference_mode = True
+            config._register_custom_module({_Held: Linear})
             wrapped: Any = PeftModel(twin, config)
             report = wrapped.load_adapter(str(found.folder), "default")
     except (ValueError, KeyError, RuntimeError, TypeError, NotImplementedError) as error:
@@ -78,3 +83,17 @@ def twin_with_peft(model: Any, found: Adapter) -> Any:
     if unknown := sorted(report.unexpected_keys):
         raise UserError("adapter_layer_unknown", name=found.folder.name, layer=unknown[0])
     return wrapped.requires_grad_(False).eval().get_base_model()
+
+
+class _Held(nn.Module):
+    """A quantised layer as PEFT can take it: with something to tell the device by."""
+
+    def __init__(self, layer: QuantisedLinear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+        self.weight = nn.Parameter(torch.empty(0, device=layer.device), requires_grad=False)
+        self._layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        held: Tensor = self._layer(x)
+        return held

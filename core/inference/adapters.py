@@ -20,7 +20,7 @@ from core.inference import changes as arithmetic
 from core.inference.adapted_module import AdaptedModule, twin_with_peft
 from core.inference.architectures import Parts
 from core.inference.changes import Change
-from core.inference.decoder import AnyDecoder, SequenceCache
+from core.inference.decoder import AnyDecoder, KVKind, SequenceCache
 from core.inference.dense import DenseDecoder
 from core.inference.module import ModuleDecoder
 from core.inference.products import Part, Product
@@ -65,12 +65,23 @@ class AdapterDecoder:
         if (way := self._ways.pop(adapter, None)) is None:
             return
         del self._read_at[adapter]
+        if way is self._plain:
+            self._module.drop(adapter)
         if isinstance(way, DenseDecoder):
             del way.parts[adapter]
-        elif way is self._plain:
-            self._module.drop(adapter)
+
+    def module(self, adapter: str = "") -> Any:
+        """The module, for passes of its own such as those of a batch: it computes with `adapter` at every call,
+        whatever is used in between."""
+        if isinstance(way := self._way(adapter), ModuleDecoder) and way is not self._plain:
+            return way.model
+        return _Using(self._model, self._module, adapter)
 
     # --- as a decoder ----------------------------------------------------------------
+
+    @property
+    def kv_cache(self) -> KVKind:
+        return self._plain.kv_cache
 
     def new_cache(self, total: int = 0, adapter: str = "") -> SequenceCache:
         return cast(SequenceCache, self._way(adapter).new_cache(total, adapter))
@@ -103,11 +114,24 @@ class AdapterDecoder:
             self._module.use("")
             return self._through_module(twin_with_peft(self._model, found))
         changes = arithmetic.read_changes(found, self._model)
+        self._module.add(adapter, changes)
         if isinstance(self._plain, DenseDecoder):
             self._plain.parts[adapter] = adapted_parts(self._plain.parts[""], changes, self._model)
-        else:
-            self._module.add(adapter, changes)
         return self._plain
+
+
+class _Using:
+    """A module that says before every call which adapter it computes with; for everything else the module itself."""
+
+    def __init__(self, model: Any, module: AdaptedModule, adapter: str) -> None:
+        self._model, self._module, self._adapter = model, module, adapter
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self._module.use(self._adapter)
+        return self._model(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
 
 
 def adapted_parts(parts: Parts, changes: Mapping[str, Change], model: Any) -> Parts:

@@ -182,6 +182,8 @@ def _device(layer: Any) -> torch.device:
     """Where it computes; its weights may lie elsewhere and be brought there by accelerate."""
     if (hook := getattr(layer, "_hf_hook", None)) is not None and hook.execution_device is not None:
         return torch.device(hook.execution_device)
+    if isinstance(device := getattr(layer, "device", None), torch.device):
+        return device
     return torch.device(next(iter((*layer.parameters(), *layer.buffers()))).device)
 
 

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from core.inference import architectures
+from core.inference.adapters import AdapterDecoder
 from core.inference.decoder import AnyDecoder
 from core.inference.dense import DenseDecoder
+from core.inference.kv_choice import keep
 from core.inference.module import ModuleDecoder
 from core.load_options import KVChoice
 
@@ -25,7 +27,14 @@ TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.03, torch.bfloat16: 0.1}
 
 
 def choose(model: Any, context_length: int, *, is_exact: bool, kv_cache: KVChoice = "auto") -> AnyDecoder:
-    """The decoder for `model`; the reason against the lean pass goes to the log."""
+    """The decoder for `model`; the reason against the lean pass goes to the log. Its `kv_cache` is "plain" where the
+    layers of the model do not keep what could be put into 8 bits."""
+    decoder = _checked(model, context_length, is_exact=is_exact)
+    keep(model, decoder, kv_cache)
+    return decoder
+
+
+def _checked(model: Any, context_length: int, *, is_exact: bool) -> DenseDecoder | ModuleDecoder:
     reason = architectures.obstacle(model)
     if not reason:
         decoder = DenseDecoder(model, context_length, is_exact=is_exact)
@@ -35,7 +44,20 @@ def choose(model: Any, context_length: int, *, is_exact: bool, kv_cache: KVChoic
         log.warning("%s is decoded through its module: %s", type(model).__name__, reason)
     else:
         log.info("%s is decoded through its module: %s", type(model).__name__, reason)
-    return ModuleDecoder(model, context_length)
+    return ModuleDecoder(model, context_length, is_exact=is_exact)
+
+
+def choose_with_adapters(
+    model: Any, context_length: int, *, is_exact: bool, kv_cache: KVChoice = "auto"
+) -> AdapterDecoder:
+    """As choose(), for sequences that may each name an adapter."""
+
+    def through_module(module: Any) -> ModuleDecoder:
+        decoder = ModuleDecoder(module, context_length, is_exact=is_exact)
+        keep(module, decoder, kv_cache)
+        return decoder
+
+    return AdapterDecoder(model, choose(model, context_length, is_exact=is_exact, kv_cache=kv_cache), through_module)
 
 
 @torch.inference_mode()
@@ -43,7 +65,7 @@ def _difference(model: Any, decoder: AnyDecoder) -> str:
     """How the decoder's logits differ after reading two tokens and stepping once; empty when they agree."""
     ids = [token % model.config.vocab_size for token in (11, 257, 1031)]
     expected = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1].float()
-    cache = decoder.new_cache()
+    cache = decoder.new_cache(len(ids))
     for _ in decoder.read(ids[:2], cache):
         pass
     found = decoder.step(ids[2], cache).float()

@@ -17,46 +17,60 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from core.inference.architectures import Layer, Parts, take_apart
+from core.inference.attention import Arithmetic, causal_mask
+from core.inference.decoder import KVKind
 from core.inference.kv_cache import KVCache
-from core.inference.products import FP32_ROWS, has_bf16_products
+from core.inference.kv_rows import MakeRows, PlainRows
+from core.inference.positions import Positions
 
 CHUNK = 512  # tokens read at once
-FIRST_POSITIONS = 1024  # of the rotary tables
 
 
 class _Place(NamedTuple):
-    """Where in the sequence the rows of a pass are: their rotary tables, (tokens, 1, width), and what they see."""
+    """Where in the sequence the rows of a pass are: as positions.Tables, what they see, and how many there are then."""
 
     cos: Tensor
     sin: Tensor
+    query_scale: Tensor | None
     mask: Tensor | None
+    end: int
 
 
 class DenseDecoder:
-    """parts: what it computes with, by the adapter of a sequence."""
+    """parts: what it computes with, by the adapter of a sequence. kv_cache: how keys and values are kept."""
+
+    kv_cache: KVKind = "plain"
 
     def __init__(self, model: Any, context_length: int, *, is_exact: bool) -> None:
         """is_exact: the same ids as transformers' generate, at the price of slower reading and attention on a CPU."""
         parts = take_apart(model, is_exact=is_exact)
         self.parts: dict[str, Parts] = {"": parts}
+        self.layer_count = len(parts.layers)
+        self.context_length = context_length
         self._heads, self._kv_heads, self._width = parts.heads, parts.kv_heads, parts.width
-        self._rotary, self._epsilon = parts.rotary, parts.epsilon
-        self._context_length = context_length
-        self._some = parts.embedding[:1]
-        on_cpu, half = self._some.device.type == "cpu", self._some.dtype != torch.float32
-        self._reads_in_fp32 = on_cpu and half and not is_exact and not has_bf16_products()
-        self._packs_heads = on_cpu and not is_exact
-        self._cos = self._sin = self._some.new_empty(0, 1, self._width)
+        self._epsilon = parts.epsilon
+        self._device = parts.embedding.device
+        self._positions = Positions(parts.positions, self._device)
+        self.arithmetic = Arithmetic.for_tensor(parts.embedding, is_exact=is_exact)
+        self._make_rows: MakeRows = lambda layer: PlainRows(self.arithmetic, context_length)
+
+    def keep(self, kind: KVKind, make_rows: MakeRows) -> None:
+        """Keep keys and values of sequences to come in another way."""
+        self.kv_cache, self._make_rows = kind, make_rows
 
     def new_cache(self, total: int = 0, adapter: str = "") -> KVCache:
-        return KVCache(len(self.parts[""].layers), self._context_length, adapter)
+        layers = [self._make_rows(layer) for layer in range(self.layer_count)]
+        alpha_for, is_reusable = self._positions.source.alpha_for, self.kv_cache != "int8_compatible"
+        return KVCache(layers, adapter=adapter, total=total, alpha_for=alpha_for, is_reusable=is_reusable)
 
     def read(self, ids: Sequence[int], cache: KVCache) -> Generator[None, None, Tensor]:
         """As Decoder.read; yields after every layer of every chunk."""
         parts = self.parts[cache.adapter]
         last: Tensor | None = None
-        for start in range(0, len(ids), CHUNK):
-            chunk = ids[start : start + CHUNK]
+        # In the published int8 form a chunk shares its scales, and a prompt is one chunk.
+        at_once = len(ids) if self.kv_cache == "int8_compatible" else CHUNK
+        for start in range(0, len(ids), at_once):
+            chunk = ids[start : start + at_once]
             x, place = self._begin(parts, chunk, cache)
             for index, layer in enumerate(parts.layers):
                 x = self._pass(index, layer, x, cache, place)
@@ -69,7 +83,7 @@ class DenseDecoder:
     @torch.inference_mode()
     def step(self, id: int, cache: KVCache) -> Tensor:
         parts = self.parts[cache.adapter]
-        x, place = parts.embedding[id : id + 1], self._place(cache.length, 1)
+        x, place = parts.embedding[id : id + 1].to(parts.dtype), self._place(cache, 1)
         for index, layer in enumerate(parts.layers):
             x = self._through(index, layer, x, cache, place)
         cache.advance(1)
@@ -80,21 +94,18 @@ class DenseDecoder:
     @torch.inference_mode()
     def _begin(self, parts: Parts, chunk: Sequence[int], cache: KVCache) -> tuple[Tensor, _Place]:
         """The embeddings, and where they are."""
-        ids = torch.tensor(chunk, device=self._some.device)
-        return parts.embedding[ids], self._place(cache.length, len(chunk))
+        ids = torch.tensor(chunk, device=self._device)
+        return parts.embedding[ids].to(parts.dtype), self._place(cache, len(chunk))
 
     @torch.inference_mode()
     def _pass(self, index: int, layer: Layer, x: Tensor, cache: KVCache, place: _Place) -> Tensor:
         # Inference mode must not stay on between two yields: others run then.
         return self._through(index, layer, x, cache, place)
 
-    def _place(self, before: int, tokens: int) -> _Place:
-        end = before + tokens
-        self._need_positions(end)
-        mask = None
-        if before and tokens > 1:  # else all rows are seen, or the plain causal half of them
-            mask = torch.ones(tokens, end, dtype=torch.bool, device=self._some.device).tril(before)
-        return _Place(self._cos[before:end], self._sin[before:end], mask)
+    def _place(self, cache: KVCache, tokens: int) -> _Place:
+        before, end = cache.length, cache.length + tokens
+        tables = self._positions.rows(before, end, cache.ntk_alpha)
+        return _Place(*tables, causal_mask(before, tokens, self._device), end)
 
     def _through(self, index: int, layer: Layer, x: Tensor, cache: KVCache, place: _Place) -> Tensor:
         heads, turned = self._heads, self._heads + self._kv_heads
@@ -103,8 +114,11 @@ class DenseDecoder:
         if layer.head_norm is not None:
             qk = self._norm(qk, layer.head_norm)
         qk = self._rotate(qk, place)
-        keys, values = cache.write(index, qk[:, heads:].transpose(0, 1), values.transpose(0, 1))
-        x = x + layer.out(self._attend(qk[:, :heads], keys, values, place.mask))
+        queries = qk[:, :heads]
+        if place.query_scale is not None:
+            queries = (queries * place.query_scale).to(qk.dtype)
+        rows = cache.write(index, qk[:, heads:].transpose(0, 1), values.transpose(0, 1))
+        x = x + layer.out(rows.attend(queries, place.end, place.mask))
         gate, up = layer.gate_up(self._norm(x, layer.mlp_norm)).chunk(2, -1)
         return x + layer.down(F.silu(gate) * up)
 
@@ -115,44 +129,11 @@ class DenseDecoder:
         return weight * (wide * scale).type_as(x)
 
     def _rotate(self, qk: Tensor, place: _Place) -> Tensor:
-        """Rotary embedding of queries and keys at once; the sign of the turned half lies in the sine table."""
-        return (qk * place.cos).add_(qk.roll(self._width // 2, -1).mul_(place.sin))
-
-    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        """queries: (tokens, heads, width), keys and values: (1, kv_heads, length, width)."""
-        tokens = queries.shape[0]
-        if tokens == 1:
-            # Packed, the queries that share a key head are its rows: five times faster on a CPU than one by one.
-            shape = (1, self._kv_heads if self._packs_heads else self._heads, -1, self._width)
-            seen = F.scaled_dot_product_attention(queries.view(shape), keys, values, enable_gqa=not self._packs_heads)
-            return seen.view(1, -1)
-        queries = queries.transpose(0, 1)[None]
-        if self._reads_in_fp32 and tokens >= FP32_ROWS:
-            wide = _causal(queries.float(), keys.float(), values.float(), mask)
-            return _rows(wide.to(queries.dtype))
-        return _rows(_causal(queries, keys, values, mask))
+        """Rotary embedding of queries and keys at once, in the precision of the tables."""
+        wide = qk.to(place.cos.dtype)
+        turned = wide.roll(self._width // 2, -1).mul_(place.sin)
+        return (wide * place.cos).add_(turned).to(qk.dtype)
 
     @torch.inference_mode()
     def _logits(self, parts: Parts, x: Tensor) -> Tensor:
         return parts.head(self._norm(x, parts.final_norm))[0]
-
-    def _need_positions(self, count: int) -> None:
-        """The rotary tables, from the module itself, (positions, 1, width); they grow by doubling."""
-        if count <= self._cos.shape[0]:
-            return
-        room = max(2 * self._cos.shape[0], FIRST_POSITIONS, count)
-        positions = torch.arange(room, device=self._some.device)[None]
-        cos, sin = self._rotary(self._some, positions)
-        self._cos, self._sin = cos[0][:, None], sin[0][:, None].clone()
-        self._sin[..., : self._width // 2].neg_()
-
-
-def _causal(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    return F.scaled_dot_product_attention(
-        queries, keys, values, attn_mask=mask, is_causal=mask is None, enable_gqa=True
-    )
-
-
-def _rows(seen: Tensor) -> Tensor:
-    """(1, heads, tokens, width) -> (tokens, heads * width)"""
-    return seen[0].transpose(0, 1).flatten(1)

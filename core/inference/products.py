@@ -13,6 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from core.models.quantised.choice import prepare
+from core.models.quantised.linear import PLAIN_REASON, QuantisedLinear, fuse
+
 # From so many rows on, products in fp32 (weights converted on the way) beat bf16 on a CPU without bf16 instructions.
 FP32_ROWS = 8
 
@@ -50,12 +53,12 @@ class Plain:
 
 
 class Quantised:
-    """Through the forward of a module that knows its own weights."""
+    """Through the forward of a module that knows its own weights. parts: of the modules that it was joined from."""
 
     __slots__ = ("_forward", "parts")
 
-    def __init__(self, name: str, module: Any) -> None:
-        self.parts = (Part(name, module.out_features),)
+    def __init__(self, module: Any, *parts: Part) -> None:
+        self.parts = parts
         self._forward: Callable[[Tensor], Tensor] = module.forward
 
     def __call__(self, x: Tensor, /) -> Tensor:
@@ -75,13 +78,35 @@ class Joined:
         return torch.cat([product(x) for product in self._products], -1)
 
 
+def is_quantised(module: Any) -> bool:
+    return isinstance(module, QuantisedLinear)
+
+
 def is_known(module: Any) -> bool:
     """A product can be made of this module."""
-    return type(module) is nn.Linear or type(module).__module__.startswith("bitsandbytes.")
+    return type(module) is nn.Linear or is_quantised(module) or type(module).__module__.startswith("bitsandbytes.")
 
 
 def product(name: str, module: Any, *, in_fp32: bool) -> Product:
-    return Plain(name, module, in_fp32=in_fp32) if type(module) is nn.Linear else Quantised(name, module)
+    if type(module) is nn.Linear:
+        return Plain(name, module, in_fp32=in_fp32)
+    return Quantised(module, Part(name, module.out_features))
+
+
+def fused(names: Sequence[str], modules: Sequence[Any], dtype: torch.dtype) -> Product | None:
+    """One product for modules of the same input whose weights can be put into one; None where they cannot.
+
+    dtype: of the input
+    """
+    if not all(is_quantised(module) for module in modules) or len({type(module) for module in modules}) > 1:
+        return None
+    try:
+        whole = fuse(modules)
+    except ValueError:  # groups or orders of their own
+        return None
+    if whole.backend_reason == PLAIN_REASON:
+        prepare(whole, dtype)
+    return Quantised(whole, *(Part(name, module.out_features) for name, module in zip(names, modules, strict=True)))
 
 
 def has_bf16_products() -> bool:

@@ -71,6 +71,11 @@ class Adapter:
         return str(self.config.get("base_model_name_or_path") or "")
 
     @property
+    def kind(self) -> str:
+        """As people name it."""
+        return "DoRA" if self.config.get("use_dora") else "rsLoRA" if self.config.get("use_rslora") else "LoRA"
+
+    @property
     def rank(self) -> int:
         return _whole(self.config.get("r"), 8)
 
@@ -178,18 +183,27 @@ def need_fit(found: Adapter, shapes: Mapping[str, tuple[int, int]]) -> None:
 def header_shapes(entries: Mapping[str, TensorEntry]) -> dict[str, tuple[int, int]]:
     """What need_fit wants, from the headers of a checkpoint whose weights are plain."""
     return {
-        name.removesuffix(".weight"): (entry.shape[1], entry.shape[0])
+        _layer(name.removesuffix(".weight")): (entry.shape[1], entry.shape[0])
         for name, entry in entries.items()
         if name.endswith(".weight") and len(entry.shape) == 2
     }
+
+
+def header_layers(entries: Mapping[str, TensorEntry]) -> set[str]:
+    """The names of all layers of a checkpoint, whatever their weights are."""
+    return {_layer(name.rpartition(".")[0]) for name in entries}
+
+
+def _layer(name: str) -> str:
+    """The language part of a model that also sees is loaded alone, without that step of its name."""
+    return name.removeprefix(PREFIX).replace("model.language_model.", "model.")
 
 
 def _place(name: str) -> tuple[str, Role | None]:
     """The layer of the base model, and what the tensor is there; None for what is not known here."""
     for pattern, role in _ROLES:
         if found := pattern.search(name):
-            # The language part of a model that also sees is loaded alone, without that step of its name.
-            layer = name[: found.start()].removeprefix(PREFIX).replace("model.language_model.", "model.")
+            layer = _layer(name[: found.start()])
             return layer, None if ".lora_" in layer or layer.endswith(".experts") else role
     return name, None
 

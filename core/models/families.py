@@ -26,6 +26,7 @@ DENSE = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
 TURN_START, TURN_END, TEXT_END = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 LONGEST_STRETCH = 1_010_000  # tokens; what was tried with the models of 262,144
 STRETCHED_FIRST = 32_768  # the longest texts the first generation was tried with, by NTK and LogN
+LARGEST_FACTOR = 1000  # of a stretching; anything above is no number of a model
 PACKAGES = {"fla": "flash-linear-attention", "causal_conv1d": "causal-conv1d"}
 # Limits in published configs that are larger than the texts the model has read in training.
 TRAINED_OF_LIMIT = {40_960: 32_768, 131_072: 32_768, 1_010_000: 262_144}
@@ -224,8 +225,9 @@ def _scaling(config: Config) -> tuple[str, float, int]:
     kind = str(found.get("rope_type") or found.get("type") or "")
     factor = found.get("factor", 1.0)
     original = _whole(found.get("original_max_position_embeddings"))
-    return kind, float(factor) if isinstance(factor, int | float) else 1.0, original
+    is_usable = isinstance(factor, int | float) and 1 <= factor <= LARGEST_FACTOR
+    return kind, float(factor) if is_usable else 1.0, original
 
 
 def _whole(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

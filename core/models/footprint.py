@@ -63,7 +63,7 @@ def estimate(
     return Footprint(
         weights=sum(block_bytes(block, shape, options, device) for block in shape.blocks),
         kv_cache=kv_bytes(shape, options, context=context, batch=batch),
-        workspace=_workspace(shape, options, context, batch, device, chunk),
+        workspace=workspace_bytes(shape, options, context=context, batch=batch, device=device, chunk=chunk),
         overhead=PROCESS_BYTES[device],
     )
 
@@ -125,7 +125,10 @@ def _matrix_bytes(matrix: Matrix, form: str, plain: int, shape: Shape) -> int:
             return matrix.elements * plain
 
 
-def _workspace(shape: Shape, options: LoadOptions, context: int, batch: int, device: DeviceKind, chunk: int) -> int:
+def workspace_bytes(
+    shape: Shape, options: LoadOptions, *, context: int, batch: int = 1, device: DeviceKind = "cpu", chunk: int = CHUNK
+) -> int:
+    """What is needed for a moment besides weights and keys and values."""
     form = weights_format(shape, options, device)
     rows = min(chunk, context) * batch
     width = max(3 * shape.hidden, 2 * shape.inner)

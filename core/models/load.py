@@ -18,10 +18,9 @@ from core.errors import UserError
 from core.figures import size
 from core.load_options import DEFAULT, LoadOptions
 from core.models import checkpoint, context, families, tree
-from core.models.attention import choose_attention, in_use
 from core.models.checkpoint import Checkpoint, examine
 from core.models.context import Context
-from core.models.placement import DTYPES, Placement, place
+from core.models.placement import DTYPES, Placement, attention, place
 from core.models.quantised import at_load, bits_and_bytes
 from core.models.quantised.gptq import Files, Filling
 from core.models.quantised.linear import QuantisedLinear
@@ -62,6 +61,9 @@ class LoadStep:
     total: int = 0
 
 
+Loader = Callable[[Path, LoadOptions, Callable[[LoadStep], None]], LoadedModel]
+
+
 class _Abandoned(Exception):
     pass
 
@@ -72,8 +74,9 @@ class Loading:
     `for step in loading: ...`, then `loading.model`.
     """
 
-    def __init__(self, folder: Path, options: LoadOptions = DEFAULT) -> None:
-        self._folder, self._options = folder, options
+    def __init__(self, folder: Path, options: LoadOptions = DEFAULT, loader: Loader | None = None) -> None:
+        """loader: for models of another engine; None for `load`."""
+        self._folder, self._options, self._loader = folder, options, loader or load
         self._step = LoadStep("loading_libraries")
         self._is_abandoned = False
         self._error: BaseException | None = None
@@ -107,7 +110,7 @@ class Loading:
 
     def _run(self) -> None:
         try:
-            self._model = load(self._folder, self._options, self._tell)
+            self._model = self._loader(self._folder, self._options, self._tell)
         except BaseException as error:  # raised again where the steps are taken
             self._error = error
 
@@ -126,7 +129,7 @@ def load(
         Whatever `tell` raises.
     """
     found = examine(folder)
-    placement = place(options, found.precision)
+    placement = place(options, found.precision, found.config)
     job = _Job(folder, found, options, placement, context.plan(found.config, options.context_length))
     _need_memory(found, job)
     tell(LoadStep("loading_weights"))
@@ -139,11 +142,11 @@ def load(
         parameters=_parameters(model) if job.form == "plain" or found.scheme is not None else found.parameters,
         weight_bytes=weight_bytes(model),
         context_length=job.context.length,
-        stop_ids=_stop_ids(folder, found.config),
+        stop_ids=stop_ids(folder, found.config),
         weights=str(job.placement.dtype).removeprefix("torch.") if job.form == "plain" else job.form,
         backend=backend,
         backend_reason=reason,
-        attention=in_use(model),
+        attention=model.config._attn_implementation,
         notices=(
             *families.notices(found.config, found.code_files, on_card=job.placement.device.type == "cuda"),
             *job.context.notices,
@@ -177,10 +180,10 @@ class _Job(NamedTuple):
         return self.form == "nf4" or (self.form == "int8" and on_card and not bits_and_bytes.obstacle("int8", "cuda"))
 
     def make(self, tell: Callable[[LoadStep], None]) -> tuple[Any, tuple[Notice, ...]]:
-        attention, told = choose_attention(self.options, self.placement)
+        implementation, told = attention(self.options, self.placement)
         loading = _telling(tell, "loading_weights")
         if self.found.scheme is not None:
-            model = self._packed(attention, loading)
+            model = self._packed(implementation, loading)
             return model, (*told, *self._remarks_on_packed(model))
         config = None
         if self.context.yarn:
@@ -193,16 +196,16 @@ class _Job(NamedTuple):
         if self.form == "plain":
             return tree.read(self.folder, dtype, device, attention, loading, config=config), told
         stored = DTYPES[self.found.precision]  # nothing is converted before it is quantised, so all stays mapped
-        model = tree.read(self.folder, stored, at_load.READING_DEVICE, attention, loading, config=config)
+        model = tree.read(self.folder, stored, at_load.READING_DEVICE, implementation, loading, config=config)
         quantising = _telling(tell, "quantising_weights")
         at_load.quantise(model, "int8" if self.form == "int8" else "int4", device, dtype, quantising)
         return model, (*told, *((Notice("experts_stay_plain"),) if at_load.has_plain_experts(model) else ()))
 
-    def _packed(self, attention: str | None, tell: tree.Tell) -> Any:
+    def _packed(self, implementation: str | None, tell: tree.Tell) -> Any:
         assert self.found.scheme is not None
         config = tree.config_of(self.folder)
         context.stretch(config, self.context)
-        model = tree.empty(self.folder, config, self.placement.dtype, attention)
+        model = tree.empty(self.folder, config, self.placement.dtype, implementation)
         Filling(
             model,
             Files(self.folder, self.found.weight_files),
@@ -257,7 +260,7 @@ def _backend(model: Any) -> tuple[str, str]:
     return shares.most_common(1)[0][0] if shares else ("", "")
 
 
-def _stop_ids(folder: Path, config: checkpoint.Json) -> frozenset[int]:
+def stop_ids(folder: Path, config: checkpoint.Json) -> frozenset[int]:
     """From the generation config, which knows a chat model's end of turn, and the config."""
     found: set[int] = set()
     generation = folder / "generation_config.json"

@@ -235,7 +235,9 @@ class _Facts:
 
 
 def _placed(name: str) -> tuple[int | str, str]:
-    """In which part a tensor lies, and the name of the module that is this part."""
+    """In which part a tensor lies, and the name of the module that is this part. Models that also see are loaded as
+    their language model alone, one level higher."""
+    name = name.replace("model.language_model.", "model.", 1)
     if found := _LAYER.fullmatch(name):
         return int(found[2]), f"{found[1]}.{found[2]}"
     if _EMBEDDING.search(name):

@@ -86,12 +86,16 @@ class PullModel(Job, frozen=True, tag=True):
 
 
 class ImportModel(Job, frozen=True, tag=True):
-    """Take the folder or GGUF file `source` into the library as `name`; answered by Progress and ModelStored."""
+    """Take the folder or GGUF file `source` into the library as `name`; answered by Progress and ModelStored.
+
+    base: of an adapter, the name or folder of the model it belongs to; "" for the one it names itself
+    """
 
     source: str
     name: str
     models_folder: str
     convert_pickle: bool = False
+    base: str = ""
 
 
 class VerifyModel(Job, frozen=True, tag=True):

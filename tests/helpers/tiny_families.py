@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from tests.helpers import tiny_models
+from tests.helpers import tiny_models, tiny_qwen_v1
 
 EXPERTS = {
     "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 48,
@@ -53,6 +54,7 @@ class Tiny(NamedTuple):
 
 SLIDING = {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}
 TINY = {
+    "qwen": Tiny("qwen", "qwen", "", "none", {"seq_length": tiny_qwen_v1.CONTEXT}),
     "qwen1_5": Tiny("qwen1_5", "qwen2", PLAIN, "none", {"num_key_value_heads": 4}),
     "qwen2": Tiny("qwen2", "qwen2", PLAIN, "none", {}),
     "qwen2_5": Tiny("qwen2_5", "qwen2", HERMES, "none", {}),
@@ -72,6 +74,8 @@ TINY = {
 def model(name: str, seed: int = 0) -> PreTrainedModel:
     """Biases and norms are random too, so that a formula without them shows."""
     tiny = TINY[name]
+    if tiny.model_type == "qwen":
+        return tiny_qwen_v1.model(seed=seed, **tiny.changes)
     end = tiny_models.tokenizer().token_to_id("<|im_end|>")
     shape = {
         "vocab_size": tiny_models.VOCABULARY, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2,
@@ -91,7 +95,23 @@ def model(name: str, seed: int = 0) -> PreTrainedModel:
 
 def write(folder: Path, name: str) -> Path:
     """A whole model folder, as a hub would give it."""
+    if TINY[name].model_type == "qwen":
+        return tiny_qwen_v1.write_model(folder, **TINY[name].changes)
     folder.mkdir(parents=True, exist_ok=True)
     model(name).save_pretrained(folder)
     tiny_models.write_tokenizer(folder, TINY[name].template)
     return folder
+
+
+def write_side_files(folder: Path, name: str) -> None:
+    """What a folder needs beside config and weights."""
+    if TINY[name].model_type == "qwen":
+        tiny_qwen_v1.write_tokenizer(folder)
+        tiny_qwen_v1.write_generation_config(folder, len(tiny_qwen_v1.ranks()), is_chat=True)
+    else:
+        tiny_models.write_tokenizer(folder, TINY[name].template)
+
+
+def covered(name: str, weights: str, how: str) -> Any:
+    """A name of TINY as a parameter of a test that counts in the README's table."""
+    return pytest.param(name, marks=pytest.mark.covers(family=TINY[name].family, weights=weights, how=how))

@@ -21,6 +21,7 @@ from core.store.records import Conversation, Message
 from core.translation import say
 
 SETTLE_MS = 400
+PROMPT_HEIGHT = 96
 FIGURES = ("prompt", "reply", "first_token", "speed", "ended_by")
 
 
@@ -46,7 +47,6 @@ class Inspector(QWidget):
         self.prompt.setAccessibleName(say("chat.system_prompt"))
         self.prompt.setPlaceholderText(say("chat.system_prompt_hint"))
         self.prompt.setTabChangesFocus(True)
-        self.prompt.setFixedHeight(96)
         self.prompt.textChanged.connect(self._touched)
         self._prompt_remark = label("", "caption", "warn", wrap=True)
         self._prompt_remark.hide()
@@ -82,7 +82,7 @@ class Inspector(QWidget):
     def _lines(self) -> QVBoxLayout:
         lines = column(
             label(say("chat.system_prompt"), "strong"),
-            self.prompt,
+            _fixed(self.prompt, PROMPT_HEIGHT),
             self._prompt_remark,
             Space.M,
             Line(),
@@ -185,3 +185,10 @@ class Inspector(QWidget):
     def _tell(self) -> None:
         self._sampling = self._read()
         self.configured.emit(self.prompt.toPlainText().strip(), self._sampling)
+
+
+def _fixed(widget: QWidget, height: int) -> QWidget:
+    """Of this height whatever the style sheet says of its least one."""
+    result = pane(column(widget, gap=0))
+    result.setFixedHeight(height)
+    return result

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint
 
+from app.services.inference import ModelState
 from app.services.library import Installed, by_base
 from app.ui.chat.notices import PROMPT_NOTICES
 from app.ui.model_words import loaded_words, notice_words
-from app.ui.widgets.button import Button
+from app.ui.why import why_button
 from app.ui.widgets.feedback import Banner
 from app.ui.widgets.menu import Menu
 from core.protocol.messages import ModelLoaded
@@ -37,6 +38,7 @@ class ModelChoice:
         self.name = panel.context.preferences.settings.last_model
         self.models: list[Installed] = []
         self.thinking: bool | None = None
+        self._told: ModelLoaded | None = panel.context.inference.state.loaded
 
     @property
     def names(self) -> list[str]:
@@ -100,13 +102,23 @@ class ModelChoice:
         panel.passing.clear()
         if self.name and not self.is_there and panel.conversation:
             panel.passing.tell(Banner("warn", say("chat.model_gone", name=self.name)))
-        explain = Button(say("help.why"), "secondary", small=True)
-        explain.clicked.connect(lambda: panel.window_.explain("base_model"))
-        panel.standing.show_for(self.name, "" if can_chat else "base", "info", explain)
+        panel.standing.show_for(self.name, "" if can_chat else "base", "info", why_button(panel.window_, "base_model"))
         found = loaded.notices if loaded else ()
         panel.inspector.show_prompt_remark(
             "\n".join(notice_words(notice) for notice in found if notice.code in PROMPT_NOTICES)
         )
+
+    def tell_remarks(self, state: ModelState) -> None:
+        """Once for each loading: what has no other place on this page is offered in a toast."""
+        loaded = state.loaded if state.phase == "ready" else None
+        if loaded is None or loaded is self._told or not self._panel.isVisible():
+            return
+        self._told = loaded
+        others = [notice for notice in loaded.notices if notice.code not in PROMPT_NOTICES]
+        if others:
+            words = say("chat.loaded_remarks", name=loaded.name, count=len(others))
+            show = partial(self._panel.window_.ask_load, loaded.name, see_loaded=True)
+            self._panel.window_.notify("info", words, say("chat.show"), show)
 
     # --- chosen ----------------------------------------------------------------------
 

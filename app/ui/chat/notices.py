@@ -16,8 +16,6 @@ from core.translation import say
 
 PROMPT_NOTICES = ("system_prompt_weak",)
 """Codes of ModelLoaded whose place is beside the system prompt."""
-TRANSCRIPT_NOTICES = ("base_model",)
-"""Codes that the page itself says above the transcript, whether the model is loaded or not."""
 
 
 class NoticeArea(QWidget):
@@ -29,7 +27,8 @@ class NoticeArea(QWidget):
         self._lines = column(gap=0)
         self._lines.setContentsMargins(Space.XL, 0, Space.XL, Space.S)
         self.setLayout(self._lines)
-        self.setVisible(not gives_way)
+        if gives_way:
+            self.hide()
 
     def tell(self, banner: Banner) -> None:
         """In place of what stood there."""
@@ -43,7 +42,8 @@ class NoticeArea(QWidget):
             if widget := item.widget():
                 widget.hide()
                 widget.deleteLater()
-        self.setVisible(not self._gives_way)
+        if self._gives_way:
+            self.hide()
 
 
 class StandingNotice(NoticeArea):

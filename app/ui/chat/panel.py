@@ -7,33 +7,31 @@ chat exists only here until its first message is sent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Unpack
 
 from PySide6.QtCore import QPoint
 from PySide6.QtWidgets import QStackedWidget, QWidget
 
-from app.services.inference import ModelState
 from app.services.library import Installed
-from app.services.replies import PromptSeen, ReplyEnded, ReplyGrew, ReplyProgress
 from app.ui import aio, shortcuts
 from app.ui.chat.actions import Actions
-from app.ui.chat.context_view import ContextUse
 from app.ui.chat.empty import EmptyChat
 from app.ui.chat.inspector import Inspector
 from app.ui.chat.model_chip import ModelChip
 from app.ui.chat.model_choice import ModelChoice
+from app.ui.chat.news import News
 from app.ui.chat.notices import NoticeArea, StandingNotice
 from app.ui.chat.sidebar import Sidebar
 from app.ui.tokens import Size, Space
 from app.ui.transcript.view import TranscriptView
-from app.ui.widgets.button import Button, IconButton
+from app.ui.why import why
+from app.ui.widgets.button import IconButton
 from app.ui.widgets.composer import Composer
 from app.ui.widgets.feedback import Banner
 from app.ui.widgets.layout import Elided, Line, column, pane, row
 from core.chat.turns import Sampling
 from core.errors import UserError
-from core.protocol.messages import Progress, PromptRead
 from core.store.records import Conversation, Message
 from core.translation import say
 
@@ -63,12 +61,11 @@ class ChatPanel(QWidget):
         self.choice = ModelChoice(self)
         self.is_open = False
         self._system_prompt, self._sampling = "", Sampling()
-        self._prompts: dict[int, PromptRead] = {}  # by the message they were read for
+        self.news = News(self)
         self._wide = True
-        self._ends: list[Callable[[], None]] = []
         self._whole = row(gap=0)
         self.setLayout(self._whole)
-        aio.spawn(self._begin(), "open chat")
+        self._beginning = aio.spawn(self._begin(), "open chat")
 
     # --- layout --------------------------------------------------------------------
 
@@ -120,17 +117,7 @@ class ChatPanel(QWidget):
         self._whole.addWidget(pane(whole, "surface"), 1)
 
     def _wire(self) -> None:
-        chat, context = self.chat, self.context
-        self._ends = [
-            chat.list_changed.listen(lambda _: self.refresh_list()),
-            chat.branch_changed.listen(self._on_branch_changed),
-            chat.reply_grew.listen(self._on_reply_grew),
-            chat.reply_ended.listen(self._on_reply_ended),
-            chat.reply_progress.listen(self._on_reply_progress),
-            chat.prompt_seen.listen(self._on_prompt_seen),
-            context.library.changed.listen(lambda _: self._on_library_changed()),
-            context.inference.changed.listen(self._on_model_changed),
-        ]
+        self.news.listen()
         self.sidebar.opened.connect(lambda id_, message: aio.spawn(self.open(id_, message), "open conversation"))
         self.sidebar.new_asked.connect(self.new_chat)
         self.sidebar.searched.connect(lambda words: aio.spawn(self._search(words), "search"))
@@ -147,7 +134,7 @@ class ChatPanel(QWidget):
         self.inspector.context.explain_asked.connect(lambda: self.window_.explain("context_lengths"))
         self._export.clicked.connect(self.actions_.export_menu)
         self.empty.fetch_asked.connect(self.fetch_starter)
-        self.empty.cancel_asked.connect(lambda: context.library.cancel(STARTER))
+        self.empty.cancel_asked.connect(lambda: self.context.library.cancel(STARTER))
         self.empty.models_asked.connect(lambda: self.window_.go("models"))
         self.empty.example_chosen.connect(self._take_example)
 
@@ -158,13 +145,13 @@ class ChatPanel(QWidget):
             self._show_inspector()
 
     def leave(self) -> None:
+        self._beginning.cancel()
         if self.is_open:
             self.inspector.flush()
             if self.conversation is None:
                 self.context.new_chat_draft = self.composer.draft
             self._keep_draft()
-        for end in self._ends:
-            end()
+        self.news.stop()
 
     def _show_inspector(self) -> None:
         self.inspector.setVisible(self._toggle.isChecked())
@@ -218,7 +205,7 @@ class ChatPanel(QWidget):
         self.chat.last_opened = None
         self.choice.name = model or self.choice.name
         self.transcript.show_branch([])
-        self._show()
+        self.show_all()
         self.composer.box.setFocus()
         self.sidebar.list.choose(None)
 
@@ -239,7 +226,7 @@ class ChatPanel(QWidget):
         self.transcript.show_branch(self.messages)
         self.composer.set_busy(conversation_id in self.chat.streaming())
         self.composer.set_draft(opened.conversation.draft)
-        self._show()
+        self.show_all()
         self.sidebar.list.choose(conversation_id)
         if message_id:
             self.transcript.jump_to(message_id)
@@ -250,11 +237,11 @@ class ChatPanel(QWidget):
     async def _show_whole(self, conversation_id: int) -> None:
         """The rest of a long conversation, above what is shown."""
         opened = await self.chat.open(conversation_id)
-        if self._is_in_view(conversation_id):
+        if self.is_in_view(conversation_id):
             self.messages = opened.messages
             self.transcript.show_branch(self.messages)
 
-    def _show(self) -> None:
+    def show_all(self) -> None:
         """Everything around the transcript, from what is in view now."""
         conversation = self.conversation
         self._title.setText(conversation.title if conversation else say("chat.new_chat"))
@@ -266,9 +253,10 @@ class ChatPanel(QWidget):
             self.choice.thinking = conversation.thinking
         self.inspector.show_reply(self.last_reply())
         self.show_model()
-        self._show_views()
+        self.show_views()
 
-    def _show_views(self) -> None:
+    def show_views(self) -> None:
+        """The transcript, or what stands in its place while there is nothing to show."""
         transfers = self.context.library.transfers
         if self.messages:
             self._views.setCurrentWidget(self.transcript)
@@ -284,33 +272,15 @@ class ChatPanel(QWidget):
     def show_model(self) -> None:
         """The model that answers, wherever the page names it, and its context."""
         self.choice.show()
-        self._show_context()
-
-    def _show_context(self) -> None:
-        known = (m.figures for m in reversed(self.messages) if m.figures and m.figures.prompt_tokens)
-        figures = next(known, None)
-        used = figures.prompt_tokens + figures.new_tokens if figures else 0
-        self._show_use(used, figures.context_length if figures else 0)
-
-    def _show_use(self, used: int, limit: int) -> None:
-        loaded, reply = self.choice.loaded(), self.last_reply()
-        prompt = self._prompts.get(reply.id) if reply else None
-        use = ContextUse(
-            used,
-            (loaded.context_length if loaded else 0) or limit,
-            loaded.trained_length if loaded else 0,
-            ntk=loaded is not None and loaded.ntk,
-            logn=loaded is not None and loaded.logn,
-            alpha=prompt.ntk_alpha if prompt else 0.0,
-            dropped=prompt.dropped_turns if prompt else 0,
-        )
-        self.inspector.context.show_use(use)
-        self.composer.meter.show_use(used, use.limit if used else 0, use.warning())
+        self.news.show_context()
 
     @property
     def models(self) -> list[Installed]:
         """What is on this machine."""
         return self.choice.models
+
+    def is_in_view(self, conversation_id: int) -> bool:
+        return self.conversation is not None and self.conversation.id == conversation_id
 
     def last_reply(self) -> Message | None:
         return next((message for message in reversed(self.messages) if message.role == "assistant"), None)
@@ -362,7 +332,7 @@ class ChatPanel(QWidget):
         try:
             await work  # type: ignore[misc]
         except UserError as error:
-            self.passing.tell(Banner("bad", str(error)))
+            self.passing.tell(Banner("bad", str(error), "", *why(self.window_, error.code)))
 
     def configure(self, **choices: Unpack[Choices]) -> None:
         """Keep a choice with the conversation; a new chat has none yet."""
@@ -402,71 +372,6 @@ class ChatPanel(QWidget):
             await self.context.library.fetch(STARTER)
         except UserError as error:
             self.empty.show_error(error)
-
-    # --- what the services say -------------------------------------------------------------
-
-    def _is_in_view(self, conversation_id: int) -> bool:
-        return self.conversation is not None and self.conversation.id == conversation_id
-
-    def _on_branch_changed(self, conversation_id: int) -> None:
-        self.refresh_list()
-        if self._is_in_view(conversation_id):
-            aio.spawn(self._reload(conversation_id), "branch")
-
-    async def _reload(self, conversation_id: int) -> None:
-        opened = await self.chat.open(conversation_id)
-        if self._is_in_view(conversation_id):
-            self.conversation, self.messages = opened.conversation, opened.messages
-            self.transcript.show_branch(self.messages)
-            is_answering = conversation_id in self.chat.streaming()
-            self.composer.set_busy(is_answering)
-            if is_answering:
-                self.transcript.go_to_end()
-            self._show()
-
-    def _on_reply_grew(self, news: ReplyGrew) -> None:
-        if self._is_in_view(news.conversation_id):
-            self.transcript.grow(news.message_id, news.text, news.thinking)
-
-    def _on_reply_progress(self, news: ReplyProgress) -> None:
-        if self._is_in_view(news.conversation_id):
-            self.transcript.wait_with(news.message_id, _loading_words(news.progress))
-
-    def _on_prompt_seen(self, news: PromptSeen) -> None:
-        self._prompts[news.message_id] = news.prompt
-        if self._is_in_view(news.conversation_id):
-            self._show_use(news.prompt.prompt_tokens, 0)
-
-    def _on_reply_ended(self, news: ReplyEnded) -> None:
-        self.refresh_list()
-        if self._is_in_view(news.conversation_id):
-            self.composer.set_busy(False)
-            self.messages = [news.message if old.id == news.message.id else old for old in self.messages]
-            self.transcript.end_reply(news.message)
-            self.inspector.show_reply(self.last_reply())
-            self._show_context()
-
-    def _on_library_changed(self) -> None:
-        self._show_views()
-        aio.spawn(self._load_models(), "models")
-
-    async def _load_models(self) -> None:
-        await self.choice.read()
-        self.show_model()
-        self._show_views()
-
-    def _on_model_changed(self, state: ModelState) -> None:
-        self.show_model()
-        if not state.is_responsive:
-            end = Button(say("chat.end_it"), "secondary")
-            end.clicked.connect(self.context.inference.kill)
-            self.passing.tell(Banner("warn", say("chat.not_responding"), "", end))
-
-
-def _loading_words(progress: Progress) -> str:
-    """Why a reply has not begun yet."""
-    stage = say(f"progress.{progress.stage}") if progress.stage else say("chat.waiting")
-    return f"{stage} {progress.done / progress.total:.0%}" if progress.total else stage
 
 
 def _with_key(action: str) -> str:

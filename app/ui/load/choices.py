@@ -70,10 +70,11 @@ class Choices(QWidget):
         super().__init__()
         self.options = DEFAULT
         self._subject: Subject | None = None
+        self._has_card = False
         self.rows: dict[str, Choice] = {}
         self.length: LengthField | None = None
         self._length_meaning: QLabel = label("", "caption", "muted", wrap=True)
-        self._lines = column(gap=Space.L)
+        self._lines = column(gap=Space.M)
         self.setLayout(self._lines)
 
     def build(self) -> Iterator[None]:
@@ -89,9 +90,9 @@ class Choices(QWidget):
         self._lines.addStretch(1)
         yield
 
-    def show_options(self, subject: Subject, options: LoadOptions) -> None:
-        """What can be chosen for `subject`, and what is."""
-        self._subject, self.options = subject, options
+    def show_options(self, subject: Subject, options: LoadOptions, *, has_card: bool = False) -> None:
+        """What can be chosen for `subject` on this machine, and what is."""
+        self._subject, self.options, self._has_card = subject, options, has_card
         assert self.length is not None
         lengths = subject.lengths
         self.length.show_range(subject.own, lengths.trained, subject.longest, options.context_length)
@@ -115,7 +116,10 @@ class Choices(QWidget):
             return
         for field, choice in self.rows.items():
             value: str = getattr(self.options, field)
-            choice.show_value(value, _meaning(self._subject, self.options, field, value))
+            if field == "device" and value in ("auto", "spread") and not self._has_card:
+                choice.show_value(value, say(f"load.device_{value}_no_card"))
+            else:
+                choice.show_value(value, _meaning(self._subject, self.options, field, value))
         self._length_meaning.setText(_length_meaning(self._subject, self.options))
 
 

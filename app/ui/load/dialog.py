@@ -37,22 +37,23 @@ from core.translation import say
 if TYPE_CHECKING:
     from app.context import AppContext
 
-WIDTH, HEIGHT = 720, 640
+WIDTH, HEIGHT = 720, 690
 MEMORY_MS = 2000
 
 
 class LoadDialog(QDialog):
     """Made empty and at once; `fill()` brings it to life piece by piece."""
 
-    def __init__(self, parent: QWidget, context: AppContext, model: str) -> None:
+    def __init__(self, parent: QWidget, context: AppContext, model: str, *, see_loaded: bool = False) -> None:
         super().__init__(parent)
+        self._see_loaded = see_loaded
         self.model = model
         self.subject: Subject | None = None
         self.free = Room(0)
         self.is_ready = False
         self._context = context
         self._loading: asyncio.Task[None] | None = None
-        self._is_given_up = False
+        self._giving_up: asyncio.Task[None] | None = None
         self._end: Callable[[], None] = lambda: None
         self.setWindowTitle(say("load.title", name=model))
         self.setModal(True)
@@ -88,10 +89,11 @@ class LoadDialog(QDialog):
     def _steps(self) -> Iterator[None]:
         """The parts, a few at a time."""
         self.choices = Choices()
-        yield from self.choices.build()
         self._options_page = Scroll(_padded(column(self.choices)), say("load.options"))
         self._stack.addWidget(self._options_page)
+        self._stack.setCurrentWidget(self._options_page)  # what is added to a page in view is dressed a piece at a time
         yield
+        yield from self.choices.build()
         self.loaded_facts = LoadedFacts()
         self._loaded_page = Scroll(_padded(column(self.loaded_facts)), say("load.view_loaded"))
         self._stack.addWidget(self._loaded_page)
@@ -102,11 +104,6 @@ class LoadDialog(QDialog):
         frame.setContentsMargins(Space.XL, Space.S, Space.XL, Space.S)
         self._memory_page = pane(column(Line(), frame, gap=0))
         self._below.addWidget(self._memory_page)
-        yield
-        self.progress = ProgressRow(say("load.loading", name=self.model))
-        self.progress.cancelled.connect(self._stop_loading)
-        self.progress.hide()
-        self._below.addWidget(self.progress)
         yield
         self._buttons()
 
@@ -119,8 +116,12 @@ class LoadDialog(QDialog):
         self.close_.clicked.connect(self.reject)
         self.keep.clicked.connect(self._keep_and_close)
         self.load.clicked.connect(self.load_now)
+        self.progress = ProgressRow(say("load.loading", name=self.model), margin=0)
+        self.progress.cancelled.connect(self._stop_loading)
+        self.progress.hide()
+        self._foot.addWidget(self.progress, 1)
         for part in (self.defaults, None, self.close_, self.keep, self.load):
-            self._foot.addStretch(1) if part is None else self._foot.addWidget(part)
+            self._foot.addStretch(0) if part is None else self._foot.addWidget(part)
 
     async def fill(self) -> None:
         """Read the model's headers and the free memory, and show the options."""
@@ -134,15 +135,22 @@ class LoadDialog(QDialog):
             return
         await self._measure()
         self._facts.setText(_facts_of(self.subject))
-        self.choices.show_options(self.subject, self._context.preferences.load_options(self.model))
+        options = self._context.preferences.load_options(self.model)
+        self.choices.show_options(self.subject, options, has_card=bool(self.free.card))
         self.choices.changed.connect(self._on_changed)
+        await asyncio.sleep(0)
         self._on_changed(self.choices.options)
-        self._stack.setCurrentWidget(self._options_page)
         await self._show_loaded(self._loaded_now())
         self._end = self._context.inference.changed.listen(self._on_model)
         self._on_model(self._context.inference.state)
         self._watch.start()
         self.is_ready = True
+        if self._see_loaded and not self.view.isHidden():
+            self.view.choose(1)
+
+    @property
+    def is_loading(self) -> bool:
+        return self._loading is not None
 
     def _loaded_now(self) -> ModelLoaded | None:
         state = self._context.inference.state
@@ -169,6 +177,8 @@ class LoadDialog(QDialog):
     def _show_view(self, index: int) -> None:
         self._stack.setCurrentWidget(self._loaded_page if index else self._options_page)
         self._memory_page.setVisible(not index)
+        for button in (self.defaults, self.keep, self.load):
+            button.setVisible(not index)
 
     def _keep(self) -> None:
         self._context.preferences.choose_load_options(self.model, self.choices.options)
@@ -186,13 +196,15 @@ class LoadDialog(QDialog):
             self._loading = aio.spawn(self._load(), "load model")
 
     async def _load(self) -> None:
-        self._is_given_up = False
+        self._giving_up = None
         self._clear_notice()
         self._show_running(True)
         try:
             loaded = await self._context.inference.load(self.model)
         except UserError as error:
-            if not self._is_given_up and isValid(self):
+            if ending := self._ending():
+                await asyncio.wait([ending])  # or the next loading would meet a process that is about to end
+            elif isValid(self):
                 self._fail(error)
         else:
             if isValid(self):
@@ -205,19 +217,22 @@ class LoadDialog(QDialog):
 
     def _stop_loading(self) -> None:
         """The process that loads is ended: nothing else gives its memory back at once."""
-        self._is_given_up = True
-        aio.spawn(self._context.inference.unload(), "stop loading")
+        if self._giving_up is None:
+            self._giving_up = aio.spawn(self._context.inference.unload(), "stop loading")
+
+    def _ending(self) -> asyncio.Task[None] | None:
+        """The end of the model process, where the user asked for it while it was loading."""
+        return self._giving_up
 
     def _show_running(self, running: bool) -> None:
-        self.progress.setVisible(running)
-        self.choices.setEnabled(not running)
-        for button in (self.defaults, self.keep, self.load):
-            button.setEnabled(not running)
         if running:
             self.view.choose(0)
             self.progress.show_progress(None, say("load.waiting"))
-        elif self.subject is not None:
-            self.defaults.setEnabled(self.choices.options != DEFAULT)
+        self.progress.setVisible(running)
+        for part in (self.choices, self.memory.change, self.view):
+            part.setEnabled(not running)
+        for button in (self.defaults, self.keep, self.load):
+            button.setVisible(not running and self.view.current == 0)
 
     def _on_model(self, state: ModelState) -> None:
         if self._loading is not None and state.progress is not None and state.name == self.model:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from PySide6.QtCore import QRectF, Signal
+from PySide6.QtCore import QRectF, Qt, Signal
 from PySide6.QtGui import QPaintEvent, QPen
 from PySide6.QtWidgets import QSpinBox, QWidget
 
@@ -77,6 +77,8 @@ class LengthField(QWidget):
         self.spin.setSingleStep(ROUND)
         self.spin.setKeyboardTracking(False)
         self.spin.setFont(theme.font(tabular=True))
+        self.spin.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.spin.lineEdit().setTextMargins(Space.XS, 0, Space.S, 0)
         self.spin.setFixedWidth(round(104 * theme.state.text_scale))
         title = label(name, "strong")
         title.setBuddy(self.spin)

@@ -57,19 +57,34 @@ class MemoryPane(QWidget):
             Part(say("load.part_workspace"), need.workspace, 2),
             Part(say("load.part_program"), need.overhead, 6),
         )
-        self.bar.show_parts(parts, fit.free)
-        numbers = {"needed": figures.size(need.total), "free": figures.size(fit.free)}
-        self.words.setText(say(f"load.{fit.verdict}_means", **numbers))
-        self._offer(subject, options, free, fit)
+        self.bar.show_parts(parts, fit.free, TONES[fit.verdict])
+        self.words.setText(_words(fit))
+        self._offer(subject, options, free)
         return fit
 
-    def _offer(self, subject: Subject, options: LoadOptions, free: Room, fit: Fit) -> None:
+    def _offer(self, subject: Subject, options: LoadOptions, free: Room) -> None:
         """The least change that helps, as a button."""
-        self._smaller = fitting.smaller(subject, options, free) if fit.verdict == "too_big" else None
-        self.change.setVisible(self._smaller is not None)
-        if self._smaller is not None:
-            needed = figures.size(fitting.fit(subject, self._smaller, free).footprint.total)
-            words = say("load.take_smaller", weights=figures.precision(self._smaller.weights), needed=needed)
+        found = self._smaller = fitting.smaller(subject, options, free)
+        self.change.setVisible(found is not None)
+        if found is not None:
+            needed = figures.size(fitting.fit(subject, found, free).footprint.total)
+            changes = []
+            if found.weights != options.weights:
+                changes.append(figures.precision(found.weights))
+            if found.kv_cache != options.kv_cache:
+                changes.append(say("load.change_kv"))
+            if found.context_length != options.context_length:
+                changes.append(say("models.tokens", count=figures.count(found.context_length or subject.own)))
+            words = say("load.take_smaller", changes=", ".join(changes), needed=needed)
             self.change.setText(words)
             self.change.setAccessibleName(words)
             self.change.updateGeometry()
+
+
+def _words(fit: Fit) -> str:
+    """What the verdict means, with its numbers."""
+    needed, free = figures.size(fit.footprint.total), figures.size(fit.free)
+    if fit.verdict == "tight" and fit.room < fit.context:
+        room = figures.count(fit.room // 256 * 256 or fit.room)
+        return say("load.tight_context", needed=needed, free=free, tokens=room)
+    return say(f"load.{fit.verdict}_means", needed=needed, free=free)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from app.ui import theme
 from app.ui.model_words import device_words, kv_words, notice_words, reason_words, weights_words
 from app.ui.tokens import Size, Space
 from app.ui.widgets.feedback import Glyph
@@ -24,13 +25,12 @@ NAME_WIDTH = 150
 def facts(loaded: ModelLoaded) -> list[tuple[str, str, str]]:
     """(key of the name, value, reason or "") in the order they are shown."""
     weights = f"{weights_words(loaded)} · {figures.size(loaded.weight_bytes)}"
-    backend = loaded.backend or say("load.plain_weights")
     rows = [
         ("family", family_words(loaded.family), ""),
         ("device", device_words(loaded.device), reason_words(loaded.device_reason)),
         ("precision", figures.precision(loaded.precision), reason_words(loaded.precision_reason)),
         ("weights", weights, ""),
-        ("backend", backend, reason_words(loaded.backend_reason)),
+        ("backend", loaded.backend, reason_words(loaded.backend_reason)),
         ("kv_cache", kv_words(loaded.kv_cache), ""),
         ("attention", _attention(loaded.attention), ""),
         ("context", _lengths(loaded), ""),
@@ -85,7 +85,7 @@ class LoadedFacts(QWidget):
 
 def _fact(name: str, value: str, reason: str) -> QWidget:
     title = label(name, "body", "muted")
-    title.setFixedWidth(NAME_WIDTH)
+    title.setFixedWidth(round(NAME_WIDTH * theme.state.text_scale))
     words = column(label(value, "body", wrap=True), gap=Space.XXS)
     if reason:
         words.addWidget(label(reason, "caption", "muted", wrap=True))

@@ -22,7 +22,7 @@ _SIGNS = {"\n": "↵", "\t": "→", "\r": "␍"}
 
 def is_part(token: Token) -> bool:
     """Whether it holds only a part of a character (or several), so that it can be shown as bytes only."""
-    if not token.data or token.is_control or "\ufffd" not in token.text:
+    if "\ufffd" not in token.text or not token.data or token.is_control:
         return False
     try:
         token.data.decode("utf-8")
@@ -36,6 +36,8 @@ def shown(token: Token) -> str:
     if is_part(token):
         return token.data[: SHOWN // 3].hex(" ").upper()
     words = token.text[:SHOWN]
+    if words.isalnum():
+        return words
     if words.isprintable():
         return words if words.strip(" ") else "·" * len(words)
     signs = "".join(_SIGNS.get(sign, sign if sign.isprintable() else _control(sign)) for sign in words)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QPlainTextEdit, QSplitter, QStackedWidget, QWidget
-from shiboken6 import isValid
 
 from app.ui import aio, shortcuts, theme
 from app.ui.tokenizer.facts import TokenFacts
@@ -41,20 +40,24 @@ class TokenizerPage(QWidget):
     """
     Attributes:
         found: what stands below the text; None before the first answer
+        asked_for: characters of the text that `found` belongs to
     """
 
     def __init__(self, window: Window, context: AppContext) -> None:
         super().__init__()
         self.found: Tokenized | None = None
+        self.asked_for = -1
         self._window, self._context = window, context
         self._model = context.preferences.settings.last_model
         self._asking: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
         self._wait = QTimer(self, singleShot=True)
         self._wait.timeout.connect(self._ask)
         self.select = Select(say("tokenizer.model"), ["–"])
         self.select.chosen.connect(self._take_model)
         self.copy = Button(say("tokenizer.copy"), "secondary", "copy")
         self.copy.clicked.connect(self.copy_ids)
+        self.copy.setEnabled(False)
         self.copy.setToolTip(shortcuts.keys("tokenizer", "copy_ids"))
         self._toggle = IconButton("panel", say("tokenizer.counts"))
         self._toggle.setCheckable(True)
@@ -96,7 +99,7 @@ class TokenizerPage(QWidget):
         self._notice = column(gap=0)
         self._cut = label("", "caption", "warn", wrap=True)
         self._cut.hide()
-        below = column(pane(switch), self._notice, self._cut, Card(column(self.view), padding=1), gap=Space.M)
+        below = column(pane(switch), self._notice, self._cut, Card(column(self.view), padding=Space.XS), gap=Space.M)
         below.setStretch(3, 1)
         below.setContentsMargins(0, Space.M, 0, 0)
         self._split = QSplitter(Qt.Orientation.Vertical)
@@ -122,8 +125,10 @@ class TokenizerPage(QWidget):
     def leave(self) -> None:
         self._context.tokenizer_text = self.text.toPlainText()
         self._end()
-        if self._asking is not None:
-            self._asking.cancel()
+        self._wait.stop()
+        for task in (self._reading, self._asking):
+            if task is not None:
+                task.cancel()
 
     def _show_facts(self) -> None:
         self.facts.setVisible(self._toggle.isChecked())
@@ -132,13 +137,13 @@ class TokenizerPage(QWidget):
     # --- the model ---------------------------------------------------------------------
 
     def _refresh(self) -> None:
-        aio.spawn(self._read_models(), "models")
+        if self._reading is not None:
+            self._reading.cancel()
+        self._reading = aio.spawn(self._read_models(), "models")
 
     async def _read_models(self) -> None:
         models = [model.manifest for model in await self._context.library.installed()]
         names = [facts.name for facts in models if not facts.base]
-        if not isValid(self):
-            return
         self._stack.setCurrentIndex(1 if names else 0)
         self.copy.setEnabled(bool(names))
         if not names:
@@ -181,10 +186,10 @@ class TokenizerPage(QWidget):
         self._clear_notice()
         self._cut.setText(say("tokenizer.cut", count=figures.count(MOST)))
         self._cut.setVisible(is_cut)
-        self.found = found
+        self.found, self.asked_for = found, len(text)
         self.view.show_tokens(found.tokens)
         await asyncio.sleep(0)  # the tokens are painted before they are counted
-        self.facts.show_counts(text, found)
+        await self.facts.show_counts(text, found)
 
     def _show_token(self, index: int) -> None:
         tokens = self.view.tokens

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent, QPoint, QRectF, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QPoint, QPointF, QRect, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QAccessible,
     QAccessibleAnnouncementEvent,
@@ -20,23 +20,29 @@ from PySide6.QtGui import (
     QPainter,
     QPaintEvent,
     QPen,
+    QPixmap,
     QResizeEvent,
     QWheelEvent,
 )
 from PySide6.QtWidgets import QScrollBar, QToolTip, QWidget
 
 from app.ui import theme
-from app.ui.tokenizer.flow import Flow, is_part, shown
+from app.ui.tokenizer.flow import PAD, Flow, is_part, shown
 from app.ui.tokens import Radius, Space, Type
-from app.ui.widgets.painting import KEYBOARD, begin, box, focus_ring
+from app.ui.widgets.painting import KEYBOARD, box, focus_ring
 from core.protocol.messages import Token
 from core.translation import say
 
-SLICE_S = 0.004
+SLICE_S = 0.002
 EDGE = Space.M
 BAR = 11
 TINTS = (0, 1, 2, 3, 4)  # of the data colours
+CONTROL, PART = -1, -2  # kinds of boxes that are no plain text
+RADIUS = Radius.S
+MOST_GROUNDS = 400
 WHEEL_STEP_PX = 60
+
+Place = tuple[int, int, int, int]  # line, index of the token, first cell, cells
 
 
 def bytes_words(token: Token) -> str:
@@ -54,6 +60,9 @@ def token_words(token: Token) -> str:
 
 class TokenView(QWidget):
     """
+    Attributes:
+        bar: its scroll bar
+
     Signals:
         chosen: the index of the token that is looked at; -1 for none
     """
@@ -64,13 +73,16 @@ class TokenView(QWidget):
         super().__init__()
         self.setAccessibleName(say("tokenizer.tokens"))
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setMouseTracking(True)
+        self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self._flow = Flow((), 80)
         self._chosen = -1
         self._ring = False
-        self._bar = QScrollBar(Qt.Orientation.Vertical, self)
-        self._bar.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._bar.valueChanged.connect(lambda _: self.update())
+        self.bar = QScrollBar(Qt.Orientation.Vertical, self)
+        self.bar.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.bar.valueChanged.connect(self._on_scrolled)
+        self._value = 0
+        self._grounds: dict[tuple[int, int], QPixmap] = {}  # by kind and cells
+        self._tops: dict[int, int] = {}  # where the lines in view are
         self._laying = QTimer(self)
         self._laying.setInterval(0)
         self._laying.timeout.connect(self._lay)
@@ -116,6 +128,9 @@ class TokenView(QWidget):
         self._font = theme.font(Type.CODE, code=True)
         self._cell = QFontMetricsF(self._font).horizontalAdvance("0")
         self._line = round(self._font.pixelSize() * 1.9)
+        metrics = QFontMetricsF(self._font)
+        self._grounds = {}
+        self._baseline = round((self._line + metrics.ascent() - metrics.descent()) / 2)
         self._refit()
 
     def _columns(self) -> int:
@@ -140,65 +155,131 @@ class TokenView(QWidget):
 
     def _set_range(self) -> None:
         height = self._flow.lines * self._line + 2 * EDGE
-        self._bar.setRange(0, max(0, height - self.height()))
-        self._bar.setPageStep(self.height())
-        self._bar.setSingleStep(self._line)
-        self._bar.setVisible(self._bar.maximum() > 0)
+        self.bar.setRange(0, max(0, height - self.height()))
+        self.bar.setPageStep(self.height())
+        self.bar.setSingleStep(self._line)
+        self.bar.setVisible(self.bar.maximum() > 0)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
-        self._bar.setGeometry(self.width() - BAR, 0, BAR, self.height())
+        self.bar.setGeometry(self.width() - BAR, 0, BAR, self.height())
         if self._columns() != self._flow.columns:
             self._refit()
         self._set_range()
 
-    def _box(self, line: int, first: int, wide: int) -> QRectF:
-        y = EDGE + line * self._line - self._bar.value()
-        return QRectF(EDGE + first * self._cell + 1, y + 2, wide * self._cell - 2, self._line - 4)
+    def _on_scrolled(self, value: int) -> None:
+        """What is still in view is moved; only what comes into view is painted."""
+        step, self._value = self._value - value, value
+        if abs(step) < self.height():
+            self.scroll(0, step, QRect(0, 0, self.width() - BAR, self.height()))
+        else:
+            self.update()
 
     def _reveal(self) -> None:
         if self._chosen >= self._flow.laid:
             return
         top = EDGE + self._flow.line_of(self._chosen) * self._line
-        value = self._bar.value()
+        value = self.bar.value()
         if top < value + EDGE:
-            self._bar.setValue(top - EDGE)
+            self.bar.setValue(top - EDGE)
         elif top + self._line > value + self.height() - EDGE:
-            self._bar.setValue(top + self._line - self.height() + EDGE)
+            self.bar.setValue(top + self._line - self.height() + EDGE)
 
     # --- painting --------------------------------------------------------------------
 
     def _in_view(self, top: float, bottom: float) -> range:
-        first = max(0, int((self._bar.value() + top - EDGE) // self._line))
-        last = int((self._bar.value() + bottom - EDGE) // self._line)
+        first = max(0, int((self.bar.value() + top - EDGE) // self._line))
+        last = int((self.bar.value() + bottom - EDGE) // self._line)
         return range(first, min(last + 1, self._flow.lines))
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        painter = begin(self)
+        """A few calls for each line: boxes of one colour together, and words that follow each other as one text."""
+        c = theme.colors()
+        painter = QPainter(self)
+        painter.fillRect(event.rect(), theme.color(c.raised))
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setFont(self._font)
-        rect = event.rect()
-        for line in self._in_view(rect.top(), rect.bottom()):
-            for index, first, wide in self._flow.places(line):
-                self._paint(painter, index, self._box(line, first, wide))
+        lines = self._in_view(event.rect().top(), event.rect().bottom())
+        self._tops = {line: EDGE + line * self._line - self.bar.value() for line in lines}
+        places = [(line, *place) for line in lines for place in self._flow.places(line)]
+        self._paint_boxes(painter, places)
+        self._paint_words(painter, places)
+        if lines and self._chosen in range(self._flow.starts[lines[0]], self._flow.line(lines[-1]).stop):
+            self._paint_chosen(painter)
         if self._ring and self._chosen < 0:
             focus_ring(painter, QRectF(self.rect()), Radius.L)
 
-    def _paint(self, painter: QPainter, index: int, place: QRectF) -> None:
+    def _paint_boxes(self, painter: QPainter, places: Sequence[Place]) -> None:
+        tokens, cell = self.tokens, self._cell
+        for line, index, first, wide in places:
+            token = tokens[index]
+            kind = CONTROL if token.is_control else PART if is_part(token) else index % len(TINTS)
+            ground = self._grounds.get((kind, wide)) or self._ground(kind, wide)
+            painter.drawPixmap(round(EDGE + first * cell), self._tops[line], ground)
+
+    def _ground(self, kind: int, wide: int) -> QPixmap:
+        """The box behind a token, drawn once for each kind and width: drawing it anew costs five times as much."""
         c = theme.colors()
-        token = self.tokens[index]
-        part = is_part(token)
-        if token.is_control:
-            box(painter, place, Radius.S, c.accent_soft, c.accent)
-        elif part:
-            painter.setBrush(theme.color(c.sunken))
+        ratio = self.devicePixelRatioF()
+        width = round(wide * self._cell)
+        result = QPixmap(round(width * ratio), round(self._line * ratio))
+        result.setDevicePixelRatio(ratio)
+        result.fill(Qt.GlobalColor.transparent)
+        painter = QPainter(result)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        place = QRectF(1, 2, width - 2, self._line - 4)
+        if kind == CONTROL:
+            box(painter, place, RADIUS, c.accent_soft, c.accent)
+        elif kind == PART:
             painter.setPen(QPen(theme.color(c.control), 1, Qt.PenStyle.DashLine))
-            painter.drawRoundedRect(place.adjusted(0.5, 0.5, -0.5, -0.5), Radius.S, Radius.S)
+            painter.setBrush(theme.color(c.sunken))
+            painter.drawRoundedRect(place.adjusted(0.5, 0.5, -0.5, -0.5), RADIUS, RADIUS)
         else:
-            tint = c.series[TINTS[index % len(TINTS)]]
-            box(painter, place, Radius.S, theme.with_alpha(tint, 0.26 if theme.is_dark() else 0.15))
-        if index == self._chosen:
-            box(painter, place, Radius.S, None, c.focus if self._ring else c.text_soft, 2.0)
-        painter.setPen(theme.color(c.accent_text if token.is_control else c.text_soft if part else c.text))
-        painter.drawText(place, Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextSingleLine, shown(token))
+            tint = c.series[TINTS[kind]]
+            box(painter, place, RADIUS, theme.with_alpha(tint, 0.26 if theme.is_dark() else 0.15))
+        painter.end()
+        if len(self._grounds) >= MOST_GROUNDS:
+            self._grounds.clear()
+        self._grounds[kind, wide] = result
+        return result
+
+    def _paint_words(self, painter: QPainter, places: Sequence[Place]) -> None:
+        """The padding between two boxes is as wide as a space, so words of plain letters can be joined by one."""
+        c = theme.colors()
+        tints = {CONTROL: theme.color(c.accent_text), PART: theme.color(c.text_soft), 0: theme.color(c.text)}
+        waiting: list[str] = []
+        start = (0, 0, 0)  # line, first cell, kind of what waits
+
+        def flush() -> None:
+            if waiting:
+                line, cell, kind = start
+                painter.setPen(tints[kind])
+                x = EDGE + (cell + PAD / 2) * self._cell
+                painter.drawText(QPointF(x, self._tops[line] + self._baseline), " ".join(waiting))
+                waiting.clear()
+
+        tokens = self.tokens
+        for line, index, first, wide in places:
+            token = tokens[index]
+            kind = CONTROL if token.is_control else PART if is_part(token) else 0
+            words = shown(token)
+            plain = words.isascii() and len(words) + PAD == wide
+            if waiting and (start[0] != line or start[2] != kind or not plain):
+                flush()
+            if not waiting:
+                start = line, first, kind
+            waiting.append(words)
+            if not plain:
+                flush()
+        flush()
+
+    def _paint_chosen(self, painter: QPainter) -> None:
+        c = theme.colors()
+        line = self._flow.line_of(self._chosen)
+        for index, first, wide in self._flow.places(line):
+            if index == self._chosen:
+                x, width = round(EDGE + first * self._cell), round(wide * self._cell)
+                place = QRectF(x + 1, self._tops[line] + 2, width - 2, self._line - 4)
+                box(painter, place, RADIUS, None, c.focus if self._ring else c.text_soft, 2.0)
 
     # --- what the user does ------------------------------------------------------------
 
@@ -222,7 +303,7 @@ class TokenView(QWidget):
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         pixels = event.pixelDelta().y() or round(event.angleDelta().y() / 120 * WHEEL_STEP_PX * 1.5)
-        self._bar.setValue(self._bar.value() - pixels)
+        self.bar.setValue(self.bar.value() - pixels)
         event.accept()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:

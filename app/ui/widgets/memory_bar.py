@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from app.ui import theme
 from app.ui.tokens import Radius, Space, Type
+from app.ui.widgets.badge import Tone, tone_colors
 from app.ui.widgets.painting import begin, box, text, width_of
 from core import figures
 from core.translation import say
@@ -38,12 +39,13 @@ class MemoryBar(QWidget):
         self.setAccessibleName(name)
         self._parts: list[Part] = []
         self._free = 0.0
+        self._tone: Tone = "neutral"
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._fit()
 
-    def show_parts(self, parts: Sequence[Part], free: float) -> None:
-        """`free`: bytes that could be had now; 0 while that is not known."""
-        self._parts, self._free = [part for part in parts if part.bytes >= 1], free
+    def show_parts(self, parts: Sequence[Part], free: float, tone: Tone = "neutral") -> None:
+        """`free`: bytes that could be had now; 0 while that is not known. `tone`: of the limit, when it is passed."""
+        self._parts, self._free, self._tone = [part for part in parts if part.bytes >= 1], free, tone
         said = [f"{part.name} {figures.size(part.bytes)}" for part in self._parts]
         said.append(say("load.needed", size=figures.size(self.needed)))
         if free:
@@ -91,7 +93,7 @@ class MemoryBar(QWidget):
     def _limit(self, painter: QPainter, scale: float, top: int) -> None:
         c = theme.colors()
         x = self.width() * self._free / scale
-        tint = c.bad if self.needed > self._free else c.text_soft
+        tint = tone_colors(self._tone)[0] if self.needed > self._free else c.text_soft
         painter.setPen(QPen(theme.color(tint), 1.5))
         painter.drawLine(round(x), top - 4, round(x), top + BAR + 4)
         font = theme.font(Type.CAPTION_STRONG, tabular=True)

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 
 from app.ui import icons, theme
 from app.ui.tokens import Space, Type
-from app.ui.widgets.badge import HEIGHT, Tone, paint_badge
+from app.ui.widgets.badge import Tone, badge_height, paint_badge
 from app.ui.widgets.painting import KEYBOARD, text
 
 Index = QModelIndex | QPersistentModelIndex
@@ -106,7 +106,7 @@ class CellDelegate(QStyledItemDelegate):
     def _content(self, painter: QPainter, rect: QRectF, cell: Cell) -> None:
         c = theme.colors()
         if cell.badge:
-            y = rect.top() + (rect.height() - HEIGHT) / 2
+            y = rect.top() + (rect.height() - badge_height()) / 2
             used = paint_badge(painter, rect.left(), y, cell.badge, cell.tone, cell.mark)
             rest = rect.adjusted(used + Space.S, 0, 0, 0)
             text(painter, rest, cell.words, theme.font(tabular=True), c.text_soft)

@@ -137,32 +137,35 @@ class _Part:
     """Some of the outputs of a layer that others were joined into."""
 
     def __init__(self, whole: QuantisedLinear, start: int, stop: int) -> None:
-        self._whole, self._start, self._stop = whole, start, stop
+        self.whole, self.start, self.stop = whole, start, stop
 
     @property
     def name(self) -> str:
-        return self._whole.product.name
+        return self.whole.product.name
 
     @property
     def size_bytes(self) -> int:
         """Its share, so that a sum over all layers counts everything once."""
-        return round(self._whole.product.size_bytes * (self._stop - self._start) / self._whole.out_features)
+        return round(self.whole.product.size_bytes * (self.stop - self.start) / self.whole.out_features)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self._whole.product(x)[:, self._start : self._stop]
+        return self.whole.product(x)[:, self.start : self.stop]
 
     def weight(self) -> QuantisedWeight:
-        return self._whole.product.weight().rows(self._start, self._stop)
+        return self.whole.product.weight().rows(self.start, self.stop)
 
 
 def fuse(layers: Sequence[QuantisedLinear]) -> QuantisedLinear:
     """One layer for several that read the same input (q, k, v; gate, up): its outputs are theirs, one after the other.
 
     The weights are moved, not copied: the layers go on working as parts of the new one, each at the cost of the whole.
+    Layers that were put into one already give that one.
 
     Raises:
         ValueError: they are of different kinds.
     """
+    if (whole := _whole_of(layers)) is not None:
+        return whole
     first = layers[0]
     biases = [layer.bias for layer in layers]
     fused = type(first)(stacked(tuple(layer.weight_of() for layer in layers)), _joined(biases, layers))
@@ -172,6 +175,19 @@ def fuse(layers: Sequence[QuantisedLinear]) -> QuantisedLinear:
         layer.product = _Part(fused, start, stop)
         start = stop
     return fused
+
+
+def _whole_of(layers: Sequence[QuantisedLinear]) -> QuantisedLinear | None:
+    parts = [layer.product for layer in layers]
+    first = parts[0]
+    if not isinstance(first, _Part):
+        return None
+    at = 0
+    for part in parts:
+        if not isinstance(part, _Part) or part.whole is not first.whole or part.start != at:
+            return None
+        at = part.stop
+    return first.whole if at == first.whole.out_features else None
 
 
 def _joined(biases: Sequence[Tensor | None], layers: Sequence[QuantisedLinear]) -> Tensor | None:

@@ -42,13 +42,20 @@ class QWenRMSNorm(nn.Module):
         return normed.type_as(x) * self.weight
 
 
+def _output(width: int, config: QWenConfig) -> nn.Linear:
+    """A projection whose result is added to the stream, which begins smaller than others."""
+    made = nn.Linear(width, config.hidden_size, bias=not config.no_bias)
+    made.begins_smaller = True  # type: ignore[assignment]
+    return made
+
+
 class QWenMLP(nn.Module):
     def __init__(self, config: QWenConfig) -> None:
         super().__init__()
         width = config.intermediate_size // 2
         self.w1 = nn.Linear(config.hidden_size, width, bias=not config.no_bias)
         self.w2 = nn.Linear(config.hidden_size, width, bias=not config.no_bias)
-        self.c_proj = nn.Linear(width, config.hidden_size, bias=not config.no_bias)
+        self.c_proj = _output(width, config)
 
     def forward(self, x: Tensor) -> Tensor:
         projected: Tensor = self.c_proj(self.w1(x) * F.silu(self.w2(x)))
@@ -66,7 +73,7 @@ class QWenAttention(nn.Module):
         self.scaling = self.head_dim**-0.5 if config.scale_attn_weights else 1.0
         width = config.kv_channels * config.num_attention_heads
         self.c_attn = nn.Linear(config.hidden_size, 3 * width)
-        self.c_proj = nn.Linear(width, config.hidden_size, bias=not config.no_bias)
+        self.c_proj = _output(width, config)
 
     def forward(
         self, x: Tensor, mask: Any, places: Places, cache: Cache | None, **kwargs: Any
@@ -138,21 +145,21 @@ class QWenPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         deviation = self.config.initializer_range
+        if getattr(module, "begins_smaller", False):
+            # Each block adds to the stream twice, so that it would grow with the number of blocks.
+            deviation /= math.sqrt(2 * self.config.num_hidden_layers)
         if isinstance(module, nn.Linear | nn.Embedding):
             init.normal_(module.weight, mean=0.0, std=deviation)
         if isinstance(module, nn.Linear) and module.bias is not None:
             init.zeros_(module.bias)
         if isinstance(module, QWenRMSNorm):
             init.ones_(module.weight)
-        if isinstance(module, QWenAttention | QWenMLP):
-            # Each block adds twice to the stream; children come before their parent, so this one counts.
-            shared = deviation / math.sqrt(2 * self.config.num_hidden_layers)
-            init.normal_(module.c_proj.weight, mean=0.0, std=shared)
 
     def _check_and_adjust_attn_implementation(self, attn_implementation: str | None, *args: Any, **kwargs: Any) -> str:
         """Flash attention where the config asks for it and it is there, and never beside an 8-bit cache."""
         wants_flash = attn_implementation is None and self.config.use_flash_attn is True
-        if wants_flash and is_flash_attn_2_available():
+        is_half = self.config.dtype in (torch.float16, torch.bfloat16)
+        if wants_flash and is_half and is_flash_attn_2_available():
             attn_implementation = "flash_attention_2"
         if self.config.use_cache_quantization and "flash" in (attn_implementation or ""):
             attn_implementation = "sdpa"

@@ -18,11 +18,15 @@ from core.inference.choice import choose
 from core.inference.dense import DenseDecoder
 from core.inference.module import ModuleDecoder
 from core.models.families import BY_KEY
+from core.models.quantised.linear import Int4Linear, Int8Linear
+from core.models.quantised.weight import Bits, QuantisedWeight, join_nibbles
 from tests.helpers import tiny_adapters, tiny_families, tiny_models
+from tests.helpers.tiny_families import TINY, covered
 
 their_logging.set_verbosity_error()  # as loading a model does
 CONTEXT = 128
 IDS = [(7 * i + 3) % 480 for i in range(24)]
+HOW = "LoRA put on by PEFT and saved: the logits are PEFT's own, and the base's again when it is off"
 DENSE = list(BY_KEY["qwen3"].adapter_targets)
 Make = Callable[[], Any]
 
@@ -101,9 +105,9 @@ def test_the_module_gives_the_same_as_the_lean_pass(kind: str, tmp_path: Path) -
     assert torch.equal(logits(through_module, ""), base)
 
 
-@pytest.mark.parametrize("name", ["qwen2_moe", "qwen3_moe", "qwen3_next", "qwen3_5", "qwen3_5_moe"])
+@pytest.mark.parametrize("name", [covered(name, "adapter", HOW) for name in TINY])
 def test_every_kind_of_family_takes_adapters_on_its_layers(name: str, tmp_path: Path) -> None:
-    targets = list(BY_KEY[name].adapter_targets)
+    targets = list(BY_KEY[TINY[name].family].adapter_targets)
     folder = tiny_adapters.write(tmp_path / "adapter", tiny_families.model(name), target_modules=targets)
     model = tiny_families.model(name)
     found = decoder(model)
@@ -204,3 +208,47 @@ def test_what_peft_cannot_load_either_is_said(tmp_path: Path) -> None:
     good = tiny_adapters.write(tmp_path / "good", made("qwen3"), **KINDS["norms"])
     same(logits(found, str(good)), whole(tiny_adapters.through_peft(made("qwen3"), good)))
     assert torch.equal(logits(found, ""), logits(decoder(made("qwen3")), ""))
+
+
+def quantised(model: Any, bits: Bits) -> tuple[Any, Any]:
+    """The model with coarse weights, kept as codes; and the same weights as plain numbers."""
+    plain = made("qwen3")
+    plain.load_state_dict(model.state_dict())
+    kind = Int4Linear if bits == 4 else Int8Linear
+    for name, layer in list(model.named_modules()):
+        if name.endswith("_proj"):
+            scales = layer.weight.detach().abs().amax(-1, keepdim=True) / (2 ** (bits - 1) - 1)
+            codes = ((layer.weight.detach() / scales).round() + 2 ** (bits - 1)).to(torch.uint8)
+            weight = QuantisedWeight(join_nibbles(codes) if bits == 4 else codes, scales, None, None, bits)
+            model.set_submodule(name, kind(weight))
+            plain.get_submodule(name).weight.data = weight.dequantised()
+    return model, plain
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per")  # torch on its own packing
+@pytest.mark.parametrize("kind", ["plain", "dora", "norms"])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_adapters_on_quantised_weights(bits: Bits, kind: str, tmp_path: Path) -> None:
+    folder = tiny_adapters.write(tmp_path / "adapter", made("qwen3"), **KINDS[kind])
+    model, plain = quantised(made("qwen3"), bits)
+    lean = DenseDecoder(model, CONTEXT, is_exact=True)
+    found = AdapterDecoder(model, lean, lambda module: ModuleDecoder(module, CONTEXT))
+    base = logits(found, "")
+    same(base, whole(plain), 0.02)
+    same(logits(found, str(folder)), whole(tiny_adapters.through_peft(plain, folder)), 0.02)
+    assert torch.equal(logits(found, ""), base)
+
+
+def test_a_batch_takes_turns_with_other_adapters(tmp_path: Path) -> None:
+    """Passes of the module itself, here rows at once, between steps of sequences with other adapters."""
+    kinds = ("plain", "norms", "dora")
+    folders = ["", *(str(tiny_adapters.write(tmp_path / kind, made(), **KINDS[kind])) for kind in kinds)]
+    found = decoder(made())
+    expected = [whole(made()), *(whole(tiny_adapters.through_peft(made(), Path(folder))) for folder in folders[1:])]
+    modules = [found.module(folder) for folder in folders]
+    for _ in range(2):
+        for module, rows in zip(modules, expected, strict=True):
+            with torch.inference_mode():
+                same(module(input_ids=torch.tensor([IDS, IDS])).logits[1, 11:], rows)
+            found.step(3, found.new_cache(1, folders[1]))
+    assert modules[0].config.vocab_size == 512

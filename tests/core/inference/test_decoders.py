@@ -16,7 +16,7 @@ from core.inference import dense, products
 from core.inference.choice import choose
 from core.inference.decoder import AnyDecoder
 from core.inference.dense import DenseDecoder
-from core.inference.kv_cache import FIRST_BUCKET
+from core.inference.kv_rows import BUCKET as FIRST_BUCKET
 from core.inference.module import ModuleDecoder
 from tests.helpers import tiny_models
 from tests.helpers.tiny_models import CONTEXT
