@@ -135,8 +135,9 @@ class InferenceWorker:
             else:
                 decoder = choose_with_adapters(loaded.model, length, is_exact=is_exact, kv_cache=kv_cache)
             loaded = replace(loaded, notices=(*loaded.notices, *notices))
-            engine = Engine(decoder, length, keep_bytes=loaded.placement.spare_bytes() // 4)
-            self._model = ReadyModel(loaded, vocabulary, template, engine, decoder)
+            keep_bytes = loaded.placement.spare_bytes() // 4
+            engine = Engine(decoder, length, keep_bytes=keep_bytes, rows=vocabulary.size)
+            self._model = ReadyModel(loaded, vocabulary, template, engine, decoder, kv_cache)
 
     def generate(self, job: Generate, control: JobControl) -> Events:
         model = self._need_model()
@@ -239,6 +240,7 @@ def _model_loaded(job: LoadModel, model: ReadyModel, seconds: float) -> ModelLoa
         weights=loaded.weights,
         backend=loaded.backend,
         backend_reason=loaded.backend_reason,
+        kv_cache=model.adapters.kv_cache,
         attention=loaded.attention,
         trained_length=families.lengths(loaded.config, family).trained or loaded.context_length,
         ntk=first is not None and first.has_ntk,

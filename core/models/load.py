@@ -18,9 +18,10 @@ from core.errors import UserError
 from core.figures import size
 from core.load_options import DEFAULT, LoadOptions
 from core.models import checkpoint, context, families, tree
+from core.models.attention import choose_attention, in_use
 from core.models.checkpoint import Checkpoint, examine
 from core.models.context import Context
-from core.models.placement import DTYPES, Placement, attention, place
+from core.models.placement import DTYPES, Placement, place
 from core.models.quantised import at_load, bits_and_bytes
 from core.models.quantised.gptq import Files, Filling
 from core.models.quantised.linear import QuantisedLinear
@@ -146,7 +147,7 @@ def load(
         weights=str(job.placement.dtype).removeprefix("torch.") if job.form == "plain" else job.form,
         backend=backend,
         backend_reason=reason,
-        attention=model.config._attn_implementation,
+        attention=in_use(model),
         notices=(
             *families.notices(found.config, found.code_files, on_card=job.placement.device.type == "cuda"),
             *job.context.notices,
@@ -180,10 +181,10 @@ class _Job(NamedTuple):
         return self.form == "nf4" or (self.form == "int8" and on_card and not bits_and_bytes.obstacle("int8", "cuda"))
 
     def make(self, tell: Callable[[LoadStep], None]) -> tuple[Any, tuple[Notice, ...]]:
-        implementation, told = attention(self.options, self.placement)
+        attention, told = choose_attention(self.options, self.placement)
         loading = _telling(tell, "loading_weights")
         if self.found.scheme is not None:
-            model = self._packed(implementation, loading)
+            model = self._packed(attention, loading)
             return model, (*told, *self._remarks_on_packed(model))
         config = None
         if self.context.yarn:
@@ -196,16 +197,16 @@ class _Job(NamedTuple):
         if self.form == "plain":
             return tree.read(self.folder, dtype, device, attention, loading, config=config), told
         stored = DTYPES[self.found.precision]  # nothing is converted before it is quantised, so all stays mapped
-        model = tree.read(self.folder, stored, at_load.READING_DEVICE, implementation, loading, config=config)
+        model = tree.read(self.folder, stored, at_load.READING_DEVICE, attention, loading, config=config)
         quantising = _telling(tell, "quantising_weights")
         at_load.quantise(model, "int8" if self.form == "int8" else "int4", device, dtype, quantising)
         return model, (*told, *((Notice("experts_stay_plain"),) if at_load.has_plain_experts(model) else ()))
 
-    def _packed(self, implementation: str | None, tell: tree.Tell) -> Any:
+    def _packed(self, attention: str | None, tell: tree.Tell) -> Any:
         assert self.found.scheme is not None
         config = tree.config_of(self.folder)
         context.stretch(config, self.context)
-        model = tree.empty(self.folder, config, self.placement.dtype, implementation)
+        model = tree.empty(self.folder, config, self.placement.dtype, attention)
         Filling(
             model,
             Files(self.folder, self.found.weight_files),
