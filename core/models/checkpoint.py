@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from core.chat.chat_format import is_chat_folder
 from core.errors import UserError
 from core.models import families
 from core.models.quantised import scheme
@@ -101,7 +102,7 @@ def examine(folder: Path, config: Json | None = None) -> Checkpoint:
         precision=_precision(entries, found),
         scheme=found,
         parameters=_parameters(entries, found),
-        can_chat=has_chat_template(folder),
+        can_chat=has_chat_template(folder) or (config["model_type"] == "qwen" and is_chat_folder(folder)),
         licence=_licence(folder),
         code_files=tuple(sorted(file.name for file in folder.glob("*.py"))),
     )
