@@ -8,28 +8,22 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from core.errors import UserError
 from core.figures import size
 from core.load_options import DEFAULT, LoadOptions
-from core.models import checkpoint, context, families, tree
-from core.models.attention import choose_attention, in_use
-from core.models.checkpoint import Checkpoint, examine
-from core.models.context import Context
-from core.models.placement import DTYPES, Placement, place
-from core.models.quantised import at_load, bits_and_bytes
-from core.models.quantised.gptq import Files, Filling
+from core.models import checkpoint, families
+from core.models.checkpoint import examine
+from core.models.forms import Job
+from core.models.placement import Placement, place
 from core.models.quantised.linear import QuantisedLinear
 from core.protocol.messages import Notice
 
 POLL_S = 0.02
-# Bytes a weight takes, with its share of scales and of what stays plain, in models of the usual sizes.
-QUANTISED_BYTES = {"int8": 1.1, "int4": 0.7, "nf4": 0.7}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +45,7 @@ class LoadedModel:
     attention: str = "sdpa"
     notices: tuple[Notice, ...] = ()
     config: checkpoint.Json = field(default_factory=dict)  # as in its folder
+    parts: tuple[tuple[str, str], ...] = ()  # where it is spread over several devices: (device, what lies there)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +57,8 @@ class LoadStep:
     total: int = 0
 
 
-Loader = Callable[[Path, LoadOptions, Callable[[LoadStep], None]], LoadedModel]
+Tell = Callable[[LoadStep], None]
+Loader = Callable[[Path, LoadOptions, Tell], LoadedModel]
 
 
 class _Abandoned(Exception):
@@ -75,9 +71,15 @@ class Loading:
     `for step in loading: ...`, then `loading.model`.
     """
 
-    def __init__(self, folder: Path, options: LoadOptions = DEFAULT, loader: Loader | None = None) -> None:
-        """loader: for models of another engine; None for `load`."""
-        self._folder, self._options, self._loader = folder, options, loader or load
+    def __init__(
+        self,
+        folder: Path,
+        options: LoadOptions = DEFAULT,
+        loader: Loader | None = None,
+        then: Callable[[LoadedModel, Tell], None] | None = None,
+    ) -> None:
+        """loader: for models of another engine; None for `load`. then: more to do in the thread, with its progress."""
+        self._folder, self._options, self._loader, self._then = folder, options, loader or load, then
         self._step = LoadStep("loading_libraries")
         self._is_abandoned = False
         self._error: BaseException | None = None
@@ -112,6 +114,8 @@ class Loading:
     def _run(self) -> None:
         try:
             self._model = self._loader(self._folder, self._options, self._tell)
+            if self._then is not None:
+                self._then(self._model, self._tell)
         except BaseException as error:  # raised again where the steps are taken
             self._error = error
 
@@ -121,21 +125,18 @@ class Loading:
             raise _Abandoned
 
 
-def load(
-    folder: Path, options: LoadOptions = DEFAULT, tell: Callable[[LoadStep], None] = lambda step: None
-) -> LoadedModel:
-    """
+def load(folder: Path, options: LoadOptions = DEFAULT, tell: Tell = lambda step: None) -> LoadedModel:
+    """Quantised weights are not packed yet: see core.models.quantised.choice.
+
     Raises:
         UserError: as Loading.
         Whatever `tell` raises.
     """
     found = examine(folder)
-    placement = place(options, found.precision, found.config)
-    job = _Job(folder, found, options, placement, context.plan(found.config, options.context_length))
-    _need_memory(found, job)
-    tell(LoadStep("loading_weights"))
-    model, told = job.make(tell)
-    backend, reason = ("bitsandbytes", "backend_bitsandbytes") if job.uses_bitsandbytes else _backend(model)
+    job = Job(folder, found, options, place(options, found.precision, found.config))
+    _need_memory(job)
+    made = job.make(lambda stage, done, total: tell(LoadStep(stage, done, total)))
+    model, on_card = made.model, job.placement.device.type == "cuda"
     return LoadedModel(
         model=model,
         placement=job.placement,
@@ -145,97 +146,18 @@ def load(
         context_length=job.context.length,
         stop_ids=stop_ids(folder, found.config),
         weights=str(job.placement.dtype).removeprefix("torch.") if job.form == "plain" else job.form,
-        backend=backend,
-        backend_reason=reason,
-        attention=in_use(model),
-        notices=(
-            *families.notices(found.config, found.code_files, on_card=job.placement.device.type == "cuda"),
-            *job.context.notices,
-            *told,
-        ),
+        backend=made.backend,
+        backend_reason=made.backend_reason,
+        attention=model.config._attn_implementation,
+        notices=(*families.notices(found.config, found.code_files, on_card=on_card), *made.notices),
         config=found.config,
+        parts=made.parts,
     )
 
 
-class _Job(NamedTuple):
-    folder: Path
-    found: Checkpoint
-    options: LoadOptions
-    placement: Placement
-    context: Context
-
-    @property
-    def form(self) -> str:
-        """How the weights will lie in memory: "plain", "int8", "int4" or "nf4"."""
-        if self.options.weights in DTYPES:
-            return "plain"
-        if self.found.scheme is not None:
-            return self.found.weights
-        return "plain" if self.options.weights == "auto" else self.options.weights
-
-    @property
-    def uses_bitsandbytes(self) -> bool:
-        on_card = self.placement.device.type == "cuda"
-        if self.found.scheme is not None:
-            return False
-        return self.form == "nf4" or (self.form == "int8" and on_card and not bits_and_bytes.obstacle("int8", "cuda"))
-
-    def make(self, tell: Callable[[LoadStep], None]) -> tuple[Any, tuple[Notice, ...]]:
-        attention, told = choose_attention(self.options, self.placement)
-        loading = _telling(tell, "loading_weights")
-        if self.found.scheme is not None:
-            model = self._packed(attention, loading)
-            return model, (*told, *self._remarks_on_packed(model))
-        config = None
-        if self.context.yarn:
-            config = tree.config_of(self.folder)
-            context.stretch(config, self.context)
-        device, dtype = self.placement.device, self.placement.dtype
-        if self.uses_bitsandbytes:
-            how = bits_and_bytes.settings("int8" if self.form == "int8" else "nf4", dtype, device)
-            return tree.read(self.folder, dtype, device, attention, loading, config=config, quantisation=how), told
-        if self.form == "plain":
-            return tree.read(self.folder, dtype, device, attention, loading, config=config), told
-        stored = DTYPES[self.found.precision]  # nothing is converted before it is quantised, so all stays mapped
-        model = tree.read(self.folder, stored, at_load.READING_DEVICE, attention, loading, config=config)
-        quantising = _telling(tell, "quantising_weights")
-        at_load.quantise(model, "int8" if self.form == "int8" else "int4", device, dtype, quantising)
-        return model, (*told, *((Notice("experts_stay_plain"),) if at_load.has_plain_experts(model) else ()))
-
-    def _packed(self, attention: str | None, tell: tree.Tell) -> Any:
-        assert self.found.scheme is not None
-        config = tree.config_of(self.folder)
-        context.stretch(config, self.context)
-        model = tree.empty(self.folder, config, self.placement.dtype, attention)
-        Filling(
-            model,
-            Files(self.folder, self.found.weight_files),
-            self.found.scheme,
-            self.placement.dtype,
-            self.placement.device,
-            keeps_packed=self.form != "plain",
-            is_exact=self.placement.is_exact,
-        ).run(tell)
-        return model
-
-    def _remarks_on_packed(self, model: Any) -> Iterator[Notice]:
-        asked, stored = self.options.weights, self.found.weights
-        if self.form != "plain" and asked not in ("auto", stored):
-            yield Notice("weights_already_quantised", {"stored": stored, "asked": asked})
-        if self.form != "plain" and at_load.has_plain_experts(model):
-            yield Notice("experts_dequantised")
-
-
-def _telling(tell: Callable[[LoadStep], None], stage: str) -> tree.Tell:
-    return lambda done, total: tell(LoadStep(stage, done, total))
-
-
-def _need_memory(found: Checkpoint, job: _Job) -> None:
-    has_experts = "num_experts" in families.text_config(found.config)  # they stay plain
-    is_plain = job.form == "plain" or has_experts
-    item = job.placement.dtype.itemsize if is_plain else QUANTISED_BYTES[job.form]
-    needed, free = round(found.parameters * item), job.placement.spare_bytes()
-    if needed > free:
+def _need_memory(job: Job) -> None:
+    needed, free = job.needed_bytes, job.placement.spare_bytes()
+    if needed > free and job.options.device != "spread":
         code = "memory_card_too_small" if job.placement.device.type == "cuda" else "memory_too_small"
         raise UserError(code, needed=size(needed), free=size(free))
 
@@ -250,15 +172,6 @@ def _parameters(model: Any) -> int:
     plain: int = sum(p.numel() for p in model.parameters())
     quantised = [m for m in model.modules() if isinstance(m, QuantisedLinear)]
     return plain + sum(m.in_features * m.out_features + (0 if m.bias is None else m.bias.numel()) for m in quantised)
-
-
-def _backend(model: Any) -> tuple[str, str]:
-    """What multiplies by most of the quantised weights, and why; empty for plain ones."""
-    shares: Counter[tuple[str, str]] = Counter()
-    for module in model.modules():
-        if isinstance(module, QuantisedLinear):
-            shares[module.backend, module.backend_reason] += module.in_features * module.out_features
-    return shares.most_common(1)[0][0] if shares else ("", "")
 
 
 def stop_ids(folder: Path, config: checkpoint.Json) -> frozenset[int]:

@@ -20,14 +20,15 @@ Tell = Callable[[int, int], None]  # done, total; what it raises ends the loadin
 def read(
     folder: Path,
     dtype: torch.dtype,
-    device: torch.device,
+    device: torch.device | dict[str, str | int],
     attention: str | None,
     tell: Tell,
     *,
     config: Any = None,
     quantisation: Any = None,
 ) -> Any:
-    """The model with its weights on `device`; those that need no change stay mapped from the files.
+    """The model with its weights on `device`, or spread as a device map says; those that need no change stay mapped
+    from the files.
 
     attention, quantisation: as transformers takes them; config: in place of the folder's own
 
@@ -42,7 +43,9 @@ def read(
     options |= {"config": config} if config is not None else {}
     if quantisation is not None:
         options["quantization_config"] = quantisation
-    if quantisation is not None or device.type == "cuda":
+    if isinstance(device, dict):
+        options["device_map"] = device
+    elif quantisation is not None or device.type == "cuda":
         options["device_map"] = {"": device}
     before = their_logging.set_tqdm_hook(lambda factory, args, kwargs: _Bar(tell, *args, **kwargs))
     their_logging.set_verbosity(logging.ERROR)

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from core.errors import UserError
 from core.models.quantised import packing
-from core.models.quantised.choice import prepare
 from core.models.quantised.linear import Int4Linear, Int8Linear
 from core.models.quantised.parallel import Tell, each
 from core.models.quantised.scheme import SUFFIXES, Scheme
@@ -56,7 +55,6 @@ class Files:
 class Filling:
     """
     keeps_packed: layers stay quantised; otherwise they are dequantised into the plain layers of the tree
-    is_exact: nothing is computed in another precision than dtype
     """
 
     def __init__(
@@ -68,11 +66,10 @@ class Filling:
         device: torch.device,
         *,
         keeps_packed: bool,
-        is_exact: bool,
     ) -> None:
         self._model, self._files, self._scheme = model, files, scheme
         self._dtype, self._device = dtype, device
-        self._keeps_packed, self._is_exact = keeps_packed, is_exact
+        self._keeps_packed = keeps_packed
         self._left_over: list[str] = []
 
     def run(self, tell: Tell) -> None:
@@ -122,7 +119,6 @@ class Filling:
             module.register_parameter("bias", None if bias is None else nn.Parameter(bias, requires_grad=False))
             return
         made = Int4Linear(weight, bias) if weight.bits == 4 else Int8Linear(weight, bias)
-        prepare(made, self._dtype, is_exact=self._is_exact)
         parent, _, leaf = place.rpartition(".")
         setattr(self._model.get_submodule(parent), leaf, made.eval())
 
