@@ -192,16 +192,41 @@ async def test_an_adapter_that_names_no_model_is_given_one(tmp_path: Path) -> No
         await until(lambda: bool(page._models))
         await page._take(folder)
         assert page.failed() == say("error.adapter_base_unknown", name="poems", base="somebody/unknown")
+        taken: list[tuple[Path, str]] = []
+
+        async def take(path: Path, *, base: str = "") -> None:  # the real one needs seconds for its libraries
+            taken.append((path, base))
+
+        context.library.take = take  # type: ignore[assignment, method-assign]
         next(b for b in page.findChildren(Button) if b.text() == say("models.choose_base")).click()
         menu = page.findChildren(Menu)[-1]
         menu.actions()[0].trigger()
         menu.close()
-        await until(lambda: len(page._models) == 2, 20)
-        assert not page.failed() and [model.manifest.name for model in page._models] == ["Qwen3-tiny", "poems"]
-        assert context.library.find("poems").manifest.base == "Qwen3-tiny"
-        page.table.selectRow(1)
-        page._toggle.setChecked(True)
-        await until(lambda: page._details.get("poems") is not None)
-        await settle(3)
-        told = [label.text() for label in page.detail.findChildren(QLabel)]
-        assert {"LoRA", "Qwen3-tiny", say("models.rank_alpha", rank=8, alpha="16")} <= set(told)
+        await until(lambda: bool(taken))
+        assert taken == [(folder, "Qwen3-tiny")]
+        await until(lambda: not page.failed())
+
+
+async def test_the_details_name_what_an_adapter_is_and_what_a_model_brings() -> None:
+    code = ("modeling_qwen.py",)
+    shelf_models.put(paths.models(), "first", shelf_models.QWEN_7B, code_files=code)
+    shelf_models.put_adapter(paths.models(), "poems", "first")
+    (paths.models() / "first" / "LICENSE").write_text("terms")
+    async with live() as (window, _):
+        page: Any = window.go("models")
+        await until(lambda: len(page._models) == 2)
+
+        async def told(place: int, name: str) -> set[str]:
+            page.table.selectRow(place)
+            await until(lambda: name in page._details)
+            await settle(3)
+            return {label.text() for label in page.detail.findChildren(QLabel) if label.isVisibleTo(page)}
+
+        adapter = await told(1, "poems")
+        assert {"LoRA", "first", say("models.rank_alpha", rank=8, alpha="16"), "q_proj, v_proj"} <= adapter
+        model = await told(0, "first")
+        assert {say("family.qwen"), "modeling_qwen.py", "poems", say("models.licence_first")} <= model
+        assert {say("models.tokens", count="8,192"), say("models.tokens", count="32,768")} <= model
+        assert {say("notice.system_prompt_weak"), say("notice.qwen_v1_no_window_attention")} <= model
+        await until(lambda: page.detail._entries.text() == say("models.entries_rows", entries="1,851", rows="1,936"))
+        assert any(button.text() == say("models.read_licence") for button in page.detail.findChildren(Button))
