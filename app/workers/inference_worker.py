@@ -13,7 +13,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +42,9 @@ from core.protocol.messages import (
 )
 
 if TYPE_CHECKING:
+    from core.inference.adapters import AdapterDecoder
     from core.inference.engine import Engine
+    from core.inference.llama_cpp import LlamaCppDecoder
 
 POLL_S = 0.02
 # How long OpenMP's threads wait for each other before they sleep. By default they hold the processor so long that on a
@@ -107,11 +110,13 @@ class InferenceWorker:
     def _load(
         self, job: LoadModel, control: JobControl, folder: Path, vocabulary: Vocabulary, template: ChatFormat
     ) -> Events:
+        from core.inference import llama_cpp
         from core.inference.choice import choose_with_adapters
         from core.inference.engine import Engine
         from core.models.load import Loading
 
-        loading = Loading(folder, job.options)
+        gguf, notices = llama_cpp.usable_file(Path(job.folder), job.options)
+        loading = Loading(folder, job.options, partial(llama_cpp.load, gguf) if gguf else None)
         try:
             for step in loading:
                 if control.is_cancelled:
@@ -123,9 +128,16 @@ class InferenceWorker:
             loaded = loading.model
             kv_cache = job.options.kv_cache
             is_exact = loaded.placement.is_exact
-            decoder = choose_with_adapters(loaded.model, loaded.context_length, is_exact=is_exact, kv_cache=kv_cache)
-            engine = Engine(decoder, loaded.context_length, keep_bytes=loaded.placement.spare_bytes() // 4)
-            self._model = ReadyModel(loaded, vocabulary, template, engine, decoder)
+            length = loaded.context_length
+            decoder: AdapterDecoder | LlamaCppDecoder
+            if gguf:
+                decoder = llama_cpp.LlamaCppDecoder(loaded.model, length, kv_cache)
+            else:
+                decoder = choose_with_adapters(loaded.model, length, is_exact=is_exact, kv_cache=kv_cache)
+            loaded = replace(loaded, notices=(*loaded.notices, *notices))
+            keep_bytes = loaded.placement.spare_bytes() // 4
+            engine = Engine(decoder, length, keep_bytes=keep_bytes, rows=vocabulary.size)
+            self._model = ReadyModel(loaded, vocabulary, template, engine, decoder, kv_cache)
 
     def generate(self, job: Generate, control: JobControl) -> Events:
         model = self._need_model()
@@ -228,6 +240,7 @@ def _model_loaded(job: LoadModel, model: ReadyModel, seconds: float) -> ModelLoa
         weights=loaded.weights,
         backend=loaded.backend,
         backend_reason=loaded.backend_reason,
+        kv_cache=model.adapters.kv_cache,
         attention=loaded.attention,
         trained_length=families.lengths(loaded.config, family).trained or loaded.context_length,
         ntk=first is not None and first.has_ntk,

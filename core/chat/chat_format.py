@@ -85,6 +85,15 @@ def taught_format(folder: Path, vocabulary: Vocabulary) -> ChatFormat:
     return ChatMl(vocabulary) if is_chatml and vocabulary.id_of(IM_END) is not None else Continuation(vocabulary)
 
 
+def is_chat_folder(folder: Path) -> bool:
+    """Whether a folder of the first generation, which has no template, holds a chat model.
+
+    Raises:
+        UserError: as chat_format.
+    """
+    return _is_chatml(folder, read_object(folder / "generation_config.json").get("chat_format"))
+
+
 def _is_chatml(folder: Path, said: object) -> bool:
     """What generation_config.json says; merged and copied folders often lack it, and then their name counts."""
     return said == "chatml" if isinstance(said, str) else "chat" in folder.name.lower()

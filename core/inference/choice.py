@@ -51,13 +51,14 @@ def choose_with_adapters(
     model: Any, context_length: int, *, is_exact: bool, kv_cache: KVChoice = "auto"
 ) -> AdapterDecoder:
     """As choose(), for sequences that may each name an adapter."""
+    plain = choose(model, context_length, is_exact=is_exact, kv_cache=kv_cache)
 
     def through_module(module: Any) -> ModuleDecoder:
         decoder = ModuleDecoder(module, context_length, is_exact=is_exact)
         keep(module, decoder, kv_cache)
         return decoder
 
-    return AdapterDecoder(model, choose(model, context_length, is_exact=is_exact, kv_cache=kv_cache), through_module)
+    return AdapterDecoder(model, plain, through_module)
 
 
 @torch.inference_mode()

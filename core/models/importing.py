@@ -106,7 +106,7 @@ def _import_file(file: Path, name: str, models_folder: Path) -> Work[Path]:
     licence = opened.metadata.get("general.license", "")
     with disk_errors(models_folder, needed), shelf.incoming(models_folder) as folder:
         config = yield from convert(file, folder)
-        return (yield from store_built(folder, config, name, str(file), models_folder, str(licence)))
+        return (yield from store_built(folder, config, name, str(file), models_folder, str(licence), gguf=file))
 
 
 def _import_pickles(source: Path, name: str, models_folder: Path) -> Work[Path]:
@@ -125,13 +125,22 @@ def _import_pickles(source: Path, name: str, models_folder: Path) -> Work[Path]:
 
 
 def store_built(
-    folder: Path, config: dict[str, Any], name: str, source: str, models_folder: Path, licence: str = ""
+    folder: Path,
+    config: dict[str, Any],
+    name: str,
+    source: str,
+    models_folder: Path,
+    licence: str = "",
+    *,
+    gguf: Path | None = None,
 ) -> Work[Path]:
-    """Give a model that was built in `folder`, an incoming one, its place in the library."""
+    """Give a model that was built in `folder`, an incoming one, its place in the library. gguf: the file it was
+    converted from, where the user keeps that."""
     found = checkpoint.examine(folder, config)
     files = yield from records(folder, found.file_names)
     facts = facts_of(found, name, source, files)
-    return shelf.put_in_place(folder, models_folder, msgspec.structs.replace(facts, licence=licence or facts.licence))
+    facts = msgspec.structs.replace(facts, licence=licence or facts.licence, gguf=str(gguf or ""))
+    return shelf.put_in_place(folder, models_folder, facts)
 
 
 def _import_folder(source: Path, name: str, models_folder: Path) -> Work[Path]:

@@ -7,28 +7,36 @@ device; whatever is wrong with the folder or too big for the machine is a UserEr
 from __future__ import annotations
 
 import json
-import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.errors import UserError
 from core.figures import size
 from core.load_options import DEFAULT, LoadOptions
-from core.models import checkpoint, families
+from core.models import checkpoint, context, families, tree
+from core.models.attention import choose_attention, in_use
 from core.models.checkpoint import Checkpoint, examine
-from core.models.placement import Placement, attention, place
+from core.models.context import Context
+from core.models.placement import DTYPES, Placement, place
+from core.models.quantised import at_load, bits_and_bytes
+from core.models.quantised.gptq import Files, Filling
+from core.models.quantised.linear import QuantisedLinear
 from core.protocol.messages import Notice
 
-FALLBACK_CONTEXT = 2048  # tokens, for configs that do not say
 POLL_S = 0.02
+# Bytes a weight takes, with its share of scales and of what stays plain, in models of the usual sizes.
+QUANTISED_BYTES = {"int8": 1.1, "int4": 0.7, "nf4": 0.7}
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """weight_bytes: of its parameters in memory, tied ones once. stop_ids: tokens that end a reply."""
+    """weight_bytes: of its weights in memory, tied ones once; a quantised head of a tied model is a copy and counts.
+    stop_ids: tokens that end a reply.
+    """
 
     model: Any
     placement: Placement
@@ -54,6 +62,9 @@ class LoadStep:
     total: int = 0
 
 
+Loader = Callable[[Path, LoadOptions, Callable[[LoadStep], None]], LoadedModel]
+
+
 class _Abandoned(Exception):
     pass
 
@@ -64,8 +75,9 @@ class Loading:
     `for step in loading: ...`, then `loading.model`.
     """
 
-    def __init__(self, folder: Path, options: LoadOptions = DEFAULT) -> None:
-        self._folder, self._options = folder, options
+    def __init__(self, folder: Path, options: LoadOptions = DEFAULT, loader: Loader | None = None) -> None:
+        """loader: for models of another engine; None for `load`."""
+        self._folder, self._options, self._loader = folder, options, loader or load
         self._step = LoadStep("loading_libraries")
         self._is_abandoned = False
         self._error: BaseException | None = None
@@ -99,7 +111,7 @@ class Loading:
 
     def _run(self) -> None:
         try:
-            self._model = load(self._folder, self._options, self._tell)
+            self._model = self._loader(self._folder, self._options, self._tell)
         except BaseException as error:  # raised again where the steps are taken
             self._error = error
 
@@ -118,90 +130,138 @@ def load(
         Whatever `tell` raises.
     """
     found = examine(folder)
-    placement = place(options, found.weights, found.config)
-    implementation, notices = attention(options, placement)
-    _need_memory(found, placement)
+    placement = place(options, found.precision, found.config)
+    job = _Job(folder, found, options, placement, context.plan(found.config, options.context_length))
+    _need_memory(found, job)
     tell(LoadStep("loading_weights"))
-    model = _from_folder(folder, placement, implementation, tell)
-    parameters = list(model.parameters())
+    model, told = job.make(tell)
+    backend, reason = ("bitsandbytes", "backend_bitsandbytes") if job.uses_bitsandbytes else _backend(model)
     return LoadedModel(
         model=model,
-        placement=placement,
+        placement=job.placement,
         architecture=type(model).__name__,
-        parameters=sum(p.numel() for p in parameters),
-        weight_bytes=sum(p.numel() * p.element_size() for p in parameters),
-        context_length=found.context_length or FALLBACK_CONTEXT,
-        stop_ids=_stop_ids(folder, found.config),
-        weights=str(placement.dtype).removeprefix("torch."),
-        attention=model.config._attn_implementation,
+        parameters=_parameters(model) if job.form == "plain" or found.scheme is not None else found.parameters,
+        weight_bytes=weight_bytes(model),
+        context_length=job.context.length,
+        stop_ids=stop_ids(folder, found.config),
+        weights=str(job.placement.dtype).removeprefix("torch.") if job.form == "plain" else job.form,
+        backend=backend,
+        backend_reason=reason,
+        attention=in_use(model),
         notices=(
-            *notices,
-            *families.notices(found.config, found.code_files, on_card=placement.device.type == "cuda"),
+            *families.notices(found.config, found.code_files, on_card=job.placement.device.type == "cuda"),
+            *job.context.notices,
+            *told,
         ),
         config=found.config,
     )
 
 
-def _need_memory(found: Checkpoint, placement: Placement) -> None:
-    needed, free = found.parameters * placement.dtype.itemsize, placement.spare_bytes()
+class _Job(NamedTuple):
+    folder: Path
+    found: Checkpoint
+    options: LoadOptions
+    placement: Placement
+    context: Context
+
+    @property
+    def form(self) -> str:
+        """How the weights will lie in memory: "plain", "int8", "int4" or "nf4"."""
+        if self.options.weights in DTYPES:
+            return "plain"
+        if self.found.scheme is not None:
+            return self.found.weights
+        return "plain" if self.options.weights == "auto" else self.options.weights
+
+    @property
+    def uses_bitsandbytes(self) -> bool:
+        on_card = self.placement.device.type == "cuda"
+        if self.found.scheme is not None:
+            return False
+        return self.form == "nf4" or (self.form == "int8" and on_card and not bits_and_bytes.obstacle("int8", "cuda"))
+
+    def make(self, tell: Callable[[LoadStep], None]) -> tuple[Any, tuple[Notice, ...]]:
+        attention, told = choose_attention(self.options, self.placement)
+        loading = _telling(tell, "loading_weights")
+        if self.found.scheme is not None:
+            model = self._packed(attention, loading)
+            return model, (*told, *self._remarks_on_packed(model))
+        config = None
+        if self.context.yarn:
+            config = tree.config_of(self.folder)
+            context.stretch(config, self.context)
+        device, dtype = self.placement.device, self.placement.dtype
+        if self.uses_bitsandbytes:
+            how = bits_and_bytes.settings("int8" if self.form == "int8" else "nf4", dtype, device)
+            return tree.read(self.folder, dtype, device, attention, loading, config=config, quantisation=how), told
+        if self.form == "plain":
+            return tree.read(self.folder, dtype, device, attention, loading, config=config), told
+        stored = DTYPES[self.found.precision]  # nothing is converted before it is quantised, so all stays mapped
+        model = tree.read(self.folder, stored, at_load.READING_DEVICE, attention, loading, config=config)
+        quantising = _telling(tell, "quantising_weights")
+        at_load.quantise(model, "int8" if self.form == "int8" else "int4", device, dtype, quantising)
+        return model, (*told, *((Notice("experts_stay_plain"),) if at_load.has_plain_experts(model) else ()))
+
+    def _packed(self, attention: str | None, tell: tree.Tell) -> Any:
+        assert self.found.scheme is not None
+        config = tree.config_of(self.folder)
+        context.stretch(config, self.context)
+        model = tree.empty(self.folder, config, self.placement.dtype, attention)
+        Filling(
+            model,
+            Files(self.folder, self.found.weight_files),
+            self.found.scheme,
+            self.placement.dtype,
+            self.placement.device,
+            keeps_packed=self.form != "plain",
+            is_exact=self.placement.is_exact,
+        ).run(tell)
+        return model
+
+    def _remarks_on_packed(self, model: Any) -> Iterator[Notice]:
+        asked, stored = self.options.weights, self.found.weights
+        if self.form != "plain" and asked not in ("auto", stored):
+            yield Notice("weights_already_quantised", {"stored": stored, "asked": asked})
+        if self.form != "plain" and at_load.has_plain_experts(model):
+            yield Notice("experts_dequantised")
+
+
+def _telling(tell: Callable[[LoadStep], None], stage: str) -> tree.Tell:
+    return lambda done, total: tell(LoadStep(stage, done, total))
+
+
+def _need_memory(found: Checkpoint, job: _Job) -> None:
+    has_experts = "num_experts" in families.text_config(found.config)  # they stay plain
+    is_plain = job.form == "plain" or has_experts
+    item = job.placement.dtype.itemsize if is_plain else QUANTISED_BYTES[job.form]
+    needed, free = round(found.parameters * item), job.placement.spare_bytes()
     if needed > free:
-        code = "memory_card_too_small" if placement.device.type == "cuda" else "memory_too_small"
+        code = "memory_card_too_small" if job.placement.device.type == "cuda" else "memory_too_small"
         raise UserError(code, needed=size(needed), free=size(free))
 
 
-def _from_folder(folder: Path, placement: Placement, attention: str | None, tell: Callable[[LoadStep], None]) -> Any:
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging as their_logging
-
-    from core.models.qwen_v1.registration import register
-
-    register()
-    before = their_logging.set_tqdm_hook(lambda factory, args, kwargs: _Bar(tell, *args, **kwargs))
-    their_logging.set_verbosity(logging.ERROR)
-    try:
-        made: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=placement.dtype,
-            attn_implementation=attention,
-            trust_remote_code=False,
-            local_files_only=True,
-            use_safetensors=True,
-            device_map={"": placement.device} if placement.device.type == "cuda" else None,
-            output_loading_info=True,
-        )
-    finally:
-        their_logging.set_tqdm_hook(before)
-    model, report = made
-    missing = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in report[kind])
-    if missing:
-        raise UserError("weights_incomplete", count=len(missing), first=missing[0])
-    model.requires_grad_(False)
-    return model.eval()
+def weight_bytes(model: Any) -> int:
+    """What the weights take in memory: parameters, tied ones once, and what quantised layers hold."""
+    parameters: int = sum(p.numel() * p.element_size() for p in model.parameters())
+    return parameters + sum(m.size_bytes for m in model.modules() if isinstance(m, QuantisedLinear))
 
 
-class _Bar:
-    """What transformers takes for a tqdm bar: it reports its progress through those only."""
-
-    def __init__(self, tell: Callable[[LoadStep], None], items: Iterable[Any] = (), **kwargs: Any) -> None:
-        self._tell, self._items = tell, items
-        self._total = len(items) if isinstance(items, Sized) else int(kwargs.get("total") or 0)
-
-    def __iter__(self) -> Iterator[Any]:
-        for done, item in enumerate(self._items):
-            self._tell(LoadStep("loading_weights", done, self._total))
-            yield item
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *args, **kwargs: None  # update, close, set_description ...
+def _parameters(model: Any) -> int:
+    plain: int = sum(p.numel() for p in model.parameters())
+    quantised = [m for m in model.modules() if isinstance(m, QuantisedLinear)]
+    return plain + sum(m.in_features * m.out_features + (0 if m.bias is None else m.bias.numel()) for m in quantised)
 
 
-def _stop_ids(folder: Path, config: checkpoint.Json) -> frozenset[int]:
+def _backend(model: Any) -> tuple[str, str]:
+    """What multiplies by most of the quantised weights, and why; empty for plain ones."""
+    shares: Counter[tuple[str, str]] = Counter()
+    for module in model.modules():
+        if isinstance(module, QuantisedLinear):
+            shares[module.backend, module.backend_reason] += module.in_features * module.out_features
+    return shares.most_common(1)[0][0] if shares else ("", "")
+
+
+def stop_ids(folder: Path, config: checkpoint.Json) -> frozenset[int]:
     """From the generation config, which knows a chat model's end of turn, and the config."""
     found: set[int] = set()
     generation = folder / "generation_config.json"

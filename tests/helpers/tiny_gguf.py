@@ -77,7 +77,8 @@ def tiny_model(architecture: str, *, tied: bool = False, rope: Json | None = Non
     config = getattr(transformers, f"{classes[architecture]}Config")(
         hidden_size=HIDDEN, intermediate_size=INNER, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
         num_key_value_heads=KV_HEADS, head_dim=HEAD_DIM, vocab_size=rows, tie_word_embeddings=tied,
-        max_position_embeddings=16384 if rope else 512, rope_parameters=rope or {"rope_type": "default", "rope_theta": 50_000.0},
+        max_position_embeddings=16384 if rope else 512,
+        rope_parameters=rope or {"rope_type": "default", "rope_theta": 50_000.0},
         rms_norm_eps=1e-5, **(experts if architecture.endswith("moe") else {}),
     )  # fmt: skip
     model = getattr(transformers, f"{classes[architecture]}ForCausalLM")(config).eval()

@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from core.models.quantised import card
+from core.models.quantised import card, processor
 from core.models.quantised.linear import QuantisedLinear
 from core.models.quantised.processor import Int4Packed, Int8Grouped, Int8Packed
 from core.models.quantised.product import Dequantising, Product, multiply_dequantised
@@ -22,7 +22,7 @@ from core.models.quantised.weight import QuantisedWeight, join_nibbles, kernel_g
 
 log = logging.getLogger("quantised")
 
-TRIAL = (256, 1024)  # rows and columns of the weight that is tried
+TRIAL = (272, 1024)  # rows and columns of the weight that is tried; the rows are no whole number of blocks
 TRIAL_ROWS = (1, 16, 32, 64)  # of activations, to see up to where a packed product is faster than dequantising
 TRIAL_S = 0.05
 ALLOWED = {4: 0.02, 8: 0.005}  # relative to the reference, on random numbers; a wrong layout gives 1
@@ -57,7 +57,7 @@ def _int4(weight: QuantisedWeight) -> Backend:
     group, packed = kernel_group(weight), _int4_trial()
     if packed is None:
         return Backend(Dequantising, "backend_none_better")
-    if not group:
+    if not group or not processor.fits(weight):
         return Backend(Dequantising, "backend_group")
     return Backend(partial(Int4Packed, group=group, block=packed.block, few=packed.few), "backend_int4_processor")
 
@@ -98,12 +98,18 @@ class _Packed:
 @lru_cache(maxsize=1)
 def _int4_trial() -> _Packed | None:
     weight = _trial_weight(4, 128, torch.device("cpu"))
-    for block in BLOCKS:
-        product = _made(partial(Int4Packed, group=128, block=block, few=max(TRIAL_ROWS)), weight)
-        if product is not None and torch.equal(product.weight().codes, weight.codes) and _agrees(product, weight):
-            few = _few(product, weight)
-            return _Packed(block, few) if few else None
-    return None
+    try:
+        packed = processor.pack_by_torch(weight.unpacked())
+    except (RuntimeError, AttributeError) as error:  # this build of torch does not have it
+        log.info("torch packs no weights of 4 bits: %s", error)
+        return None
+    block = next((block for block in BLOCKS if torch.equal(processor.pack(weight.unpacked(), block), packed)), 0)
+    if not block:
+        log.warning("torch's packed weights of 4 bits have an unknown layout and are not used")
+        return None
+    product = _made(partial(Int4Packed, group=128, block=block, few=max(TRIAL_ROWS)), weight)
+    few = _few(product, weight) if product is not None and _agrees(product, weight) else 0
+    return _Packed(block, few) if few else None
 
 
 @lru_cache(maxsize=1)

@@ -41,14 +41,18 @@ class Int4Packed:
 
     def __init__(self, weight: QuantisedWeight, group: int, *, block: int, few: int) -> None:
         self._group, self._block, self._few = group, block, few
-        self._packed: Tensor = _aten._convert_weight_to_int4pack_for_cpu(weight.unpacked().int(), 1)
+        self._packed = pack(weight.unpacked(), block)
         self._parameters = kernel_parameters(weight, group)
-        self._scales, self._zeros, self._order = weight.scales, weight.zeros, weight.order
+        self._order, self._has_zeros = weight.order, weight.zeros is not None
+        # The kernel's own can be turned back where they were not rounded for it.
+        is_exact = weight.scales.dtype == torch.bfloat16 and group == weight.group_size
+        self._kept = None if is_exact else (weight.scales, weight.zeros)
 
     @property
     def size_bytes(self) -> int:
-        small = (self._parameters, self._scales, self._zeros, self._order)
-        return self._packed.nbytes + sum(tensor.nbytes for tensor in small if tensor is not None)
+        scales, zeros = self._kept or (None, None)
+        tensors = (self._packed, self._parameters, self._order, scales, zeros)
+        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.shape[0] > self._few:
@@ -59,22 +63,52 @@ class Int4Packed:
 
     def weight(self) -> QuantisedWeight:
         codes = join_nibbles(unpack(self._packed, self._block))
-        return QuantisedWeight(codes, self._scales, self._zeros, self._order, 4)
+        scales, zeros = self._kept or self._turned_back()
+        return QuantisedWeight(codes, scales, zeros, self._order, 4)
+
+    def _turned_back(self) -> tuple[Tensor, Tensor | None]:
+        scales, offsets = self._parameters.permute(2, 1, 0).contiguous()
+        if not self._has_zeros:
+            return scales, None
+        return scales, (8 - offsets.float() / scales.float()).round_().to(torch.uint8)
 
 
-def unpack(packed: Tensor, block: int) -> Tensor:
-    """The codes in torch's packed weights, uint8 (out, in).
+def fits(weight: QuantisedWeight) -> bool:
+    """The kernel takes this many outputs."""
+    return weight.out_features % 16 == 0
+
+
+def pack_by_torch(codes: Tensor) -> Tensor:
+    """uint8 (out, in) -> torch's packed weights; what `pack` has to give, several times slower."""
+    packed: Tensor = _aten._convert_weight_to_int4pack_for_cpu(codes.int(), 1)
+    return packed
+
+
+def pack(codes: Tensor, block: int) -> Tensor:
+    """uint8 (out, in) -> torch's packed weights, uint8 (out, in / 2).
 
     A block of rows lies column by column, row i of it in the low half of a byte and row i + block / 2 in the high one;
     rows that fill no block lie in neighbouring pairs.
     """
-    out_features, columns = packed.shape[0], packed.shape[1] * 2
-    whole = out_features - out_features % block
-    tiles = packed[:whole].reshape(-1, columns, block // 2)
-    codes = torch.cat((tiles & 15, tiles >> 4), -1).transpose(1, 2).reshape(whole, columns)
-    if whole == out_features:
+    outputs, inputs = codes.shape
+    whole = outputs - outputs % block
+    halves = codes[:whole].view(-1, 2, block // 2, inputs)
+    tiles = ((halves[:, 1] << 4) | halves[:, 0]).transpose(1, 2).reshape(whole, inputs // 2)
+    if whole == outputs:
+        return tiles
+    rest = (codes[whole + 1 :: 2] << 4) | codes[whole::2]
+    return torch.cat((tiles, rest.T.reshape(-1, inputs // 2)))
+
+
+def unpack(packed: Tensor, block: int) -> Tensor:
+    """What `pack` was given."""
+    outputs, inputs = packed.shape[0], packed.shape[1] * 2
+    whole = outputs - outputs % block
+    tiles = packed[:whole].reshape(-1, inputs, block // 2)
+    codes = torch.cat((tiles & 15, tiles >> 4), -1).transpose(1, 2).reshape(whole, inputs)
+    if whole == outputs:
         return codes
-    pairs = packed[whole:].reshape(columns, -1)
+    pairs = packed[whole:].reshape(inputs, -1)
     rest = torch.stack((pairs & 15, pairs >> 4), -1).flatten(1)
     return torch.cat((codes, rest.T))
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from core.errors import UserError
 
 FILE_NAME = "quantize_config.json"
+SUFFIXES = ("qweight", "qzeros", "scales", "g_idx")  # of the tensors of a quantised layer
 # What would read the other kinds; only named.
 PACKAGES = {
     "awq": "autoawq",
