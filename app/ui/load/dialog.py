@@ -128,8 +128,9 @@ class LoadDialog(QDialog):
         for _ in self._steps():
             await asyncio.sleep(0)
         try:
-            files = self._context.library.files_of(self.model)
-            self.subject = await fitting.look(self.model, files.folder)
+            found = self._context.library.find(self.model)
+            has_gguf = bool(found.manifest.gguf)
+            self.subject = await fitting.look(self.model, found.files_folder, has_gguf=has_gguf)
         except UserError as error:
             self._fail(error)
             return
