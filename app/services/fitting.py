@@ -15,7 +15,8 @@ import msgspec
 
 from app.services.machine import Reading
 from core.load_options import LoadOptions, WeightChoice
-from core.models import families, footprint
+from core.models import device_plan, families, footprint
+from core.models.device_plan import Device, DevicePlan
 from core.models.families import Lengths
 from core.models.footprint import Footprint, Shape
 from core.protocol.messages import ModelLoaded
@@ -49,12 +50,14 @@ class Subject:
 @dataclass(frozen=True, slots=True)
 class Fit:
     """footprint: bytes with a full context of so many tokens; free: of the memory it would lie in; on_card: which that
-    is. The KV cache grows with a conversation, so a model whose full context does not fit can still be used."""
+    is; plan: where it is spread over several devices. The KV cache grows with a conversation, so a model whose full
+    context does not fit can still be used."""
 
     footprint: Footprint
     free: int
     on_card: bool
     context: int
+    plan: DevicePlan | None = None
 
     @property
     def room(self) -> int:
@@ -66,23 +69,37 @@ class Fit:
     @property
     def is_whole(self) -> bool:
         """A full context fits."""
-        return self.footprint.total <= self.free
+        return not self.plan.missing_bytes if self.plan else self.footprint.total <= self.free
 
     @property
     def verdict(self) -> Verdict:
         total = self.footprint.total
         if not self.is_whole:
-            return "tight" if self.room >= min(LEAST_CONTEXT, self.context) else "too_big"
+            has_room = self.plan is None and self.room >= min(LEAST_CONTEXT, self.context)
+            return "tight" if has_room else "too_big"
         return "tight" if total > TIGHT_FROM * self.free else "fits"
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Free memory as it would be once the model that is loaded now has gone. `card` is 0 where there is none."""
+    """Free memory as it would be once the model that is loaded now has gone, of the system and of each card."""
 
     memory: int
-    card: int = 0
-    card_name: str = ""
+    cards: tuple[Device, ...] = ()
+
+    @property
+    def card(self) -> int:
+        """Of the first card, 0 where there is none."""
+        return self.cards[0].free_bytes if self.cards else 0
+
+    @property
+    def card_name(self) -> str:
+        return self.cards[0].label if self.cards else ""
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """As a plan takes them."""
+        return (*self.cards, Device("cpu", self.memory))
 
 
 def room(reading: Reading, loaded: ModelLoaded | None = None) -> Room:
@@ -92,9 +109,18 @@ def room(reading: Reading, loaded: ModelLoaded | None = None) -> Room:
     on_card = loaded is not None and loaded.device != "cpu"
     is_mapped = loaded is not None and loaded.device == "cpu" and loaded.weights == loaded.precision
     memory = reading.memory.free + (0 if on_card or is_mapped else held)
-    if reading.card is None:
-        return Room(memory)
-    return Room(memory, reading.card.memory.free + (held if on_card else 0), reading.card.name)
+    cards = tuple(
+        Device(f"cuda:{index}", card.memory.free + _held_by(loaded, index), card.name)
+        for index, card in enumerate(reading.cards)
+    )
+    return Room(memory, cards)
+
+
+def _held_by(loaded: ModelLoaded | None, index: int) -> int:
+    """Of the weights on a card; of those that are spread over several nothing is counted."""
+    if loaded is None or loaded.device not in ("cuda", f"cuda:{index}") or loaded.placement:
+        return 0
+    return loaded.weight_bytes if loaded.device != "cuda" or index == 0 else 0
 
 
 async def look(name: str, folder: Path) -> Subject:
@@ -117,15 +143,30 @@ def fit(subject: Subject, options: LoadOptions, free: Room) -> Fit:
     """Arithmetic only: a fraction of a millisecond."""
     on_card = bool(free.card) and options.device != "cpu"
     context = options.context_length or subject.own
+    if options.device == "spread" and free.cards:
+        return _spread(subject, options, context, free)
     found = footprint.estimate(subject.shape, options, context=context, device="cuda" if on_card else "cpu")
-    room = free.card + free.memory if options.device == "spread" else free.card if on_card else free.memory
-    return Fit(found, room, on_card, context)
+    return Fit(found, free.card if on_card else free.memory, on_card, context)
+
+
+def _spread(subject: Subject, options: LoadOptions, context: int, free: Room) -> Fit:
+    """As core.models.device_plan lays it over the cards and the system's memory."""
+    plan = device_plan.plan(subject.shape, options, context=context, devices=free.devices)
+    found = Footprint(
+        sum(share.weights for share in plan.shares),
+        sum(share.kv_cache for share in plan.shares),
+        sum(share.workspace for share in plan.shares),
+        sum(share.overhead for share in plan.shares),
+    )
+    room = sum(device.free_bytes for device in free.devices)
+    return Fit(found, room, True, context, plan)
 
 
 def smaller(subject: Subject, options: LoadOptions, free: Room) -> LoadOptions | None:
     """The least change with which a full context would fit: of the weights, of the context, of both, and of the KV
-    cache last. None where it fits already or nothing helps."""
-    if fit(subject, options, free).is_whole:
+    cache last. None where it fits already or nothing helps, and where a plan over several devices says it itself."""
+    found = fit(subject, options, free)
+    if found.is_whole or found.plan is not None:
         return None
     context = min(options.context_length or subject.own, subject.lengths.trained or subject.own)
     weights: tuple[WeightChoice, ...] = ("int8", "int4")

@@ -77,7 +77,7 @@ class ModelDetail(QWidget):
             *self._licence(details),
             *self._adapters(adapters),
             *self._code(facts.code_files),
-            *(label(notice_words(Notice(code)), "caption", "soft", wrap=True) for code in details.remarks),
+            *self._remarks(details),
             Line(),
             label(say("models.place"), "caption", "muted"),
             copyable(str(model.files_folder)),
@@ -89,6 +89,12 @@ class ModelDetail(QWidget):
         facts, lengths = model.manifest, details.lengths
         if facts.base:
             own = [("kind", say("models.kind_adapter")), ("base", facts.base)]
+            if (adapter := details.adapter) is not None:
+                own += [
+                    ("method", adapter.kind),
+                    ("rank", say("models.rank_alpha", rank=adapter.rank, alpha=f"{adapter.alpha:g}")),
+                    ("targets", ", ".join(adapter.targets)),
+                ]
         else:
             trained = lengths.trained or facts.context_length
             longest = max(lengths.reachable, lengths.limit, facts.context_length)
@@ -120,6 +126,15 @@ class ModelDetail(QWidget):
         line = row(title, shown, gap=Space.M)
         line.setStretch(1, 1)
         return pane(line)
+
+    def _remarks(self, details: Details) -> list[QWidget]:
+        """What is worth knowing; that its code is never run stands beside the names of the files."""
+        notices = [*map(Notice, details.remarks), *details.notices]
+        return [
+            label(notice_words(notice), "caption", "soft", wrap=True)
+            for notice in notices
+            if notice.code != "code_never_run"
+        ]
 
     def _licence(self, details: Details) -> list[QWidget]:
         """Its text, and for the first generation what its licence asks for."""

@@ -104,7 +104,7 @@ class ModelsPage(QWidget):
         get = Button(say("chat.fetch_starter"), "secondary", "download")
         get.clicked.connect(lambda: self.pull(STARTER))
         body = label(say("models.starter_body"), "caption", "muted", wrap=True)
-        words = column(label(say("models.starter_title"), "strong"), body, gap=Space.XXS)
+        words = column(label(say("models.starter_title"), "strong", wrap=True), body, gap=Space.XXS)
         line = row(words, get, gap=Space.L)
         line.setStretch(0, 1)
         return Card(line)
@@ -181,11 +181,11 @@ class ModelsPage(QWidget):
 
     async def _read_details(self, chosen: Installed, known: Details | None) -> None:
         facts = chosen.manifest
-        if facts.base:
-            return
         if known is None:
             found = self._details[facts.name] = await details.read(chosen)
             self.detail.show_model(chosen, found, tuple(details.adapters_of(chosen, self._models)))
+        if facts.base:
+            return
         try:
             vocabulary = await self._context.inference.read_tokens(facts.name, "")
         except UserError:

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from core.inference.adapters import AdapterDecoder
     from core.inference.engine import Engine
     from core.inference.llama_cpp import LlamaCppDecoder
+    from core.models.load import LoadedModel, LoadStep
 
 POLL_S = 0.02
 # How long OpenMP's threads wait for each other before they sleep. By default they hold the processor so long that on a
@@ -113,10 +114,25 @@ class InferenceWorker:
         from core.inference import llama_cpp
         from core.inference.choice import choose_with_adapters
         from core.inference.engine import Engine
-        from core.models.load import Loading
+        from core.models.load import Loading, LoadStep
 
         gguf, notices = llama_cpp.usable_file(Path(job.folder), job.options)
-        loading = Loading(folder, job.options, partial(llama_cpp.load, gguf) if gguf else None)
+        kv_cache = job.options.kv_cache
+        decoders: list[AdapterDecoder | LlamaCppDecoder] = []
+
+        def decode(loaded: LoadedModel, tell: Callable[[LoadStep], None]) -> None:
+            length, is_exact = loaded.context_length, loaded.placement.is_exact
+            if gguf:
+                decoders.append(llama_cpp.LlamaCppDecoder(loaded.model, length, kv_cache))
+                return
+
+            def packed(done: int, total: int) -> None:
+                tell(LoadStep("packing_weights", done, total))
+
+            chosen = choose_with_adapters(loaded.model, length, is_exact=is_exact, kv_cache=kv_cache, tell=packed)
+            decoders.append(chosen)
+
+        loading = Loading(folder, job.options, partial(llama_cpp.load, gguf) if gguf else None, decode)
         try:
             for step in loading:
                 if control.is_cancelled:
@@ -125,18 +141,11 @@ class InferenceWorker:
         finally:
             loading.abandon()
         if not control.is_cancelled:
-            loaded = loading.model
-            kv_cache = job.options.kv_cache
-            is_exact = loaded.placement.is_exact
-            length = loaded.context_length
-            decoder: AdapterDecoder | LlamaCppDecoder
-            if gguf:
-                decoder = llama_cpp.LlamaCppDecoder(loaded.model, length, kv_cache)
-            else:
-                decoder = choose_with_adapters(loaded.model, length, is_exact=is_exact, kv_cache=kv_cache)
+            loaded, decoder = loading.model, decoders[0]
             loaded = replace(loaded, notices=(*loaded.notices, *notices))
-            engine = Engine(decoder, length, keep_bytes=loaded.placement.spare_bytes() // 4)
-            self._model = ReadyModel(loaded, vocabulary, template, engine, decoder)
+            keep_bytes = loaded.placement.spare_bytes() // 4
+            engine = Engine(decoder, loaded.context_length, keep_bytes=keep_bytes, rows=vocabulary.size)
+            self._model = ReadyModel(loaded, vocabulary, template, engine, decoder, kv_cache)
 
     def generate(self, job: Generate, control: JobControl) -> Events:
         model = self._need_model()
@@ -239,9 +248,11 @@ def _model_loaded(job: LoadModel, model: ReadyModel, seconds: float) -> ModelLoa
         weights=loaded.weights,
         backend=loaded.backend,
         backend_reason=loaded.backend_reason,
+        kv_cache=model.adapters.kv_cache,
         attention=loaded.attention,
         trained_length=families.lengths(loaded.config, family).trained or loaded.context_length,
         ntk=first is not None and first.has_ntk,
         logn=first is not None and first.has_logn,
+        placement=loaded.parts,
         notices=(*loaded.notices, *model.notices),
     )

@@ -16,6 +16,7 @@ from core.chat.chat_format import ChatFormat, taught_format
 from core.chat.stream import Piece, ReplyStream
 from core.chat.turns import FinishReason, ReplyFigures
 from core.chat.vocabulary import Vocabulary
+from core.load_options import KVChoice
 from core.protocol.messages import Finished, Generate, JobEvent, Notice, Progress, PromptRead, TextDelta
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class ReadyModel:
     template: ChatFormat
     engine: Engine
     adapters: AdapterDecoder | LlamaCppDecoder
+    kv_asked: KVChoice = "auto"
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -61,7 +63,9 @@ class ReadyModel:
 
     @property
     def notices(self) -> tuple[Notice, ...]:
-        return () if self.template.can_chat else (Notice("base_model"),)
+        found = () if self.template.can_chat else (Notice("base_model"),)
+        is_plain = self.kv_asked.startswith("int8") and self.adapters.kv_cache == "plain"
+        return (*found, Notice("kv_stays_plain")) if is_plain else found
 
 
 class Reply:
@@ -104,9 +108,9 @@ class Reply:
                     yield None
                 case Reading(done, total):
                     yield Progress(job.job_id, done, total, "reading_prompt", "tokens")
-                case PromptReady(total, reused):
+                case PromptReady(total, reused, alpha):
                     self._prompt_tokens, self._reused_tokens = total, reused
-                    yield PromptRead(job.job_id, total, reused, prompt.dropped_turns)
+                    yield PromptRead(job.job_id, total, reused, prompt.dropped_turns, alpha)
                 case NewToken(id):
                     yield from self._deltas(stream.push(id))
                     self._note_token(stream)

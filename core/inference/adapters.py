@@ -48,6 +48,11 @@ class AdapterDecoder:
         self._ways: dict[str, AnyDecoder] = {}  # by folder, the one used last at the end
         self._read_at: dict[str, int] = {}
 
+    @property
+    def kv_cache(self) -> KVKind:
+        """How keys and values are kept."""
+        return self._plain.kv_cache
+
     def need(self, adapter: str) -> None:
         """Have an adapter in memory.
 
@@ -78,10 +83,6 @@ class AdapterDecoder:
         return _Using(self._model, self._module, adapter)
 
     # --- as a decoder ----------------------------------------------------------------
-
-    @property
-    def kv_cache(self) -> KVKind:
-        return self._plain.kv_cache
 
     def new_cache(self, total: int = 0, adapter: str = "") -> SequenceCache:
         return cast(SequenceCache, self._way(adapter).new_cache(total, adapter))

@@ -177,7 +177,7 @@ class _Taking:
         if len(names) == 1:
             return self.product(names[0])
         modules = [self._model.get_submodule(name) for name in names]
-        return fused(names, modules, self._dtype) or Joined([self.product(name) for name in names])
+        return fused(names, modules) or Joined([self.product(name) for name in names])
 
     def _head_norm(self, attention: Any) -> Tensor | None:
         if not hasattr(attention, "q_norm"):

@@ -18,6 +18,8 @@ from core.inference.dense import DenseDecoder
 from core.inference.kv_choice import keep
 from core.inference.module import ModuleDecoder
 from core.load_options import KVChoice
+from core.models.quantised.choice import pack
+from core.models.quantised.parallel import Tell
 
 log = logging.getLogger("inference")
 
@@ -26,18 +28,29 @@ log = logging.getLogger("inference")
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.03, torch.bfloat16: 0.1}
 
 
-def choose(model: Any, context_length: int, *, is_exact: bool, kv_cache: KVChoice = "auto") -> AnyDecoder:
+def choose(
+    model: Any,
+    context_length: int,
+    *,
+    is_exact: bool,
+    kv_cache: KVChoice = "auto",
+    tell: Tell = lambda done, total: None,
+) -> AnyDecoder:
     """The decoder for `model`; the reason against the lean pass goes to the log. Its `kv_cache` is "plain" where the
-    layers of the model do not keep what could be put into 8 bits."""
-    decoder = _checked(model, context_length, is_exact=is_exact)
+    layers of the model do not keep what could be put into 8 bits.
+
+    tell: how many of how many quantised layers are packed, which for a large model takes a while
+    """
+    decoder = _checked(model, context_length, tell, is_exact=is_exact)
     keep(model, decoder, kv_cache)
     return decoder
 
 
-def _checked(model: Any, context_length: int, *, is_exact: bool) -> DenseDecoder | ModuleDecoder:
+def _checked(model: Any, context_length: int, tell: Tell, *, is_exact: bool) -> DenseDecoder | ModuleDecoder:
     reason = architectures.obstacle(model)
-    if not reason:
-        decoder = DenseDecoder(model, context_length, is_exact=is_exact)
+    decoder = None if reason else DenseDecoder(model, context_length, is_exact=is_exact)
+    pack(model, model.dtype, tell, is_exact=is_exact)  # after the lean pass has joined what belongs together
+    if decoder is not None:
         reason = _difference(model, decoder)
         if not reason:
             return decoder
@@ -48,16 +61,22 @@ def _checked(model: Any, context_length: int, *, is_exact: bool) -> DenseDecoder
 
 
 def choose_with_adapters(
-    model: Any, context_length: int, *, is_exact: bool, kv_cache: KVChoice = "auto"
+    model: Any,
+    context_length: int,
+    *,
+    is_exact: bool,
+    kv_cache: KVChoice = "auto",
+    tell: Tell = lambda done, total: None,
 ) -> AdapterDecoder:
     """As choose(), for sequences that may each name an adapter."""
+    plain = choose(model, context_length, is_exact=is_exact, kv_cache=kv_cache, tell=tell)
 
     def through_module(module: Any) -> ModuleDecoder:
         decoder = ModuleDecoder(module, context_length, is_exact=is_exact)
         keep(module, decoder, kv_cache)
         return decoder
 
-    return AdapterDecoder(model, choose(model, context_length, is_exact=is_exact, kv_cache=kv_cache), through_module)
+    return AdapterDecoder(model, plain, through_module)
 
 
 @torch.inference_mode()

@@ -22,7 +22,7 @@ class LayerRows(Protocol):
         ...
 
     def attend(self, queries: Tensor, end: int, mask: Tensor | None, scale: float | None = None) -> Tensor:
-        """As attention.attend, over the rows up to `end`; queries: (tokens, heads, width) -> (tokens, heads * width)."""
+        """As attention.attend, over the rows up to `end`; queries: (tokens, heads, width), heads * width come back."""
         ...
 
     def plain(self, end: int) -> tuple[Tensor, Tensor]:

@@ -21,9 +21,9 @@ from torch import Tensor
 from core.errors import UserError
 from core.inference.decoder import KVKind
 from core.load_options import KVChoice, LoadOptions
-from core.models import checkpoint, manifest
+from core.models import checkpoint, context, manifest
 from core.models.gguf_file import GgufFile, open_gguf
-from core.models.load import FALLBACK_CONTEXT, LoadedModel, LoadStep, stop_ids
+from core.models.load import LoadedModel, LoadStep, stop_ids
 from core.models.placement import Placement
 from core.protocol.messages import Notice
 
@@ -60,7 +60,7 @@ def load(file: Path, folder: Path, options: LoadOptions, tell: Callable[[LoadSte
     config = checkpoint.read_config(folder)
     found = open_gguf(file)
     model = LlamaModel(file, tell)
-    longest = checkpoint.examine(folder, config).context_length or FALLBACK_CONTEXT
+    longest = checkpoint.examine(folder, config).context_length or context.FALLBACK
     return LoadedModel(
         model=model,
         placement=model.placement,

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from core.models.quantised.choice import prepare
-from core.models.quantised.linear import PLAIN_REASON, QuantisedLinear, fuse
+from core.models.quantised.linear import QuantisedLinear, fuse
 
 # From so many rows on, products in fp32 (weights converted on the way) beat bf16 on a CPU without bf16 instructions.
 FP32_ROWS = 8
@@ -93,19 +92,14 @@ def product(name: str, module: Any, *, in_fp32: bool) -> Product:
     return Quantised(module, Part(name, module.out_features))
 
 
-def fused(names: Sequence[str], modules: Sequence[Any], dtype: torch.dtype) -> Product | None:
-    """One product for modules of the same input whose weights can be put into one; None where they cannot.
-
-    dtype: of the input
-    """
+def fused(names: Sequence[str], modules: Sequence[Any]) -> Product | None:
+    """One product for modules of the same input whose weights can be put into one; None where they cannot."""
     if not all(is_quantised(module) for module in modules) or len({type(module) for module in modules}) > 1:
         return None
     try:
         whole = fuse(modules)
     except ValueError:  # groups or orders of their own
         return None
-    if whole.backend_reason == PLAIN_REASON:
-        prepare(whole, dtype)
     return Quantised(whole, *(Part(name, module.out_features) for name, module in zip(names, modules, strict=True)))
 
 

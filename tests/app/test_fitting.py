@@ -12,6 +12,7 @@ from app.services.machine import Reading
 from core.errors import UserError
 from core.hardware import Card, Memory
 from core.load_options import LoadOptions
+from core.models.device_plan import Device
 from core.protocol.messages import ModelLoaded
 from tests.helpers import shelf_models
 
@@ -78,14 +79,29 @@ def test_free_is_what_the_next_model_can_have() -> None:
     assert fitting.room(Reading(None, memory)) == Room(20 * GB)
     assert fitting.room(Reading(None, memory), loaded("cpu", "bfloat16")) == Room(20 * GB)
     assert fitting.room(Reading(None, memory), loaded("cpu", "int4")) == Room(25 * GB)
-    assert fitting.room(Reading(card, memory), loaded("cuda:0", "bfloat16")) == Room(20 * GB, 19 * GB, "RTX")
+    two = Reading(card, memory, (card, card))
+    found = fitting.room(two, loaded("cuda:0", "bfloat16"))
+    assert found == Room(20 * GB, (Device("cuda:0", 19 * GB, "RTX"), Device("cuda:1", 14 * GB, "RTX")))
+    assert (found.card, found.card_name, [one.name for one in found.devices]) == (
+        19 * GB, "RTX", ["cuda:0", "cuda:1", "cpu"]
+    )  # fmt: skip
 
 
 def test_the_processor_is_asked_for_its_own_memory(seven: Subject) -> None:
-    room = Room(100 * GB, 12 * GB, "RTX")
+    room = Room(100 * GB, (Device("cuda:0", 12 * GB, "RTX"),))
     assert fitting.fit(seven, LoadOptions(), room).free == 12 * GB
     assert fitting.fit(seven, LoadOptions(device="cpu"), room).free == 100 * GB
-    assert fitting.fit(seven, LoadOptions(device="spread"), room).free == 112 * GB
+
+
+def test_spread_over_devices_there_is_a_plan(seven: Subject) -> None:
+    room = Room(100 * GB, (Device("cuda:0", 12 * GB, "RTX"), Device("cuda:1", 12 * GB, "RTX")))
+    spread = fitting.fit(seven, LoadOptions(device="spread", context_length=8192), room)
+    assert spread.plan is not None and spread.verdict == "fits"
+    assert [share.device.name for share in spread.plan.shares] == ["cuda:0", "cuda:1"]
+    assert spread.footprint.weights == sum(share.weights for share in spread.plan.shares)
+    none = Room(1 * GB, (Device("cuda:0", 1 * GB),))
+    assert fitting.fit(seven, LoadOptions(device="spread"), none).verdict == "too_big"
+    assert fitting.fit(seven, LoadOptions(device="spread"), Room(100 * GB)).plan is None  # nothing to spread over
 
 
 def test_files_that_cannot_be_used_are_told(tmp_path: Path) -> None:

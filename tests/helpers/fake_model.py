@@ -137,7 +137,9 @@ def think(job: Generate, control: JobControl) -> Events:
 def echo(job: Generate, control: JobControl) -> Events:
     """What the model got to read."""
     turns = [[turn.role, turn.text, turn.thinking] for turn in job.turns]
-    read = {"turns": turns, "thinking": job.thinking, "continues": job.continues, "adapter": job.adapter}
+    read: dict[str, object] = {"turns": turns, "thinking": job.thinking, "continues": job.continues}
+    if job.adapter:
+        read["adapter"] = job.adapter
     yield TextDelta(job.job_id, json.dumps(read))
     yield end(job, 1, "stop")
 

@@ -67,7 +67,8 @@ TINY = {
     "qwen3_5": Tiny("qwen3_5", "qwen3_5_text", OPEN, "switch", DELTA),
     "qwen3_5_moe": Tiny("qwen3_5_moe", "qwen3_5_moe_text", OPEN, "switch", {**EXPERTS, **DELTA}),
     "qwen4_exp": Tiny("qwen4_exp", "qwen4_exp_text", OPEN, "switch", {**EXPERTS, **DELTA, **NGRAMS}),
-    "other": Tiny("other", "gemma2", PLAIN, "none", {"sliding_window": 16}),
+    "llama": Tiny("other", "llama", PLAIN, "none", {}),
+    "gemma2": Tiny("other", "gemma2", PLAIN, "none", {"sliding_window": 16}),
 }
 
 

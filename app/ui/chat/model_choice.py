@@ -13,7 +13,7 @@ from PySide6.QtCore import QPoint
 
 from app.services.inference import ModelState
 from app.services.library import Installed, by_base
-from app.ui.chat.notices import PROMPT_NOTICES
+from app.ui.chat.notices import PROMPT_NOTICES, TRANSCRIPT_NOTICES
 from app.ui.model_words import loaded_words, notice_words
 from app.ui.why import why_button
 from app.ui.widgets.feedback import Banner
@@ -114,7 +114,8 @@ class ModelChoice:
         if loaded is None or loaded is self._told or not self._panel.isVisible():
             return
         self._told = loaded
-        others = [notice for notice in loaded.notices if notice.code not in PROMPT_NOTICES]
+        said = (*PROMPT_NOTICES, *TRANSCRIPT_NOTICES)
+        others = [notice for notice in loaded.notices if notice.code not in said]
         if others:
             words = say("chat.loaded_remarks", name=loaded.name, count=len(others))
             show = partial(self._panel.window_.ask_load, loaded.name, see_loaded=True)

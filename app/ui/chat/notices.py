@@ -16,6 +16,8 @@ from core.translation import say
 
 PROMPT_NOTICES = ("system_prompt_weak",)
 """Codes of ModelLoaded whose place is beside the system prompt."""
+TRANSCRIPT_NOTICES = ("base_model",)
+"""Codes that the page says above the transcript, whether the model is loaded or not."""
 
 
 class NoticeArea(QWidget):

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QWidget
 
 from app.services import fitting
 from app.services.fitting import Fit, Room, Subject
+from app.ui.model_words import device_words, notice_words
 from app.ui.tokens import Space
 from app.ui.widgets.badge import Badge, Tone
 from app.ui.widgets.button import Button
@@ -17,6 +18,7 @@ from app.ui.widgets.layout import column, label, row
 from app.ui.widgets.memory_bar import MemoryBar, Part
 from core import figures
 from core.load_options import LoadOptions
+from core.models import device_plan
 from core.translation import say
 
 TONES: dict[str, Tone] = {"fits": "ok", "tight": "warn", "too_big": "bad"}
@@ -40,15 +42,17 @@ class MemoryPane(QWidget):
         self.change = Button("", "soft", small=True)
         self.change.clicked.connect(lambda: self.smaller_asked.emit(self._smaller))
         self.change.hide()
+        self.plan = label("", "caption", "soft", wrap=True)
+        self.plan.hide()
         foot = row(self.words, self.change, gap=Space.M)
         foot.setStretch(0, 1)
-        self.setLayout(column(row(self._title, None, self.badge), self.bar, foot, gap=Space.XS))
+        self.setLayout(column(row(self._title, None, self.badge), self.bar, self.plan, foot, gap=Space.XS))
 
     def show_fit(self, subject: Subject, options: LoadOptions, free: Room) -> Fit:
         """Estimate anew; arithmetic only."""
         fit = fitting.fit(subject, options, free)
         need = fit.footprint
-        place = free.card_name if fit.on_card else say("load.system_memory")
+        place = say("load.all_devices") if fit.plan else free.card_name if fit.on_card else say("load.system_memory")
         self._title.setText(say("load.memory_on", place=place))
         self.badge.show_state(say(f"load.{fit.verdict}"), TONES[fit.verdict], "dot")
         parts = (
@@ -59,8 +63,26 @@ class MemoryPane(QWidget):
         )
         self.bar.show_parts(parts, fit.free, TONES[fit.verdict])
         self.words.setText(_words(fit))
+        self._show_plan(fit)
         self._offer(subject, options, free)
         return fit
+
+    def _show_plan(self, fit: Fit) -> None:
+        """Which device gets what, a line each, and what that means."""
+        shares = fit.plan.shares if fit.plan else ()
+        lines = [
+            say(
+                "load.plan_line",
+                device=share.device.label or device_words(share.device.name),
+                parts=device_plan.described(share.parts),
+                needed=figures.size(share.total),
+                free=figures.size(share.device.free_bytes),
+            )
+            for share in shares
+        ]
+        lines += [notice_words(notice) for notice in (fit.plan.notices() if fit.plan else ())]
+        self.plan.setText("\n".join(lines))
+        self.plan.setVisible(bool(lines))
 
     def _offer(self, subject: Subject, options: LoadOptions, free: Room) -> None:
         """The least change that helps, as a button."""

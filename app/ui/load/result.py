@@ -16,10 +16,11 @@ from app.ui.tokens import Size, Space
 from app.ui.widgets.feedback import Glyph
 from app.ui.widgets.layout import Line, column, label, pane, row
 from core import figures
+from core.models import device_plan
 from core.protocol.messages import ModelLoaded
 from core.translation import catalogue, language, say
 
-NAME_WIDTH = 150
+NAME_WIDTH = 170
 
 
 def facts(loaded: ModelLoaded) -> list[tuple[str, str, str]]:
@@ -34,7 +35,7 @@ def facts(loaded: ModelLoaded) -> list[tuple[str, str, str]]:
         ("kv_cache", kv_words(loaded.kv_cache), ""),
         ("attention", _attention(loaded.attention), ""),
         ("context", _lengths(loaded), ""),
-        *(("placement", f"{device_words(device)}: {what}", "") for device, what in loaded.placement),
+        *(("placement", f"{device_words(device)}: {_parts(what)}", "") for device, what in loaded.placement),
         ("took", figures.duration(loaded.seconds), ""),
     ]
     return [row for row in rows if row[1]]
@@ -48,6 +49,14 @@ def family_words(family: str) -> str:
 def _attention(name: str) -> str:
     key = f"load.attention_{name}"
     return say(key) if key in catalogue(language()) else name
+
+
+def _parts(what: str) -> str:
+    """ "embedding 0-15 head" in words; anything else as it is."""
+    try:
+        return device_plan.described(what)
+    except KeyError:
+        return what
 
 
 def _lengths(loaded: ModelLoaded) -> str:

@@ -15,6 +15,7 @@ from app.ui.tokens import Radius, Size, Space, Type
 from app.ui.widgets.menu import Menu
 from app.ui.widgets.painting import KEYBOARD, begin, box, focus_ring, text, width_of
 
+WIDEST = 320  # px of a value at the usual text size
 Variant = Literal["primary", "secondary", "ghost", "danger", "soft"]
 
 
@@ -191,6 +192,11 @@ class Select(Button):
         self._values = list(values)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.clicked.connect(self._open)
+
+    def sizeHint(self) -> QSize:
+        """A long value is cut rather than pushing others away."""
+        hint = super().sizeHint()
+        return QSize(min(hint.width(), round(WIDEST * theme.state.text_scale)), hint.height())
 
     def _paint_content(self, painter: QPainter, rect: QRectF, tint: str) -> None:
         room = rect.width() - Space.M - Size.ICON_S - Space.S

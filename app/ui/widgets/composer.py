@@ -6,7 +6,7 @@ Invariant: what the user typed is never lost; it leaves the box only as a submit
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QMimeData, QObject, QRectF, Qt, Signal
-from PySide6.QtGui import QKeyEvent, QPaintEvent, QPen, QResizeEvent, QTextDocumentFragment
+from PySide6.QtGui import QFontMetricsF, QKeyEvent, QPaintEvent, QPen, QResizeEvent, QTextDocumentFragment
 from PySide6.QtWidgets import QFrame, QPlainTextEdit, QSizePolicy, QWidget
 
 from app.ui import theme
@@ -18,6 +18,7 @@ from core.translation import say
 
 MAX_LINES = 9
 NEARLY_FULL = 0.8
+WIDEST_NAME = 240  # px
 
 
 class MessageBox(QPlainTextEdit):
@@ -182,8 +183,11 @@ class Composer(QWidget):
 
     def show_model(self, name: str) -> None:
         """The model that will answer; "" while none is chosen."""
-        self.model.setText(name or say("transcript.choose_model"))
-        self.model.setAccessibleName(self.model.text())
+        words = name or say("transcript.choose_model")
+        metrics = QFontMetricsF(theme.font(Type.CAPTION_STRONG))
+        self.model.setText(metrics.elidedText(words, Qt.TextElideMode.ElideMiddle, WIDEST_NAME))
+        self.model.setToolTip(name)
+        self.model.setAccessibleName(words)
         self.model.updateGeometry()
         self.model.update()
 

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from core.models.quantised import card, processor
-from core.models.quantised.linear import QuantisedLinear
+from core.models.quantised.linear import PLAIN_REASON, QuantisedLinear
+from core.models.quantised.parallel import Tell, each
 from core.models.quantised.processor import Int4Packed, Int8Grouped, Int8Packed
 from core.models.quantised.product import Dequantising, Product, multiply_dequantised
 from core.models.quantised.weight import QuantisedWeight, join_nibbles, kernel_group
@@ -33,55 +36,88 @@ Make = Callable[[QuantisedWeight], Product]
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """reason: a key of the catalogue, `reason.<key>`"""
+    """name: of its products; reason: a key of the catalogue, `reason.<key>`"""
 
+    name: str
     make: Make
     reason: str
 
 
+def pack(model: Any, dtype: torch.dtype, tell: Tell = lambda done, total: None, *, is_exact: bool = False) -> None:
+    """Give every quantised layer of the model the best product for where it lies, once; layers that were joined share
+    that of the whole. Until then they are dequantised for each product.
+
+    dtype: of their inputs; is_exact: compute in nothing else
+    """
+    wholes = {id(layer.whole): layer.whole for layer in _layers(model)}.values()
+    jobs = [
+        partial(prepare, whole, dtype, is_exact=is_exact) for whole in wholes if whole.backend_reason == PLAIN_REASON
+    ]
+    each(jobs, tell)
+
+
+def planned(model: Any, dtype: torch.dtype, *, is_exact: bool = False) -> Backend | None:
+    """What `pack` will choose for most of the weights; None for a model of plain weights."""
+    shares: Counter[Backend] = Counter()
+    by_key: dict[tuple[str, str], Backend] = {}
+    for layer in _layers(model):
+        chosen = choose(layer.weight_of(), dtype, is_exact=is_exact)
+        chosen = by_key.setdefault((chosen.name, chosen.reason), chosen)
+        shares[chosen] += layer.in_features * layer.out_features
+    return shares.most_common(1)[0][0] if shares else None
+
+
+def _layers(model: Any) -> list[QuantisedLinear]:
+    return [module for module in model.modules() if isinstance(module, QuantisedLinear)]
+
+
 def prepare(layer: QuantisedLinear, dtype: torch.dtype, *, is_exact: bool = False) -> None:
-    """Give the layer the best product for where it lies. dtype: of its inputs; is_exact: compute in nothing else."""
+    """`pack` for one layer."""
     backend = choose(layer.weight_of(), dtype, is_exact=is_exact)
     layer.use(backend.make, backend.reason)
 
 
 def choose(weight: QuantisedWeight, dtype: torch.dtype, *, is_exact: bool = False) -> Backend:
     if is_exact or (weight.bits == 4 and dtype == torch.float32):
-        return Backend(Dequantising, "backend_exact")
+        return _plain("backend_exact")
     if weight.codes.is_cuda:
         return _on_card(weight)
     return _int4(weight) if weight.bits == 4 else _int8(weight)
 
 
+def _plain(reason: str) -> Backend:
+    return Backend(Dequantising.name, Dequantising, reason)
+
+
 def _int4(weight: QuantisedWeight) -> Backend:
     group, packed = kernel_group(weight), _int4_trial()
     if packed is None:
-        return Backend(Dequantising, "backend_none_better")
+        return _plain("backend_none_better")
     if not group or not processor.fits(weight):
-        return Backend(Dequantising, "backend_group")
-    return Backend(partial(Int4Packed, group=group, block=packed.block, few=packed.few), "backend_int4_processor")
+        return _plain("backend_group")
+    make = partial(Int4Packed, group=group, block=packed.block, few=packed.few)
+    return Backend(Int4Packed.name, make, "backend_int4_processor")
 
 
 def _int8(weight: QuantisedWeight) -> Backend:
     if not _int8_trial():
-        return Backend(Dequantising, "backend_none_better")
-    if weight.groups == 1:
-        return Backend(Int8Packed, "backend_int8_processor")
-    return Backend(Int8Grouped, "backend_int8_processor")
+        return _plain("backend_none_better")
+    make = Int8Packed if weight.groups == 1 else Int8Grouped
+    return Backend(make.name, make, "backend_int8_processor")
 
 
 def _on_card(weight: QuantisedWeight) -> Backend:
     if weight.bits == 8:
-        return Backend(Dequantising, "backend_card_int8")
+        return _plain("backend_card_int8")
     group = kernel_group(weight)
     if torch.cuda.get_device_capability(weight.codes.device)[0] < 8:
-        return Backend(Dequantising, "backend_card_old")
+        return _plain("backend_card_old")
     if not group or not card.fits(weight):
-        return Backend(Dequantising, "backend_group")
+        return _plain("backend_group")
     places = _card_trial(weight.codes.device)
     if places is None:
-        return Backend(Dequantising, "backend_none_better")
-    return Backend(partial(card.Tinygemm, places=places, group=group), "backend_int4_card")
+        return _plain("backend_none_better")
+    return Backend(card.Tinygemm.name, partial(card.Tinygemm, places=places, group=group), "backend_int4_card")
 
 
 # --- trials -------------------------------------------------------------------

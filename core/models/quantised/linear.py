@@ -36,12 +36,16 @@ class QuantisedLinear(nn.Module):
         self.in_features, self.out_features = weight.in_features, weight.out_features
         self.register_buffer("bias", bias)
         self.product: Product
-        self.backend_reason: str
+        self._reason: str
         self._take(Dequantising, weight, PLAIN_REASON)
 
     @property
     def backend(self) -> str:
         return self.product.name
+
+    @property
+    def backend_reason(self) -> str:
+        return self.whole._reason
 
     @property
     def size_bytes(self) -> int:
@@ -50,6 +54,11 @@ class QuantisedLinear(nn.Module):
     @property
     def device(self) -> torch.device:
         return self._device
+
+    @property
+    def whole(self) -> QuantisedLinear:
+        """The layer it was joined into, or itself."""
+        return self.product.whole if isinstance(self.product, _Part) else self
 
     def weight_of(self) -> QuantisedWeight:
         return self.product.weight()
@@ -60,7 +69,7 @@ class QuantisedLinear(nn.Module):
 
     def _take(self, make: Callable[[QuantisedWeight], Product], weight: QuantisedWeight, reason: str) -> None:
         self._order, self._device = weight.order, weight.scales.device
-        self.product, self.backend_reason = make(weight), reason
+        self.product, self._reason = make(weight), reason
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x if x.dim() == 2 else x.reshape(-1, self.in_features)

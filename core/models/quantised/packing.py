@@ -81,8 +81,13 @@ def _groups(inputs: int, scheme: Scheme) -> int:
 
 def _codes(qweight: Tensor, bits: int) -> Tensor:
     """(words, out) -> the codes as a QuantisedWeight keeps them, (out, bytes)."""
-    by_output = qweight.T.contiguous().view(torch.uint8)  # little-endian: the first inputs come first
+    by_output = _bytes(qweight.T)  # little-endian: the first inputs come first
     return by_output if bits == 8 else _swap_halves(by_output)
+
+
+def _bytes(words: Tensor) -> Tensor:
+    """(rows, n) int32 -> (rows, 4n). Flat in between: a single row or column may have any stride."""
+    return words.flatten().view(torch.uint8).view(words.shape[0], -1)
 
 
 def _swap_halves(packed: Tensor) -> Tensor:
@@ -92,13 +97,13 @@ def _swap_halves(packed: Tensor) -> Tensor:
 def _words(codes: Tensor, bits: int) -> Tensor:
     """(rows, n) codes -> int32 (rows, n * bits / 32), the first code in the lowest bits."""
     packed = codes if bits == 8 else _swap_halves(join_nibbles(codes))
-    return packed.contiguous().view(torch.int32)
+    return packed.flatten().view(torch.int32).view(packed.shape[0], -1)
 
 
 def _zeros(qzeros: Tensor, scheme: Scheme) -> Tensor | None:
     """(out, groups), or None where all of them are the middle."""
     packed = qzeros + _ONES[scheme.bits] if scheme.zeros == "less_one_carried" else qzeros
-    raw = packed.contiguous().view(torch.uint8)
+    raw = _bytes(packed)
     codes = raw if scheme.bits == 8 else split_nibbles(_swap_halves(raw))
     zeros = codes.to(torch.int16) + (1 if scheme.zeros == "less_one" else 0)
     if bool((zeros == 1 << (scheme.bits - 1)).all()):

@@ -50,8 +50,9 @@ class Int4Packed:
 
     @property
     def size_bytes(self) -> int:
-        small = (self._parameters, self._order, *(self._kept or ()))
-        return self._packed.nbytes + sum(tensor.nbytes for tensor in small if tensor is not None)
+        scales, zeros = self._kept or (None, None)
+        tensors = (self._packed, self._parameters, self._order, scales, zeros)
+        return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.shape[0] > self._few:

@@ -45,6 +45,8 @@ def new_ids(steps: Iterable[Step]) -> list[int]:
     return [step.id for step in steps if isinstance(step, NewToken)]
 
 
+IN_8_BITS = "ours and the published form, against plain rows"
+OTHER_CACHES = ("qwen2_5 with a window", "qwen3_next", "qwen3_5", "qwen3_5_moe", "qwen4_exp", "gemma2")
 HOW = "loaded in each, asked in the family's chat format, stepped as read, saved and loaded again"
 IDS = [(7 * i + 3) % 480 for i in range(40)]
 
@@ -136,6 +138,27 @@ def test_a_family_comes_back_from_disk_the_same(folders: Path, name: str, tmp_pa
         logits = [model(input_ids=torch.tensor([IDS])).logits for model in (made, found.model, again.model)]
     assert torch.equal(logits[0], logits[1]) and torch.equal(logits[1], logits[2])
     assert family_of(again.config, TINY[name].template).key == TINY[name].family
+
+
+@pytest.mark.parametrize("kind", ["int8", "int8_compatible"])
+@pytest.mark.parametrize("name", [covered(name, "int8_kv", IN_8_BITS) for name in TINY if name not in OTHER_CACHES])
+def test_a_family_keeps_keys_and_values_in_8_bits(folders: Path, name: str, kind: Any) -> None:
+    found = loaded(folders, name)
+    rows: dict[str, Tensor] = {}
+    for kept in ("plain", kind):
+        decoder = choose(found.model, found.context_length, is_exact=True, kv_cache=kept)
+        cache = decoder.new_cache(len(IDS))
+        rows[kept] = torch.stack([read(decoder, IDS[:24], cache), *(decoder.step(id, cache) for id in IDS[24:])])
+        assert decoder.kv_cache == kept
+    likeness = torch.cosine_similarity(rows["plain"], rows[kind], dim=-1)
+    assert float(likeness.median()) > (0.995 if kind == "int8" else 0.97) and not torch.equal(*rows.values())
+
+
+@pytest.mark.parametrize("name", OTHER_CACHES)
+def test_other_caches_stay_what_they_are(folders: Path, name: str) -> None:
+    """Windows and recurrent states are not kept in 8 bits; asking for it changes nothing."""
+    found = loaded(folders, name)
+    assert choose(found.model, found.context_length, is_exact=True, kv_cache="int8").kv_cache == "plain"
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -60,7 +60,24 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("architecture", "tied"), [*CASES, ("qwen", False)])
+# Families that share an architecture, and so a kind of GGUF file.
+FAMILIES = {
+    "llama": ("other",),
+    "qwen": ("qwen",),
+    "qwen2": ("qwen1_5", "qwen2", "qwen2_5"),
+    "qwen2_moe": ("qwen1_5_moe", "qwen2_moe"),
+    "qwen3": ("qwen3",),
+    "qwen3_moe": ("qwen3_moe",),
+}
+HOW = "converted once; the logits are those of the model that was written into the file"
+
+
+def covered(architecture: str, tied: bool) -> Any:
+    marks = [pytest.mark.covers(family=family, weights="gguf", how=HOW) for family in FAMILIES[architecture]]
+    return pytest.param(architecture, tied, marks=marks)
+
+
+@pytest.mark.parametrize(("architecture", "tied"), [covered(*case) for case in (*CASES, ("qwen", False))])
 def test_a_converted_model_gives_the_logits_of_its_origin(tmp_path: Path, architecture: str, tied: bool) -> None:
     model = rounded(tiny_model(architecture, tied=tied))
     loaded, report = AutoModelForCausalLM.from_pretrained(
