@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.inference.norms import AnyNorm, Norm, WideNorm
 from core.inference.positions import FirstGeneration, Rotary, Source
 from core.inference.products import Joined, Product, fused, has_bf16_products, is_known, is_quantised, product
 
@@ -54,11 +55,11 @@ _ARCHITECTURES = {
 class Layer:
     """qkv: queries, keys and values side by side; gate_up: the gate, then what it lets through."""
 
-    attention_norm: Tensor
+    attention_norm: AnyNorm
     qkv: Product
-    head_norm: Tensor | None  # (heads + kv_heads, head_dim), Qwen3 only
+    head_norm: AnyNorm | None  # of queries and keys together, Qwen3 only
     out: Product
-    mlp_norm: Tensor
+    mlp_norm: AnyNorm
     gate_up: Product
     down: Product
 
@@ -70,12 +71,11 @@ class Parts:
     heads: int
     kv_heads: int
     width: int
-    epsilon: float
     positions: Source
     embedding: Tensor
     dtype: torch.dtype
     layers: list[Layer]
-    final_norm: Tensor
+    final_norm: AnyNorm
     head: Product
 
 
@@ -129,7 +129,8 @@ def take_apart(model: Any, *, is_exact: bool) -> Parts:
     # Quantised products take and give fp32 on a processor: between them half precision would only cost conversions.
     is_wide = may_widen and all(is_quantised(layers[0].get_submodule(path)) for path in (*names.qkv, names.out))
     dtype = torch.float32 if is_wide else embedding.dtype
-    take = _Taking(model, names, dtype, in_fp32=may_widen and not has_bf16_products())
+    norm = WideNorm if dtype == torch.float32 and not is_exact else Norm
+    take = _Taking(model, names, dtype, norm, in_fp32=may_widen and not has_bf16_products())
     with torch.inference_mode():
         taken = [take.layer(index) for index in range(len(layers))]
     is_first = names is _FIRST_GENERATION
@@ -137,7 +138,6 @@ def take_apart(model: Any, *, is_exact: bool) -> Parts:
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads,
         width=layers[0].get_submodule(names.attention).head_dim,
-        epsilon=getattr(config, names.epsilon),
         positions=FirstGeneration(config) if is_first else Rotary(body.rotary_emb, dtype),
         embedding=embedding,
         dtype=dtype,
@@ -150,8 +150,11 @@ def take_apart(model: Any, *, is_exact: bool) -> Parts:
 class _Taking:
     """The products and layers of one model."""
 
-    def __init__(self, model: Any, names: _Names, dtype: torch.dtype, *, in_fp32: bool) -> None:
+    def __init__(
+        self, model: Any, names: _Names, dtype: torch.dtype, norm: type[Norm] | type[WideNorm], *, in_fp32: bool
+    ) -> None:
         self._model, self._names, self._dtype, self._in_fp32 = model, names, dtype, in_fp32
+        self._norm, self._epsilon = norm, getattr(model.config, names.epsilon)
 
     def layer(self, index: int) -> Layer:
         names = self._names
@@ -166,12 +169,11 @@ class _Taking:
             down=self.product(f"{name}.{names.down}"),
         )
 
-    def norm(self, name: str) -> Tensor:
-        weight: Tensor = self._model.get_submodule(name).weight
-        return weight.to(self._dtype)
+    def norm(self, name: str) -> AnyNorm:
+        return self._norm(self._model.get_submodule(name).weight, self._epsilon)
 
     def product(self, name: str) -> Product:
-        return product(name, self._model.get_submodule(name), in_fp32=self._in_fp32)
+        return product(name, self._model.get_submodule(name), in_fp32=self._in_fp32, dtype=self._dtype)
 
     def _joined(self, names: list[str]) -> Product:
         if len(names) == 1:
@@ -179,10 +181,10 @@ class _Taking:
         modules = [self._model.get_submodule(name) for name in names]
         return fused(names, modules) or Joined([self.product(name) for name in names])
 
-    def _head_norm(self, attention: Any) -> Tensor | None:
+    def _head_norm(self, attention: Any) -> AnyNorm | None:
         if not hasattr(attention, "q_norm"):
             return None
         config = self._model.config
         q, k = attention.q_norm.weight, attention.k_norm.weight
         both = torch.cat((q.expand(config.num_attention_heads, -1), k.expand(config.num_key_value_heads, -1)))
-        return both.to(self._dtype)
+        return self._norm(both, self._epsilon)

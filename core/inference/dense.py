@@ -37,7 +37,8 @@ class _Place(NamedTuple):
 
 
 class DenseDecoder:
-    """parts: what it computes with, by the adapter of a sequence. kv_cache: how keys and values are kept."""
+    """parts: what it computes with, by the adapter of a sequence. kv_cache: how keys and values are kept.
+    dtype: of what goes from layer to layer."""
 
     kv_cache: KVKind = "plain"
 
@@ -48,7 +49,7 @@ class DenseDecoder:
         self.layer_count = len(parts.layers)
         self.context_length = context_length
         self._heads, self._kv_heads, self._width = parts.heads, parts.kv_heads, parts.width
-        self._epsilon = parts.epsilon
+        self.dtype = parts.dtype
         self._device = parts.embedding.device
         self._positions = Positions(parts.positions, self._device)
         self.arithmetic = Arithmetic.for_tensor(parts.embedding, is_exact=is_exact)
@@ -109,24 +110,18 @@ class DenseDecoder:
 
     def _through(self, index: int, layer: Layer, x: Tensor, cache: KVCache, place: _Place) -> Tensor:
         heads, turned = self._heads, self._heads + self._kv_heads
-        qkv = layer.qkv(self._norm(x, layer.attention_norm)).view(x.shape[0], -1, self._width)
+        qkv = layer.qkv(layer.attention_norm(x)).view(x.shape[0], -1, self._width)
         qk, values = qkv[:, :turned], qkv[:, turned:]
         if layer.head_norm is not None:
-            qk = self._norm(qk, layer.head_norm)
+            qk = layer.head_norm(qk)
         qk = self._rotate(qk, place)
         queries = qk[:, :heads]
         if place.query_scale is not None:
             queries = (queries * place.query_scale).to(qk.dtype)
         rows = cache.write(index, qk[:, heads:].transpose(0, 1), values.transpose(0, 1))
         x = x + layer.out(rows.attend(queries, place.end, place.mask))
-        gate, up = layer.gate_up(self._norm(x, layer.mlp_norm)).chunk(2, -1)
+        gate, up = layer.gate_up(layer.mlp_norm(x)).chunk(2, -1)
         return x + layer.down(F.silu(gate) * up)
-
-    def _norm(self, x: Tensor, weight: Tensor) -> Tensor:
-        # F.rms_norm is slower on a CPU and rounds once less than the module.
-        wide = x.float()
-        scale = (wide * wide).mean(-1, True).add_(self._epsilon).rsqrt_()
-        return weight * (wide * scale).type_as(x)
 
     def _rotate(self, qk: Tensor, place: _Place) -> Tensor:
         """Rotary embedding of queries and keys at once, in the precision of the tables."""
@@ -136,4 +131,4 @@ class DenseDecoder:
 
     @torch.inference_mode()
     def _logits(self, parts: Parts, x: Tensor) -> Tensor:
-        return parts.head(self._norm(x, parts.final_norm))[0]
+        return parts.head(parts.final_norm(x))[0]

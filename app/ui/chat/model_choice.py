@@ -78,10 +78,14 @@ class ModelChoice:
         panel.composer.set_hint("" if can_chat else say("chat.base_hint"))
         blocked = "" if self.is_there else say("chat.choose_first" if self.models else "chat.fetch_first")
         panel.composer.set_blocked(blocked)
-        can_switch = loaded is not None and loaded.thinking == "switch"
-        panel.composer.show_thinking(self.thinking is not False if can_switch else None)
+        panel.composer.show_thinking(self.thinks())
         self._show_chip(loaded)
         self._show_notices(loaded, can_chat)
+
+    def thinks(self) -> bool | None:
+        """Whether the next reply begins with thinking; None where that cannot be chosen."""
+        kind = loaded.thinking if (loaded := self.loaded()) is not None else "none"
+        return {"switch": self.thinking is not False, "asked": self.thinking is True}.get(kind)
 
     def _can_chat(self) -> bool:
         base, loaded = self.base(), self.loaded()

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core.inference import dense, products
+from core.inference import dense, norms, products
 from core.inference.choice import choose
 from core.inference.decoder import AnyDecoder
 from core.inference.dense import DenseDecoder
@@ -175,5 +175,5 @@ def test_what_the_lean_pass_does_not_know_goes_through_the_module(changes: dict[
 
 @pytest.mark.errors_logged
 def test_a_pass_that_differs_from_the_model_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dense.DenseDecoder, "_norm", lambda self, x, weight: x * weight)
+    monkeypatch.setattr(norms.WideNorm, "__call__", lambda self, x: x)
     assert isinstance(choose(tiny_models.model("llama"), CONTEXT, is_exact=False), ModuleDecoder)
