@@ -169,7 +169,7 @@ class ModelLoaded(Struct, frozen=True, tag=True):
     precision: of what is computed; weights: how they lie in memory, "bfloat16" ... "int8", "int4", "nf4"
     backend: what multiplies by them, "" for plain weights
     family: a key of core/models/families.py
-    thinking: whether replies begin with thinking, and whether that can be switched for each
+    thinking: whether replies begin with thinking: "switch" unless told otherwise, "asked" only when told to
     trained_length: tokens the model has been trained on; from there on to context_length it is extended
     ntk, logn: how the first generation extends it
     placement: (device, what lies there) where the model is spread over several
@@ -189,7 +189,7 @@ class ModelLoaded(Struct, frozen=True, tag=True):
     can_think: bool
     seconds: float
     family: str = ""
-    thinking: Literal["none", "switch", "always"] = "none"
+    thinking: Literal["none", "switch", "asked", "always"] = "none"
     weights: str = ""
     backend: str = ""
     backend_reason: str = ""

@@ -42,6 +42,10 @@ OPEN = "{%- if tools %}{{ '<tool_call>\\n<function=' }}{% endif %}" + PLAIN.repl
 )
 
 
+# Thinks only when told to, as the smallest of Qwen3.5.
+ASKED = OPEN.replace("enable_thinking is false", "enable_thinking is not true")
+
+
 class Tiny(NamedTuple):
     """family: its key; thinking: what the template makes of it; changes: of the config."""
 
