@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from app.workers.host import JobControl
 from core.chat.chat_format import ChatFormat
 from core.chat.stream import Piece, ReplyStream
-from core.chat.turns import FinishReason, ReplyFigures
+from core.chat.turns import FinishReason, ReplyFigures, Sampling
 from core.chat.vocabulary import Vocabulary
+from core.chat.window import Prompt
 from core.protocol.messages import Finished, Generate, JobEvent, Notice, Progress, PromptRead, TextDelta
 
 if TYPE_CHECKING:
@@ -40,6 +41,20 @@ class ReadyModel:
         """Those of the configs and those of the format: in some models only one of them ends a chat turn."""
         return self.loaded.stop_ids | self.template.stop_ids
 
+    def prompt_limit(self, sampling: Sampling) -> int:
+        """How many tokens a prompt may have so that there is room for the reply."""
+        context = self.loaded.context_length
+        return context - max(1, min(sampling.max_new_tokens, context // REPLY_SHARE))
+
+    def stream(self, prompt: Prompt, sampling: Sampling, *, continues: bool = False) -> ReplyStream:
+        return ReplyStream(
+            self.vocabulary,
+            stop=(*sampling.stop, *prompt.stop),
+            can_think=self.template.can_think,
+            is_thinking=prompt.is_thinking,
+            continues=continues,
+        )
+
     @property
     def notices(self) -> tuple[Notice, ...]:
         return () if self.template.can_chat else (Notice("base_model"),)
@@ -58,18 +73,9 @@ class Reply:
         from core.inference.engine import Ended, NewToken, PromptReady, Reading
 
         job, model = self._job, self._model
-        context = model.loaded.context_length
-        room = max(1, min(job.sampling.max_new_tokens, context // REPLY_SHARE))
-        prompt = model.template.fitting_prompt(
-            job.turns, context - room, thinking=job.thinking, continues=job.continues
-        )
-        stream = ReplyStream(
-            model.vocabulary,
-            stop=(*job.sampling.stop, *prompt.stop),
-            can_think=model.template.can_think,
-            is_thinking=prompt.is_thinking,
-            continues=job.continues,
-        )
+        limit = model.prompt_limit(job.sampling)
+        prompt = model.template.fitting_prompt(job.turns, limit, thinking=job.thinking, continues=job.continues)
+        stream = model.stream(prompt, job.sampling, continues=job.continues)
         steps = model.engine.generate(
             prompt.ids,
             job.sampling,

@@ -51,10 +51,13 @@ Step = Reading | PromptReady | NewToken | Ended | None
 
 
 class Engine:
-    def __init__(self, decoder: AnyDecoder, context_length: int, *, keep_bytes: int = KEEP_BYTES) -> None:
-        """keep_bytes: how much the caches of sequences that are not in use may take."""
+    def __init__(
+        self, decoder: AnyDecoder, context_length: int, *, keep_bytes: int = KEEP_BYTES, rows: int = 0
+    ) -> None:
+        """keep_bytes: how much the caches of sequences that are not in use may take. rows: as Sampler."""
         self._decoder = decoder
         self._context_length = context_length
+        self._rows = rows
         self._sequences = Sequences(decoder.new_cache, keep_bytes)
 
     def generate(
@@ -109,7 +112,7 @@ class Engine:
         if bool(logits.isnan().any()):
             raise UserError("logits_unusable")
         yield PromptReady(total, reused)
-        yield from self._decode(sequence, Sampler(sampling, sequence.ids), logits, sampling, stop_ids, is_cancelled)
+        yield from self._decode(sequence, Sampler(sampling, sequence.ids, self._rows), logits, sampling, stop_ids, is_cancelled)
 
     def _decode(
         self,
