@@ -277,4 +277,4 @@ class QWenLMHeadModel(QWenPreTrainedModel, GenerationMixin):
         cache, mask = model_kwargs.get("past_key_values"), model_kwargs.get("attention_mask")
         if generation_config.prefill_chunk_size and cache is not None and not int(cache.get_seq_length()):
             rotary.prefill_for(cache, input_ids.shape[1] if mask is None else mask.sum(-1).tolist())
-        return super()._prefill(input_ids, generation_config, model_kwargs, *args, **kwargs)  # type: ignore[misc]
+        return super()._prefill(input_ids, generation_config, model_kwargs, *args, **kwargs)  # type: ignore[misc, arg-type]
