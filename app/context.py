@@ -36,7 +36,9 @@ class AppContext:
         self._noted = ""
         self._noting: asyncio.Task[None] | None = None
         self.inference.changed.listen(self._on_model)
-        self.new_chat_draft: str | None = None  # of a chat page that was rebuilt while it showed a new chat
+        # What pages that were rebuilt shall still hold: a new chat's draft, the text of the tokenizer page.
+        self.new_chat_draft: str | None = None
+        self.tokenizer_text: str | None = None
 
     def _on_model(self, state: ModelState) -> None:
         """When a model was used last is the store's to remember."""

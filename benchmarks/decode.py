@@ -6,6 +6,9 @@ steps after the first token, in wall time and in CPU time of this process; then 
 Two modes of ours: `bfloat16` computes as transformers does and must give the same ids; `auto` is the default, which
 reads prompts in fp32 where that is faster and attends faster, so that ids may part where two logits nearly tie. The
 report says where they part and how far the two were from each other in transformers' own logits (in steps of bf16).
+
+With `--weights int8` or `int4` (may be given more than once) those take the place of the two modes: the same decoding
+with weights that were made while loading, still against transformers in bf16.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import transformers
@@ -28,6 +31,7 @@ from core.chat.turns import Sampling, Turn
 from core.chat.vocabulary import Vocabulary
 from core.inference.choice import choose
 from core.inference.engine import Ended, Engine, NewToken, PromptReady
+from core.load_options import LoadOptions, WeightChoice
 from core.models.load import load
 
 PROMPTS = (
@@ -39,6 +43,7 @@ PROMPTS = (
     "Describe the water cycle for a child.",
 )
 READ_TOKENS = 512
+MUST = {"bfloat16": 1.3, "int8": 1.9}
 
 
 @dataclass
@@ -112,10 +117,8 @@ def parting(model: Any, prompt: list[int], mine: list[int], other: list[int]) ->
     }
 
 
-def compare(
-    mode: Literal["bfloat16", "auto"], folder: Path, reference: Any, options: argparse.Namespace
-) -> dict[str, Any]:
-    loaded = load(folder, mode)
+def compare(mode: WeightChoice, folder: Path, reference: Any, options: argparse.Namespace) -> dict[str, Any]:
+    loaded = load(folder, LoadOptions(weights=mode))
     is_exact = loaded.placement.is_exact
     engine = Engine(choose(loaded.model, loaded.context_length, is_exact=is_exact), loaded.context_length)
     template = ChatTemplate(Vocabulary.load(folder))
@@ -145,6 +148,9 @@ def compare(
         "theirs_tokens_per_s": statistics.median(b.speed for _, b in pairs),
         "read_512_tokens_per_s": reading(engine, prompts),
         "precision_reason": loaded.placement.precision_reason,
+        "weights": loaded.weights,
+        "weight_bytes": loaded.weight_bytes,
+        "backend": loaded.backend,
     }
 
 
@@ -175,22 +181,23 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--weights", choices=("int8", "int4"), action="append")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    modes: list[WeightChoice] = options.weights or ["bfloat16", "auto"]
     reference = transformers.AutoModelForCausalLM.from_pretrained(options.folder, dtype=torch.bfloat16).eval()
     report = {
-        "what": "greedy decode in bf16, ours / transformers generate, tokens per second after the first",
-        "must": 1.3,
+        "what": "greedy decode, ours / transformers generate in bf16, tokens per second after the first",
+        "must": {mode: MUST[mode] for mode in modes if mode in MUST},
         "pairs": options.pairs,
         "tokens": options.tokens,
         "threads": options.threads,
         "load_average": os.getloadavg()[0],
         "processor": platform.processor() or platform.machine(),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "bfloat16": compare("bfloat16", options.folder, reference, options),
-        "auto": compare("auto", options.folder, reference, options),
+        **{mode: compare(mode, options.folder, reference, options) for mode in modes},
         "theirs_read_512_tokens_per_s": reading_theirs(reference),
     }
     print(json.dumps(report, indent=2))

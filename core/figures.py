@@ -35,7 +35,8 @@ def duration(seconds: float) -> str:
 
 def precision(name: str) -> str:
     """As people write it: "bfloat16" is BF16."""
-    return {"bfloat16": "BF16", "float16": "FP16", "float32": "FP32", "int8": "Int8", "int4": "Int4"}.get(name, name)
+    known = {"bfloat16": "BF16", "float16": "FP16", "float32": "FP32", "int8": "Int8", "int4": "Int4", "nf4": "NF4"}
+    return known.get(name, name)
 
 
 def count(number: int) -> str:

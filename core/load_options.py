@@ -14,6 +14,7 @@ WeightChoice = Literal["auto", "bfloat16", "float16", "float32", "int8", "int4",
 KVChoice = Literal["auto", "plain", "int8", "int8_compatible"]
 AttentionChoice = Literal["auto", "sdpa", "eager", "flash"]
 DeviceChoice = Literal["auto", "cpu", "spread"]
+EngineChoice = Literal["auto", "llama_cpp"]
 
 
 class LoadOptions(Struct, frozen=True):
@@ -23,6 +24,7 @@ class LoadOptions(Struct, frozen=True):
     attention: "flash" needs the flash-attn package
     device: "auto" one card or the processor, "spread" several cards and then the processor's memory
     context_length: tokens; 0 is the model's own
+    engine: "llama_cpp" runs the GGUF file that the model was imported from; it needs the llama-cpp extra
     """
 
     weights: WeightChoice = "auto"
@@ -30,6 +32,7 @@ class LoadOptions(Struct, frozen=True):
     attention: AttentionChoice = "auto"
     device: DeviceChoice = "auto"
     context_length: int = 0
+    engine: EngineChoice = "auto"
 
 
 DEFAULT = LoadOptions()

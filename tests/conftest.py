@@ -54,6 +54,15 @@ def loop_factory(name: str) -> asyncio.AbstractEventLoop:
     return loop
 
 
+COLLECTED = pytest.StashKey[list[pytest.Item]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Every test, before any of them is deselected: what the documents say is checked against them."""
+    config.stash[COLLECTED] = list(items)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if inspect.iscoroutinefunction(metafunc.function):
         marker = metafunc.definition.get_closest_marker("loops")
@@ -96,9 +105,18 @@ async def leak_checked(test: Callable[..., Any], args: dict[str, Any]) -> None:
 
 def leaks(fds_before: set[str]) -> list[str]:
     tasks = [repr(t) for t in asyncio.all_tasks() if t is not asyncio.current_task()]
-    fds = set(os.listdir("/proc/self/fd")) - fds_before
+    fds = [link for fd in set(os.listdir("/proc/self/fd")) - fds_before if (link := _opened(fd))]
     waiters = [t.name for t in threading.enumerate() if t.name.startswith(("waitpid", "asyncio-waitpid"))]
-    return tasks + sorted(fds)[1:] + children() + waiters  # one fd is listdir's own
+    return tasks + fds + children() + waiters
+
+
+def _opened(fd: str) -> str:
+    """What a descriptor is; "" for one that is gone (listdir's own), and for those of the threads Qt paints with."""
+    try:
+        link = os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return ""
+    return "" if link == "anon_inode:[eventfd]" else f"{fd}: {link}"
 
 
 def children() -> list[str]:

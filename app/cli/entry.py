@@ -87,7 +87,7 @@ def _command(argv: list[str]) -> int:
     commands = typer.Typer(name="qwen-workbench", help=say("cli.help"), add_completion=False, no_args_is_help=True)
     commands.command("chat", help=say("cli.chat"))(chat.chat)
     commands.add_typer(models.app, name="models", help=say("cli.models"))
-    commands.command("tokenize", help=say("cli.tokenize"))(tokenize.tokenize)
+    commands.add_typer(tokenize.app, name="tokenize", help=say("cli.tokenize"))
     commands.command("doctor", help=say("cli.doctor"))(doctor.doctor)
     commands.command("tour", help=say("cli.tour"))(tour.tour)
     try:

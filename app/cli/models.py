@@ -1,4 +1,4 @@
-"""`qwen-workbench models`: list, pull, import, verify, show, remove. Same services as the window.
+"""`qwen-workbench models`: list, pull, import, verify, show, plan, remove. Same services as the window.
 
 Invariant: with --json standard output holds JSON and nothing else, one object or one object a line; progress and
 sentences go to standard error.
@@ -20,9 +20,12 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from app.cli.plan import plan_model
 from app.cli.session import library
+from app.services import details
+from app.services.details import Details
 from app.services.inference import as_error
-from app.services.library import Installed, LibraryService, need_intact
+from app.services.library import Installed, LibraryService, by_base, need_intact
 from core import figures
 from core.errors import UserError
 from core.protocol.messages import Failed, FileVerified, Finished, JobEvent, ModelStored, Progress
@@ -42,7 +45,7 @@ VerifyName = Annotated[str, typer.Argument(metavar="[NAME]", help=say("library.h
 @app.command("list", help=say("library.list"))
 def list_models(as_json: AsJson = False) -> None:
     async def listed(service: LibraryService) -> None:
-        models = await service.installed()
+        models = by_base(await service.installed())
         if as_json:
             _print({"models": [_facts(model) for model in models]})
         elif models:
@@ -67,11 +70,12 @@ def pull(
 def import_(
     path: Annotated[Path, typer.Argument(metavar="PATH", help=say("library.help_path"))],
     name: Annotated[str, typer.Option("--name", help=say("library.help_new_name"))] = "",
+    base: Annotated[str, typer.Option("--base", help=say("library.help_base"))] = "",
     convert_pickle: Annotated[bool, typer.Option("--convert-pickle", help=say("library.help_pickle"))] = False,
     as_json: AsJson = False,
 ) -> None:
     async def imported(service: LibraryService) -> None:
-        await _stored(service, service.import_(path, name, convert_pickle=convert_pickle), as_json)
+        await _stored(service, service.import_(path, name, convert_pickle=convert_pickle, base=base), as_json)
 
     _with_library(imported)
 
@@ -101,15 +105,22 @@ def verify(
 def show(name: Name, as_json: AsJson = False) -> None:
     async def shown(service: LibraryService) -> None:
         model = service.find(name)
-        facts = {**_facts(model), "files": [_file(record) for record in model.manifest.files]}
+        found = await details.read(model)
+        facts = {**_facts(model), **_detailed(found)}
+        notes = {code: say(f"notice.{code}") for code in found.remarks}
+        notes |= {notice.code: say(f"notice.{notice.code}", **notice.params) for notice in found.notices}
         if as_json:
-            _print(facts)
+            _print({**facts, "files": [_file(record) for record in model.manifest.files], "notices": notes})
             return
         for key, value in facts.items():
-            if key != "files" and value not in ("", []):
+            if value not in ("", [], 0):
                 print(f"{say(f'library.fact_{key}')}: {_worded(key, value)}")
+        for adapter in service.adapters_of(model.manifest.name):
+            print(say("library.has_adapter", name=adapter))
         for record in model.manifest.files:
             print(f"  {record.name}  {figures.size(record.size_bytes)}  sha256 {record.sha256}")
+        for note in notes.values():
+            print(note)
 
     _with_library(shown)
 
@@ -130,6 +141,9 @@ def remove(
         _print(told) if as_json else print(say("library.removed", name=model.manifest.name))
 
     _with_library(removed)
+
+
+app.command("plan", help=say("plan.command"))(plan_model)
 
 
 def _agreed(model: Installed, kept: bool) -> bool:
@@ -218,7 +232,19 @@ def _facts(model: Installed) -> dict[str, Any]:
         "folder": str(model.files_folder),
         "in_place": bool(facts.location),
         "code_files": list(facts.code_files),
+        "base": facts.base,
     }
+
+
+def _detailed(found: Details) -> dict[str, Any]:
+    own = {
+        "family": found.family,
+        "trained_length": found.lengths.trained,
+        "reachable_length": found.lengths.reachable if found.lengths.reachable > found.lengths.limit else 0,
+    }
+    if (adapter := found.adapter) is None:
+        return own
+    return {"kind": adapter.kind, "rank": adapter.rank, "alpha": adapter.alpha, "targets": list(adapter.targets)}
 
 
 def _file(record: Any) -> dict[str, Any]:
@@ -231,6 +257,10 @@ def _worded(key: str, value: Any) -> str:
             return figures.size(value)
         case "parameters", int():
             return figures.parameters(value)
+        case "family", str():
+            return say(f"family.{value}")
+        case "targets", list():
+            return ", ".join(value)
         case _, bool():
             return say("library.yes" if value else "library.no")
         case "code_files", list():
@@ -243,10 +273,12 @@ def _table(models: list[Installed]) -> Table:
     table = Table(box=None, pad_edge=False)
     for key in ("name", "parameters", "weights", "size_bytes", "context_length", "licence"):
         table.add_column(say(f"library.fact_{key}"), overflow="fold")
+    names = {model.manifest.name for model in models}
     for model in models:
         facts = model.manifest
         size, parameters = figures.size(facts.size_bytes), figures.parameters(facts.parameters)
-        table.add_row(facts.name, parameters, facts.weights, size, figures.count(facts.context_length), facts.licence)
+        name = f"  └ {facts.name}" if facts.base in names else facts.name
+        table.add_row(name, parameters, facts.weights, size, figures.count(facts.context_length), facts.licence)
     return table
 
 

@@ -1,4 +1,7 @@
-"""`qwen-workbench tokenize`: what a model's tokenizer makes of a text. The tokenizer works in the model worker."""
+"""`qwen-workbench tokenize`: what a model's tokenizer makes of a text. The tokenizer works in the model worker.
+
+`tokenize extend` stands in extend.py.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +12,50 @@ from typing import Annotated
 
 import typer
 
+from app.cli.extend import extend
 from app.cli.session import inference
-from core.protocol.messages import Token
+from app.cli.text import whole_characters
+from core.protocol.messages import Tokenized
+from core.translation import say
+
+app = typer.Typer(invoke_without_command=True)
+app.command("extend", help=say("cli.extend"))(extend)
 
 
+@app.callback()
 def tokenize(
-    model: Annotated[str, typer.Option("--model", "-m", help="A model of the library, a folder, or `starter`.")],
-    text: Annotated[str | None, typer.Option("--text", help="The text; without it, standard input.")] = None,
-    unsafe_special: Annotated[
-        bool, typer.Option("--unsafe-special", help="Let control tokens in the text become control tokens.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    context: typer.Context,
+    model: Annotated[str, typer.Option("--model", "-m", help=say("cli.help_model"))] = "",
+    text: Annotated[str | None, typer.Option("--text", help=say("cli.help_text"))] = None,
+    unsafe_special: Annotated[bool, typer.Option("--unsafe-special", help=say("cli.help_unsafe"))] = False,
+    as_json: Annotated[bool, typer.Option("--json", help=say("cli.help_json"))] = False,
 ) -> None:
-    words = sys.stdin.read() if text is None else text
-    tokens = asyncio.run(_tokens(model, words, unsafe_special))
-    if as_json:
-        rows = [{"id": token.id, "text": token.text, "control": token.is_control} for token in tokens]
-        print(json.dumps({"count": len(tokens), "tokens": rows}, ensure_ascii=False))
+    if context.invoked_subcommand:
         return
-    for token in tokens:
-        print(f"{token.id}\t{token.text!r}{'  [control]' if token.is_control else ''}")
+    if not model:
+        raise typer.BadParameter(say("cli.model_missing"), context, param_hint="'--model' / '-m'")
+    words = whole_characters(sys.stdin.read() if text is None else text)
+    found = asyncio.run(_tokens(model, words, unsafe_special))
+    (_print_json if as_json else _print_lines)(found, words)
 
 
-async def _tokens(model: str, text: str, unsafe_special: bool) -> tuple[Token, ...]:
+async def _tokens(model: str, text: str, unsafe_special: bool) -> Tokenized:
     async with inference() as service:
-        return await service.tokenize(model, text, unsafe_special=unsafe_special)
+        return await service.read_tokens(model, text, unsafe_special=unsafe_special)
+
+
+def _print_json(found: Tokenized, text: str) -> None:
+    rows = [
+        {"id": token.id, "text": token.text, "bytes": token.data.hex(), "control": token.is_control}
+        for token in found.tokens
+    ]
+    counts = {"count": len(rows), "characters": len(text), "entries": found.entries, "rows": found.rows}
+    print(json.dumps({**counts, "tokens": rows}, ensure_ascii=False))
+
+
+def _print_lines(found: Tokenized, text: str) -> None:
+    for token in found.tokens:
+        mark = "\t[control]" if token.is_control else ""
+        print(f"{token.id}\t{token.text!r}\t{token.data.hex(' ')}{mark}")
+    counts = {"tokens": len(found.tokens), "characters": len(text), "entries": found.entries}
+    print(say("cli.token_counts_rows", rows=found.rows, **counts) if found.rows else say("cli.token_counts", **counts))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from app.services.events import Event
-from app.services.replies import Inference, Reply, ReplyEnded, ReplyGrew, ReplyProgress
+from app.services.replies import Inference, PromptSeen, Reply, ReplyEnded, ReplyGrew, ReplyProgress
 from core import store
 from core.chat.turns import Sampling
 from core.errors import UserError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from core.store.replies import Begun
     from core.store.store import Session
 
-__all__ = ["ChatService", "Inference", "Opened", "ReplyEnded", "ReplyGrew", "ReplyProgress"]
+__all__ = ["ChatService", "Inference", "Opened", "PromptSeen", "ReplyEnded", "ReplyGrew", "ReplyProgress"]
 
 STOP_S = 2.0  # a worker that has not obeyed by then is not waited for
 
@@ -47,7 +47,7 @@ class ChatService:
         last_opened: the conversation opened last, None before that
         list_changed: the list of conversations is another one
         branch_changed: other messages are in view in the conversation of this id
-        reply_grew, reply_progress, reply_ended: what happens to a reply
+        reply_grew, reply_progress, prompt_seen, reply_ended: what happens to a reply
     """
 
     def __init__(self, the_store: Store, inference: Inference) -> None:
@@ -56,6 +56,7 @@ class ChatService:
         self.branch_changed: Event[int] = Event()
         self.reply_grew: Event[ReplyGrew] = Event()
         self.reply_progress: Event[ReplyProgress] = Event()
+        self.prompt_seen: Event[PromptSeen] = Event()
         self.reply_ended: Event[ReplyEnded] = Event()
         self._store = the_store
         self._inference = inference
@@ -287,7 +288,7 @@ class ChatService:
         message = replace(reply.now(), state="interrupted")
         try:
             events = self._inference.generate(conversation.model, reply.job)
-            message = await reply.follow(events, self.reply_grew.emit, self.reply_progress.emit)
+            message = await reply.follow(events, self.reply_grew.emit, self.reply_progress.emit, self.prompt_seen.emit)
         except Exception as error:
             message = reply.broken(error)
             raise  # out of the task, to whoever reports bugs

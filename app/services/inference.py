@@ -11,6 +11,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -58,6 +59,7 @@ class ModelState:
     """What the window shows of the model: its name, how far it is, and its facts once it is ready.
 
     name: of the model in memory; an adapter is answered with by its base. options: how it was asked to be loaded.
+    adapter: the name of the adapter it answered with last, "" for the model alone.
     """
 
     phase: Phase = "none"
@@ -66,6 +68,7 @@ class ModelState:
     loaded: ModelLoaded | None = None
     is_responsive: bool = True
     options: LoadOptions = load_options.DEFAULT
+    adapter: str = ""
 
 
 class InferenceService:
@@ -133,15 +136,25 @@ class InferenceService:
 
     async def tokenize(self, model: str, text: str, *, unsafe_special: bool = False) -> tuple[Token, ...]:
         """The tokens of a text; loads the tokenizer only, never the weights."""
+        return (await self.read_tokens(model, text, unsafe_special=unsafe_special)).tokens
+
+    async def read_tokens(self, model: str, text: str, *, unsafe_special: bool = False) -> Tokenized:
+        """tokenize(), with the size of the vocabulary. A long text's tokens come in pieces and are put together here:
+        no piece keeps the loop for long. Given up (cancelled), the worker's job ends too."""
         files = self._locate(model)
         await self._start()
         job = Tokenize(uuid.uuid4().hex, str(files.folder), text, unsafe_special)
-        async for event in self._worker.run(job):
-            if isinstance(event, Tokenized):
-                return event.tokens
-            if isinstance(event, Failed):
-                raise as_error(event)
-        raise RuntimeError("the worker gave no tokens")
+        pieces: list[Tokenized] = []
+        async with aclosing(self._worker.run(job)) as events:
+            async for event in events:
+                if isinstance(event, Tokenized):
+                    pieces.append(event)
+                elif isinstance(event, Failed):
+                    raise as_error(event)
+        if not pieces:
+            raise RuntimeError("the worker gave no tokens")
+        tokens = tuple(token for piece in pieces for token in piece.tokens)
+        return msgspec.structs.replace(pieces[-1], tokens=tokens)
 
     def cancel(self, job_id: str) -> None:
         """Also while the model is still loading: then the job ends and the loading goes on."""
@@ -181,6 +194,7 @@ class InferenceService:
                 return
             self._running.add(job_id)
             self._cancel_unload()
+            self._note_adapter(model if files.adapter is not None else "")
             async for event in self._worker.run(job):
                 yield event
         except UserError as error:  # no such model
@@ -233,6 +247,8 @@ class InferenceService:
                     loaded = event
                 elif isinstance(event, Failed):
                     failure = event
+                elif isinstance(event, Finished) and event.reason == "cancelled":  # the process was asked to end
+                    failure = Failed(job_id, "user", "loading_stopped")
         except UserError as error:
             failure = Failed(job_id, "user", error.code, error.params)
         finally:
@@ -254,6 +270,10 @@ class InferenceService:
         self.state = state
         self._wake()
         self.changed.emit(state)
+
+    def _note_adapter(self, name: str) -> None:
+        if name != self.state.adapter:
+            self._set(replace(self.state, adapter=name))
 
     def _wake(self) -> None:
         self._pulse.set()

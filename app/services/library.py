@@ -22,7 +22,8 @@ from app.services.transfers import Transfer
 from app.supervisor import WorkerSupervisor
 from core.errors import UserError
 from core.hub import catalogue
-from core.models import manifest, shelf
+from core.models import adapter, manifest, shelf
+from core.models.adapter_base import find_base
 from core.models.manifest import Manifest
 from core.protocol.messages import (
     Failed,
@@ -75,10 +76,11 @@ class LibraryService:
         return self._scan()
 
     def find(self, model: str) -> Installed:
-        """By its name in the library, or as a folder with a transformers model.
+        """By its name in the library, or as a folder with a transformers model or an adapter.
 
         Raises:
-            UserError: model_unknown, with the names there are; model_unknown_first, when there is none.
+            UserError: model_unknown, with the names there are; model_unknown_first, when there is none; of an adapter
+                as find_base().
         """
         known = self._scan()
         for one in known:
@@ -87,6 +89,8 @@ class LibraryService:
         folder = Path(model).expanduser()
         if (folder / "config.json").is_file():
             return _from_folder(folder.absolute())
+        if adapter.is_adapter(folder):
+            return self._from_adapter(folder.absolute())
         if not known:
             raise UserError("model_unknown_first", name=model)
         raise UserError("model_unknown", name=model, names=", ".join(one.manifest.name for one in known))
@@ -95,13 +99,30 @@ class LibraryService:
         """What to load for a model's name: an adapter is answered with by its base.
 
         Raises:
-            UserError: as find().
+            UserError: as find(); adapter_base_gone.
         """
         found = self.find(model)
         if not found.manifest.base:
             return ModelFiles(found.manifest.name, found.files_folder)
-        base = self.find(found.manifest.base)
+        try:
+            base = self.find(found.manifest.base)
+        except UserError:
+            raise UserError("adapter_base_gone", name=found.manifest.name, base=found.manifest.base) from None
         return ModelFiles(base.manifest.name, base.files_folder, found.files_folder)
+
+    def adapters_of(self, model: str) -> list[str]:
+        """The names of the adapters that belong to it."""
+        return [one.manifest.name for one in self._scan() if one.manifest.base.lower() == model.lower()]
+
+    def _from_adapter(self, folder: Path) -> Installed:
+        """An adapter that is in no library."""
+        config = adapter.read_config(folder)
+        base = find_base(self._folder, "", str(config.get("base_model_name_or_path") or ""), folder.name)
+        known = self.find(base.name).manifest
+        facts = msgspec.structs.replace(
+            known, name=folder.name, source=str(folder), base=base.name, location=str(folder), files=(), parameters=0
+        )
+        return Installed(facts, folder)
 
     def _scan(self) -> list[Installed]:
         if not self._folder.is_dir():
@@ -140,11 +161,13 @@ class LibraryService:
         job = PullModel(uuid.uuid4().hex, entry.name, str(self._folder), self._proxy)
         return self._run(entry.name, job)
 
-    def import_(self, path: Path, name: str = "", *, convert_pickle: bool = False) -> AsyncGenerator[JobEvent, None]:
-        """Take a transformers folder, named itself or by its config.json, or a GGUF file into the library; the events
-        end with Finished or Failed."""
-        path = path.parent if path.name == "config.json" else path
-        job = ImportModel(uuid.uuid4().hex, str(path.absolute()), name, str(self._folder), convert_pickle)
+    def import_(
+        self, path: Path, name: str = "", *, convert_pickle: bool = False, base: str = ""
+    ) -> AsyncGenerator[JobEvent, None]:
+        """Take a transformers or adapter folder, named itself or by its config, or a GGUF file into the library; the
+        events end with Finished or Failed. base: of an adapter, the model it belongs to where it does not say."""
+        path = path.parent if path.name in ("config.json", adapter.CONFIG_NAME) else path
+        job = ImportModel(uuid.uuid4().hex, str(path.absolute()), name, str(self._folder), convert_pickle, base)
         return self._run(name or path.name, job)
 
     def verify(self, name: str) -> AsyncGenerator[JobEvent, None]:
@@ -156,9 +179,9 @@ class LibraryService:
         """pull(), waited for. Raises its UserError; a cancelled one just returns."""
         await _ended(self.pull(name))
 
-    async def take(self, path: Path, name: str = "", *, convert_pickle: bool = False) -> None:
+    async def take(self, path: Path, name: str = "", *, convert_pickle: bool = False, base: str = "") -> None:
         """import_(), waited for. Raises its UserError; a cancelled one just returns."""
-        await _ended(self.import_(path, name, convert_pickle=convert_pickle))
+        await _ended(self.import_(path, name, convert_pickle=convert_pickle, base=base))
 
     async def check(self, name: str) -> None:
         """verify(), waited for.
@@ -198,12 +221,18 @@ class LibraryService:
     # --- out ---------------------------------------------------------------------
 
     async def remove(self, name: str) -> None:
-        """Out of the library, into its trash, until close(). Files that lie elsewhere stay where they are."""
+        """Out of the library, into its trash, until close(). Files that lie elsewhere stay where they are.
+
+        Raises:
+            UserError: as find(), remove_outside, transfer_running, base_has_adapters.
+        """
         found = self.find(name)
         if found.folder.parent != self._folder:
             raise UserError("remove_outside", name=name)
         if found.manifest.name in self.transfers:
             raise UserError("transfer_running", name=found.manifest.name)
+        if adapters := self.adapters_of(found.manifest.name):
+            raise UserError("base_has_adapters", name=found.manifest.name, adapters=", ".join(adapters))
         place = self._folder / TRASH / f"{uuid.uuid4().hex}" / found.folder.name
         place.parent.mkdir(parents=True)
         found.folder.rename(place)
@@ -240,6 +269,18 @@ class LibraryService:
         for place in self._removed:
             shutil.rmtree(place.parent, ignore_errors=True)
         self._removed.clear()
+
+
+def by_base(models: Sequence[Installed]) -> list[Installed]:
+    """In their order, every adapter after the model it belongs to; those whose model is not here stand where they
+    would stand anyway."""
+    names = {model.manifest.name for model in models if not model.manifest.base}
+    beneath: dict[str, list[Installed]] = {}
+    for model in models:
+        if model.manifest.base in names:
+            beneath.setdefault(model.manifest.base, []).append(model)
+    tops = [model for model in models if model.manifest.base not in names]
+    return [one for top in tops for one in (top, *beneath.get(top.manifest.name, ()))]
 
 
 def need_intact(name: str, checked: Sequence[FileVerified]) -> None:

@@ -11,15 +11,16 @@ from core.hardware import Card, Memory
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The first card where there is one, else None; the system's memory always. Bytes."""
+    """The first card where there is one, else None; all of them; the system's memory always. Bytes."""
 
     card: Card | None
     memory: Memory
+    cards: tuple[Card, ...] = ()
 
 
 def _read() -> Reading:
     cards, _ = hardware.cards()
-    return Reading(cards[0] if cards else None, hardware.system_memory())
+    return Reading(cards[0] if cards else None, hardware.system_memory(), tuple(cards))
 
 
 async def read() -> Reading:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from core import store
 from core.chat.turns import FinishReason, ReplyFigures, Turn
 from core.errors import UserError
-from core.protocol.messages import Failed, Finished, Generate, JobEvent, Progress, TextDelta
+from core.protocol.messages import Failed, Finished, Generate, JobEvent, Progress, PromptRead, TextDelta
 from core.store.records import Conversation, Message, MessageState
 from core.store.store import Store
 
@@ -58,6 +58,15 @@ class ReplyProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptSeen:
+    """The model has read the prompt: how long it is, what was left out, how far its positions were stretched."""
+
+    conversation_id: int
+    message_id: int
+    prompt: PromptRead
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyEnded:
     """The reply is over; `message` is whole, with its state, figures and error."""
 
@@ -89,13 +98,14 @@ class Reply:
         events: AsyncGenerator[JobEvent, None],
         grew: Callable[[ReplyGrew], None],
         progressed: Callable[[ReplyProgress], None],
+        prompt_seen: Callable[[PromptSeen], None] = lambda seen: None,
     ) -> Message:
         """Read to the end and return the message as it is then; storing that is the caller's.
 
         Given up or cancelled, it ends too: what came is worth as much.
         """
         loop = asyncio.get_running_loop()
-        self._reading = loop.create_task(self._read(events, grew, progressed), name="read reply")
+        self._reading = loop.create_task(self._read(events, grew, progressed, prompt_seen), name="read reply")
         saving = loop.create_task(self._keep_saving(), name="save reply")
         try:
             return self._ended(await self._reading)
@@ -126,6 +136,7 @@ class Reply:
         events: AsyncGenerator[JobEvent, None],
         grew: Callable[[ReplyGrew], None],
         progressed: Callable[[ReplyProgress], None],
+        prompt_seen: Callable[[PromptSeen], None],
     ) -> Finished | Failed:
         conversation_id, message_id = self._begun.conversation_id, self._begun.id
         async with aclosing(events):
@@ -138,6 +149,8 @@ class Reply:
                         grew(ReplyGrew(conversation_id, message_id, *shown, tokens))
                     case Progress():
                         progressed(ReplyProgress(conversation_id, message_id, event))
+                    case PromptRead():
+                        prompt_seen(PromptSeen(conversation_id, message_id, event))
                     case Finished() | Failed():
                         return event
                     case _:

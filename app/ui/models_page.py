@@ -6,6 +6,7 @@ whole.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -13,18 +14,21 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QItemSelectionModel
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
-from app.services.library import Installed
-from app.services.transfers import Transfer
+from app.services import details
+from app.services.details import Details
+from app.services.library import Installed, by_base
 from app.ui import aio, shortcuts
 from app.ui.model_detail import ModelDetail
 from app.ui.tokens import Space
+from app.ui.transfers import TransferCard
+from app.ui.why import why
 from app.ui.widgets.button import Button, IconButton
 from app.ui.widgets.feedback import Banner, EmptyState
 from app.ui.widgets.layout import Card, Line, column, label, pane, row
+from app.ui.widgets.menu import Menu
 from app.ui.widgets.page import headed, page_header
-from app.ui.widgets.progress import ProgressRow
 from app.ui.widgets.table import Cell, Rows, Table
 from core import figures, store
 from core.errors import UserError
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from app.ui.window import Window
 
 STARTER = "starter"
+ASKS_FOR_BASE = ("adapter_base_unknown", "adapter_base_gone")
 COLUMNS = (("model", 0), ("weights", 110), ("size", 100), ("context", 110), ("used", 156))
 
 
@@ -44,7 +49,9 @@ class ModelsPage(QWidget):
         self._window, self._context, self._library = window, context, context.library
         self._models: list[Installed] = []
         self._used: dict[str, datetime | None] = {}
-        self._rows: dict[str, ProgressRow] = {}
+        self._details: dict[str, Details] = {}
+        self._reading: asyncio.Task[None] | None = None
+        self._loading: asyncio.Task[None] | None = None
         self._error = ""
         self.setAcceptDrops(True)
         self._import = Button(say("models.import"), "secondary", "folder")
@@ -55,6 +62,7 @@ class ModelsPage(QWidget):
         self._toggle.toggled.connect(lambda _: self._show_detail())
         self.detail = ModelDetail()
         self.detail.asked.connect(self._act)
+        self.detail.explain_asked.connect(window.explain)
         self._body: QVBoxLayout = column(gap=Space.M)
         self._body.setContentsMargins(Space.XL, Space.L, Space.XL, Space.XL)
         self._line = Line(vertical=True)
@@ -71,9 +79,8 @@ class ModelsPage(QWidget):
 
     def _build_body(self) -> None:
         self._notice = column(gap=0)
-        self._transfers = column(gap=0)
-        self._transfer_card = Card(self._transfers, padding=0)
-        self._transfer_card.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self._transfers = TransferCard()
+        self._transfers.cancelled.connect(self._library.cancel)
         self._model = Rows([say(f"models.{name}") for name, _ in COLUMNS], [])
         self.table = Table(say("window.models"), self._model, [width for _, width in COLUMNS], tall=True)
         self.table.selectionModel().currentRowChanged.connect(lambda *_: self._show_detail())
@@ -86,8 +93,8 @@ class ModelsPage(QWidget):
         bring.clicked.connect(self._ask_import)
         self.empty = EmptyState("models", say("chat.no_model_title"), say("models.empty_body"), self.fetch, bring)
         self._offer = self._starter_offer()
-        for part in (self._transfer_card, self._offer, self._table_card, self.empty):
-            if part is self._transfer_card:
+        for part in (self._transfers, self._offer, self._table_card, self.empty):
+            if part is self._transfers:
                 self._body.addLayout(self._notice)
             self._body.addWidget(part, 1 if part in (self._table_card, self.empty) else 0)
         self._body.addStretch(0)
@@ -96,13 +103,14 @@ class ModelsPage(QWidget):
         get = Button(say("chat.fetch_starter"), "secondary", "download")
         get.clicked.connect(lambda: self.pull(STARTER))
         body = label(say("models.starter_body"), "caption", "muted", wrap=True)
-        words = column(label(say("models.starter_title"), "strong"), body, gap=Space.XXS)
+        words = column(label(say("models.starter_title"), "strong", wrap=True), body, gap=Space.XXS)
         line = row(words, get, gap=Space.L)
         line.setStretch(0, 1)
         return Card(line)
 
     def _bind(self) -> None:
-        for action, verb in (("chat_with", "chat"), ("verify", "verify"), ("remove", "remove")):
+        verbs = (("chat_with", "chat"), ("load_options", "load"), ("verify", "verify"), ("remove", "remove"))
+        for action, verb in verbs:
             shortcuts.bind(self, "models", action, partial(self._act, verb))
         shortcuts.bind(self, "models", "pull", lambda: self.pull(STARTER))
         shortcuts.bind(self, "models", "import_model", self._ask_import)
@@ -113,21 +121,28 @@ class ModelsPage(QWidget):
 
     def leave(self) -> None:
         self._end()
+        for task in (self._loading, self._reading):
+            if task is not None:
+                task.cancel()
 
     # --- what is there ---------------------------------------------------------------
 
     def _refresh(self) -> None:
-        self._show_transfers(self._library.transfers)
-        aio.spawn(self._load(), "models")
+        self._transfers.show_transfers(self._library.transfers)
+        if self._loading is not None:
+            self._loading.cancel()  # what it read is old by now
+        self._loading = aio.spawn(self._load(), "models")
 
     async def _load(self) -> None:
-        models = await self._library.installed()
+        models = by_base(await self._library.installed())
         known = await self._context.store.call(lambda s: store.models.known(s))
         used = {model.name: model.last_used for model in known}
         if (models, used) != (self._models, self._used) or not models:
             chosen = self._chosen()
             self._models, self._used = models, used
-            self._model.replace([_cells(model, used.get(model.manifest.name)) for model in models])
+            self._details = {}
+            names = {model.manifest.name for model in models}
+            self._model.replace([_cells(model, used.get(model.manifest.name), names) for model in models])
             self._select(chosen.manifest.name if chosen else "")
         has_starter = any(model.manifest.name == STARTER for model in models)
         self._table_card.setVisible(bool(models))
@@ -149,24 +164,32 @@ class ModelsPage(QWidget):
     def _show_detail(self) -> None:
         chosen = self._chosen()
         shown = chosen is not None and self._toggle.isChecked()
-        if chosen is not None:
-            self.detail.show_model(chosen)
         self.detail.setVisible(shown)
         self._line.setVisible(shown)
+        if chosen is not None and shown:
+            self._fill_detail(chosen)
 
-    def _show_transfers(self, transfers: dict[str, Transfer]) -> None:
-        for name in set(self._rows) - set(transfers):
-            gone = self._rows.pop(name)
-            self._transfers.removeWidget(gone)
-            gone.deleteLater()
-        for name, transfer in transfers.items():
-            if name not in self._rows:
-                line = ProgressRow(name)
-                line.cancelled.connect(lambda name=name: self._library.cancel(name))
-                self._rows[name] = line
-                self._transfers.addWidget(line)
-            self._rows[name].show_progress(transfer.share, transfer_words(transfer))
-        self._transfer_card.setVisible(bool(transfers))
+    def _fill_detail(self, chosen: Installed) -> None:
+        """What the library knows at once, what stands in the model's files as soon as it has been read."""
+        name = chosen.manifest.name
+        known = self._details.get(name)
+        self.detail.show_model(chosen, known or Details(), tuple(details.adapters_of(chosen, self._models)))
+        if self._reading is not None:
+            self._reading.cancel()
+        self._reading = aio.spawn(self._read_details(chosen, known), "model details")
+
+    async def _read_details(self, chosen: Installed, known: Details | None) -> None:
+        facts = chosen.manifest
+        if known is None:
+            found = self._details[facts.name] = await details.read(chosen)
+            self.detail.show_model(chosen, found, tuple(details.adapters_of(chosen, self._models)))
+        if facts.base:
+            return
+        try:
+            vocabulary = await self._context.inference.read_tokens(facts.name, "")
+        except UserError:
+            return  # what is wrong with its files is said when it is used or verified
+        self.detail.show_vocabulary(facts.name, vocabulary.entries, vocabulary.rows)
 
     # --- verbs -----------------------------------------------------------------------
 
@@ -179,10 +202,32 @@ class ModelsPage(QWidget):
 
     async def _choose_import(self) -> None:
         dialog = QFileDialog(self._window, say("models.import_title"), str(Path.home()))
-        dialog.setNameFilters([say("models.gguf_files"), say("models.model_folders")])
+        dialog.setNameFilters([say("models.model_folders"), say("models.gguf_files")])
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
         if await aio.ask(dialog) == QFileDialog.DialogCode.Accepted:
-            await self._guarded(self._library.take(Path(dialog.selectedFiles()[0])))
+            await self._take(Path(dialog.selectedFiles()[0]))
+
+    async def _take(self, path: Path, base: str = "") -> None:
+        """Into the library; an adapter that does not say whose it is can be given its base where the error stands."""
+        self._clear_notice()
+        try:
+            await self._library.take(path, base=base)
+        except UserError as error:
+            self.tell(error, *self._base_choice(path, error.code))
+
+    def _base_choice(self, path: Path, code: str) -> list[Button]:
+        bases = [model.manifest.name for model in self._models if not model.manifest.base]
+        if code not in ASKS_FOR_BASE or not bases:
+            return []
+        button = Button(say("models.choose_base"), "secondary", small=True, trailing="down")
+        button.clicked.connect(lambda: self._open_bases(button, path, bases))
+        return [button]
+
+    def _open_bases(self, button: Button, path: Path, bases: list[str]) -> None:
+        menu = Menu(self)
+        for name in bases:
+            menu.add(name, partial(self._take_for, path, name))
+        menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
 
     async def _guarded(self, work: object) -> None:
         """A verb of the library; its error stands on the page until it is closed or the next verb begins."""
@@ -196,12 +241,17 @@ class ModelsPage(QWidget):
         """The error that stands on the page, "" when none does."""
         return self._error
 
-    def tell(self, error: UserError) -> None:
+    def _take_for(self, path: Path, base: str) -> None:
+        aio.spawn(self._take(path, base), "import")
+
+    def tell(self, error: UserError, *actions: Button) -> None:
         self._clear_notice()
         self._error = str(error)
         close = IconButton("close", say("kit.close"))
         close.clicked.connect(self._clear_notice)
-        self._notice.addWidget(Banner("bad", say("models.failed"), str(error), close))
+        self._notice.addWidget(
+            Banner("bad", say("models.failed"), str(error), *actions, *why(self._window, error.code), close)
+        )
 
     def _clear_notice(self) -> None:
         self._error = ""
@@ -219,6 +269,8 @@ class ModelsPage(QWidget):
             self._context.preferences.change(last_model=name)
             page = self._window.go("chat")
             page.start_with(name)  # type: ignore[union-attr]
+        elif verb == "load":
+            self._window.ask_load(name)
         elif verb == "verify":
             aio.spawn(self._guarded(self._verify(name)), "verify")
         elif verb == "remove":
@@ -244,29 +296,22 @@ class ModelsPage(QWidget):
     def dropEvent(self, event: QDropEvent) -> None:
         for url in event.mimeData().urls():
             if url.isLocalFile():
-                aio.spawn(self._guarded(self._library.take(Path(url.toLocalFile()))), "import")
+                aio.spawn(self._take(Path(url.toLocalFile())), "import")
 
 
-def _cells(model: Installed, used: datetime | None) -> list[Cell]:
+def _cells(model: Installed, used: datetime | None, names: set[str]) -> list[Cell]:
+    """An adapter stands beneath its base, set in; without its base it says so."""
     facts = model.manifest
-    kind = say("models.kind_chat" if facts.can_chat else "models.kind_base")
-    second = " · ".join(part for part in (kind, figures.parameters(facts.parameters), facts.licence) if part)
+    is_adapter = bool(facts.base)
+    if is_adapter:
+        second = say("models.adapter_of" if facts.base in names else "models.base_missing", base=facts.base)
+    else:
+        kind = say("models.kind_chat" if facts.can_chat else "models.kind_base")
+        second = " · ".join(part for part in (kind, figures.parameters(facts.parameters), facts.licence) if part)
     return [
-        Cell(facts.name, second),
-        Cell(figures.precision(facts.weights)),
+        Cell(facts.name, second, indent=is_adapter and facts.base in names),
+        Cell("–" if is_adapter else figures.precision(facts.weights)),
         Cell(figures.size(facts.size_bytes), number=True),
-        Cell(figures.count(facts.context_length), number=True),
+        Cell(figures.count(facts.context_length) if facts.context_length else "–", number=True),
         Cell(f"{used.astimezone():%Y-%m-%d %H:%M}" if used else say("models.never")),
     ]
-
-
-def transfer_words(transfer: Transfer) -> str:
-    """How far, how fast, how long still: ready to be shown."""
-    parts = [say(f"progress.{transfer.stage}")] if transfer.stage else []
-    if transfer.total and transfer.unit == "bytes":
-        parts.append(say("models.of", done=figures.size(transfer.done), total=figures.size(transfer.total)))
-    if transfer.bytes_per_s:
-        parts.append(figures.speed(transfer.bytes_per_s))
-    if transfer.seconds_left:
-        parts.append(say("models.left", time=figures.duration(transfer.seconds_left)))
-    return "  ·  ".join(parts)

@@ -30,7 +30,10 @@ class Key(NamedTuple):
 TABLE = (
     Key("page_chat", "Ctrl+1", "window"),
     Key("page_models", "Ctrl+2", "window"),
-    Key("page_settings", "Ctrl+3", "window"),
+    Key("page_tokenizer", "Ctrl+3", "window"),
+    Key("page_help", "Ctrl+4", "window"),
+    Key("page_settings", "Ctrl+5", "window"),
+    Key("help", "F1", "window"),
     Key("shortcuts", "Ctrl+/", "window"),
     Key("quit", "Ctrl+Q", "window"),
     Key("new_chat", "Ctrl+N", "chat"),
@@ -49,6 +52,7 @@ TABLE = (
     Key("send", "Ctrl+Return", "chat"),
     Key("stop", "Esc", "chat"),
     Key("model", "Ctrl+M", "chat"),
+    Key("load", "Ctrl+Shift+L", "chat"),
     Key("think", "Ctrl+T", "chat"),
     Key("regenerate", "Ctrl+R", "chat"),
     Key("edit", "Ctrl+E", "chat"),
@@ -58,6 +62,10 @@ TABLE = (
     Key("previous_version", "Alt+Left", "chat"),
     Key("next_version", "Alt+Right", "chat"),
     Key("latest", "Ctrl+End", "chat"),
+    Key("copy_ids", "Ctrl+Shift+C", "tokenizer"),
+    Key("control", "Ctrl+Shift+U", "tokenizer"),
+    Key("find_help", "Ctrl+K", "help"),
+    Key("load_options", "Ctrl+Shift+L", "models"),
     Key("pull", "Ctrl+D", "models"),
     Key("import_model", "Ctrl+O", "models"),
     Key("verify", "Ctrl+Shift+V", "models"),
@@ -93,7 +101,8 @@ class ShortcutSheet(QDialog):
         self.setModal(True)
         halves = row(gap=Space.XXL)
         first, second = column(gap=Space.XS), column(gap=Space.XS)
-        for place, target in (("window", first), ("models", first), ("chat", second)):
+        columns = (("window", first), ("models", first), ("tokenizer", first), ("help", first), ("chat", second))
+        for place, target in columns:
             target.addWidget(label(say(f"shortcut.place_{place}"), "heading"))
             for key in TABLE:
                 if key.place == place:
@@ -111,7 +120,7 @@ class ShortcutSheet(QDialog):
         whole = column(Scroll(body, say("shortcut.title")), Line(), foot, gap=0)
         whole.setStretch(0, 1)
         self.setLayout(whole)
-        self.resize(780, 640)
+        self.resize(780, 700)
 
 
 def _line(key: Key) -> QWidget:

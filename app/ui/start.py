@@ -113,10 +113,13 @@ def _make_context(preferences: Preferences) -> AppContext:
 
 def _import_pages() -> None:
     """The pages that were not visited yet, so that the first visit only builds."""
+    import app.ui.help_page
+    import app.ui.load.dialog
     import app.ui.models_page
     import app.ui.settings.machine
     import app.ui.settings.page
-    import app.ui.settings.preferences  # noqa: F401
+    import app.ui.settings.preferences
+    import app.ui.tokenizer.page  # noqa: F401
 
 
 async def _be_guided(window: Window, context: AppContext, guide: Guide) -> None:

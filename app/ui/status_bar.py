@@ -17,6 +17,7 @@ from app.services import machine
 from app.services.inference import ModelState
 from app.ui import aio, theme
 from app.ui.frames import FrameWatch
+from app.ui.model_words import device_words, weights_words
 from app.ui.tokens import Radius, Size, Space
 from app.ui.widgets.button import Pressable
 from app.ui.widgets.feedback import Glyph
@@ -57,9 +58,11 @@ class StatusBar(QWidget):
     """
     Signals:
         asked: the page that a part stands for
+        load_asked: how the model is loaded
     """
 
     asked = Signal(str)
+    load_asked = Signal()
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -79,7 +82,7 @@ class StatusBar(QWidget):
         self._job_bar = Bar(say("status.job"), 0.0, height=4)
         self._slowest = label("", "caption", "muted")
         self._memory_part = self._part("status.memory_hint", "settings", self._memory_items())
-        self._model_part = self._part("status.model_hint", "chat", [self._model])
+        self._model_part = self._part("status.model_hint", "", [self._model])
         self._job_part = self._part("status.job_hint", "models", [self._job, self._job_bar])
         self._frame_part = self._part("status.frame_hint", "settings", [self._slowest])
         self._lay_out()
@@ -91,7 +94,7 @@ class StatusBar(QWidget):
 
     def _part(self, hint: str, page: str, items: list[QWidget]) -> Part:
         part = Part(say(hint), *items)
-        part.clicked.connect(lambda: self.asked.emit(page))
+        part.clicked.connect(lambda: self.asked.emit(page) if page else self.load_asked.emit())
         return part
 
     def _lay_out(self) -> None:
@@ -144,6 +147,7 @@ class StatusBar(QWidget):
 
     def _on_model(self, state: ModelState) -> None:
         self._model.setText(_model_words(state))
+        self._model_part.setAccessibleDescription(self._model.text())
 
     def _show_job(self) -> None:
         assert self._context is not None
@@ -161,8 +165,9 @@ def _model_words(state: ModelState) -> str:
     if not state.is_responsive:
         return say("status.not_responding", name=state.name)
     if state.phase == "ready" and state.loaded:
-        place = say("status.on_processor") if state.loaded.device == "cpu" else state.loaded.device
-        return say("status.loaded", name=state.name, precision=figures.precision(state.loaded.precision), device=place)
+        name = say("chat.with_adapter", base=state.name, adapter=state.adapter) if state.adapter else state.name
+        place = device_words(state.loaded.device)
+        return say("status.loaded", name=name, precision=weights_words(state.loaded), device=place)
     progress = state.progress
     if progress and progress.total:
         return say("status.loading_share", name=state.name, share=f"{progress.done / progress.total:.0%}")

@@ -24,13 +24,15 @@ from app.ui.widgets.feedback import Toast
 from app.ui.widgets.layout import Line, pane, row
 from app.ui.widgets.nav_rail import NavRail
 from core import paths
+from core.errors import UserError
 from core.settings import Settings
 from core.translation import say
 
 if TYPE_CHECKING:
     from app.context import AppContext
 
-PAGES = ("chat", "models", "settings")
+PAGES = ("chat", "models", "tokenizer", "help", "settings")
+AT_FOOT = 2  # of the rail
 
 
 class Page(Protocol):
@@ -59,6 +61,7 @@ class Window(QWidget):
         self._painted = asyncio.Event()
         self._closed = asyncio.Event()
         self._place = "chat"
+        self._asking_load = False
         self._pages: dict[str, QWidget] = {}
         self.setWindowTitle("Qwen Workbench")
         self.setProperty("ground", "surface")
@@ -123,6 +126,39 @@ class Window(QWidget):
         self._adapt()
         return page
 
+    def ask_load(self, model: str = "", *, see_loaded: bool = False) -> None:
+        """The load options of a model; without a name, of the one in memory or chosen last. `see_loaded` opens on what
+        is in memory."""
+        if self.context is not None and not self._asking_load:
+            self._asking_load = True
+            aio.spawn(self._ask_load(self.context, model, see_loaded), "load options")
+
+    async def _ask_load(self, context: AppContext, model: str, see_loaded: bool) -> None:
+        try:
+            name = model or context.inference.state.name or self.preferences.settings.last_model
+            name = name and context.library.files_of(name).base
+        except UserError:
+            name = ""
+        if not name:
+            self._asking_load = False
+            self.go("models")
+            return
+        from app.ui.load.dialog import LoadDialog
+
+        dialog = LoadDialog(self, context, name, see_loaded=see_loaded)
+        filling = aio.spawn(dialog.fill(), "fill load options")
+        try:
+            await aio.ask(dialog)
+        finally:
+            self._asking_load = False
+            filling.cancel()
+
+    def explain(self, question: str) -> None:
+        """The answer to one of the questions of the help page."""
+        page = self.go("help")
+        if page is not None:
+            page.show_question(question)  # type: ignore[attr-defined]
+
     def notify(self, tone: Tone, words: str, action: str = "", do: Callable[[], object] | None = None) -> None:
         """A short message over the foot of the window; a newer one takes the place of an older one."""
         for old in self.findChildren(Toast):
@@ -149,12 +185,13 @@ class Window(QWidget):
 
     def _build(self) -> None:
         names = [(name, say(f"window.{name}")) for name in PAGES]
-        self.rail = NavRail(names)
+        self.rail = NavRail(names, bottom=AT_FOOT)
         self.rail.chosen.connect(lambda index: self.go(PAGES[index]))
         self.rail.select(PAGES.index(self._place))
         self._stack = QStackedWidget()
         self.status = StatusBar(self)
         self.status.asked.connect(self.go)
+        self.status.load_asked.connect(lambda: self.ask_load())
         upper = row(self.rail, Line(vertical=True), self._stack, gap=0)
         upper.setStretch(2, 1)
         self._whole.addWidget(pane(upper), 1)
@@ -164,6 +201,7 @@ class Window(QWidget):
     def _bind(self) -> None:
         for place in PAGES:
             shortcuts.bind(self, "window", f"page_{place}", partial(self.go, place))
+        shortcuts.bind(self, "window", "help", partial(self.go, "help"))
         shortcuts.bind(self, "window", "shortcuts", self.show_shortcuts)
         shortcuts.bind(self, "window", "quit", self.close)
 
@@ -217,6 +255,14 @@ def _make(place: str, window: Window, context: AppContext) -> QWidget:
         from app.ui.models_page import ModelsPage
 
         return ModelsPage(window, context)
+    if place == "tokenizer":
+        from app.ui.tokenizer.page import TokenizerPage
+
+        return TokenizerPage(window, context)
+    if place == "help":
+        from app.ui.help_page import HelpPage
+
+        return HelpPage(window, context)
     from app.ui.settings.page import SettingsPage
 
     return SettingsPage(window, context)

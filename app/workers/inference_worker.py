@@ -11,31 +11,32 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.workers.batches import Batch
 from app.workers.host import JobControl, WorkerUnusable, serve
-from core.chat.stream import Piece, ReplyStream
-from core.chat.template import ChatTemplate, Prompt
-from core.chat.turns import FinishReason, ReplyFigures
+from app.workers.replies import ReadyModel, Reply
+from core.chat.chat_format import ChatFormat, chat_format
+from core.chat.folder_json import table_rows
 from core.chat.vocabulary import Vocabulary
 from core.errors import UserError
-from core.models import manifest
+from core.models import families, manifest
+from core.models.qwen_v1.positions import LongContext
 from core.protocol.messages import (
     CountTokens,
     Finished,
     Generate,
+    GenerateBatch,
     JobEvent,
     LoadModel,
     ModelLoaded,
     Progress,
-    PromptRead,
-    TextDelta,
     Token,
     Tokenize,
     Tokenized,
@@ -43,15 +44,17 @@ from core.protocol.messages import (
 )
 
 if TYPE_CHECKING:
+    from core.inference.adapters import AdapterDecoder
     from core.inference.engine import Engine
-    from core.models.load import LoadedModel
+    from core.inference.llama_cpp import LlamaCppDecoder
+    from core.models.load import LoadedModel, LoadStep
 
 POLL_S = 0.02
 # How long OpenMP's threads wait for each other before they sleep. By default they hold the processor so long that on a
 # busy machine a token of the starter takes 290 ms and more in place of 25; with this 110; an idle one loses nothing.
 SPIN_COUNT = "5000"
 LIBRARIES = ("core.inference.choice", "core.models.load", "transformers.models.auto.modeling_auto")
-REPLY_SHARE = 8  # of the window, an eighth at most is kept free for the reply
+TOKENS_A_PIECE = 2000  # so that neither side is held up by a long text
 
 Events = Iterator[JobEvent | None]
 
@@ -64,6 +67,7 @@ def main() -> None:
         {
             LoadModel: worker.load_model,
             Generate: worker.generate,
+            GenerateBatch: worker.generate_batch,
             CountTokens: worker.count_tokens,
             Tokenize: worker.tokenize,
         },
@@ -74,23 +78,9 @@ def main() -> None:
     os._exit(0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Model:
-    loaded: LoadedModel
-    vocabulary: Vocabulary
-    template: ChatTemplate
-    engine: Engine
-
-    @property
-    def stop_ids(self) -> frozenset[int]:
-        """Those of the configs, and the tokenizer's own end: in some models only one of them ends a chat turn."""
-        end = self.vocabulary.id_of(self.vocabulary.named.get("eos_token", ""))
-        return self.loaded.stop_ids | ({end} if end is not None else set())
-
-
 class InferenceWorker:
     def __init__(self) -> None:
-        self._model: _Model | None = None
+        self._model: ReadyModel | None = None
         self._imports = threading.Thread(target=_import_libraries, name="imports", daemon=True)
         self._is_warm = False
 
@@ -104,6 +94,7 @@ class InferenceWorker:
         started = time.perf_counter()
         folder = model_files(Path(job.folder))
         vocabulary = Vocabulary.load(folder)
+        template = chat_format(folder, vocabulary)
         self._let_go()
         yield Progress(job.job_id, 0, stage="loading_libraries")
         self.warm()
@@ -112,7 +103,7 @@ class InferenceWorker:
             yield None
         if not control.is_cancelled:
             with _sorted_errors():
-                yield from self._load(job, control, folder, vocabulary)
+                yield from self._load(job, control, folder, vocabulary, template)
         if control.is_cancelled or self._model is None:
             self._let_go()
             yield Finished(job.job_id, "cancelled")
@@ -120,12 +111,31 @@ class InferenceWorker:
         yield _model_loaded(job, self._model, time.perf_counter() - started)
         yield Finished(job.job_id)
 
-    def _load(self, job: LoadModel, control: JobControl, folder: Path, vocabulary: Vocabulary) -> Events:
-        from core.inference.choice import choose
+    def _load(
+        self, job: LoadModel, control: JobControl, folder: Path, vocabulary: Vocabulary, template: ChatFormat
+    ) -> Events:
+        from core.inference import llama_cpp
+        from core.inference.choice import choose_with_adapters
         from core.inference.engine import Engine
-        from core.models.load import Loading
+        from core.models.load import Loading, LoadStep
 
-        loading = Loading(folder, job.options)
+        gguf, notices = llama_cpp.usable_file(Path(job.folder), job.options)
+        kv_cache = job.options.kv_cache
+        decoders: list[AdapterDecoder | LlamaCppDecoder] = []
+
+        def decode(loaded: LoadedModel, tell: Callable[[LoadStep], None]) -> None:
+            length, is_exact = loaded.context_length, loaded.placement.is_exact
+            if gguf:
+                decoders.append(llama_cpp.LlamaCppDecoder(loaded.model, length, kv_cache))
+                return
+
+            def packed(done: int, total: int) -> None:
+                tell(LoadStep("packing_weights", done, total))
+
+            chosen = choose_with_adapters(loaded.model, length, is_exact=is_exact, kv_cache=kv_cache, tell=packed)
+            decoders.append(chosen)
+
+        loading = Loading(folder, job.options, partial(llama_cpp.load, gguf) if gguf else None, decode)
         try:
             for step in loading:
                 if control.is_cancelled:
@@ -134,16 +144,21 @@ class InferenceWorker:
         finally:
             loading.abandon()
         if not control.is_cancelled:
-            loaded = loading.model
-            kv_cache = job.options.kv_cache
-            decoder = choose(loaded.model, loaded.context_length, is_exact=loaded.placement.is_exact, kv_cache=kv_cache)
-            engine = Engine(decoder, loaded.context_length, keep_bytes=loaded.placement.spare_bytes() // 4)
-            self._model = _Model(loaded, vocabulary, ChatTemplate(vocabulary), engine)
+            loaded, decoder = loading.model, decoders[0]
+            loaded = replace(loaded, notices=(*loaded.notices, *notices))
+            keep_bytes = loaded.placement.spare_bytes() // 4
+            engine = Engine(decoder, loaded.context_length, keep_bytes=keep_bytes, rows=vocabulary.size)
+            self._model = ReadyModel(loaded, vocabulary, template, engine, decoder, kv_cache, is_module=not gguf)
 
     def generate(self, job: Generate, control: JobControl) -> Events:
         model = self._need_model()
         with _sorted_errors(model.engine):
-            yield from _Reply(job, control, model).events()
+            yield from Reply(job, control, model).events()
+
+    def generate_batch(self, job: GenerateBatch, control: JobControl) -> Events:
+        model = self._need_model()
+        with _sorted_errors(model.engine):
+            yield from Batch(job, control, model).events()
 
     def count_tokens(self, job: CountTokens, control: JobControl) -> Events:
         model = self._need_model()
@@ -152,13 +167,19 @@ class InferenceWorker:
         yield Finished(job.job_id)
 
     def tokenize(self, job: Tokenize, control: JobControl) -> Events:
-        vocabulary = _vocabulary(model_files(Path(job.folder)))
+        folder = model_files(Path(job.folder))
+        vocabulary, rows = _vocabulary(folder), table_rows(folder)
+        yield None
         ids = vocabulary.encode_control(job.text) if job.unsafe_special else vocabulary.encode_text(job.text)
-        tokens = tuple(Token(id, vocabulary.shown(id), id in vocabulary.control_ids) for id in ids)
-        yield Tokenized(job.job_id, tokens)
+        for start in range(0, max(len(ids), 1), TOKENS_A_PIECE):
+            if control.is_cancelled:
+                yield Finished(job.job_id, "cancelled")
+                return
+            tokens = tuple(_token(vocabulary, id) for id in ids[start : start + TOKENS_A_PIECE])
+            yield Tokenized(job.job_id, tokens, vocabulary.entries, rows)
         yield Finished(job.job_id)
 
-    def _need_model(self) -> _Model:
+    def _need_model(self) -> ReadyModel:
         if self._model is None:
             raise UserError("no_model_loaded")
         return self._model
@@ -173,93 +194,17 @@ class InferenceWorker:
         torch.cuda.empty_cache()
 
 
-class _Reply:
-    """One Generate job under way: ids to events, and the clock."""
-
-    def __init__(self, job: Generate, control: JobControl, model: _Model) -> None:
-        self._job, self._control, self._model = job, control, model
-        self._started = time.perf_counter()
-        self._first_token_at = self._thinking_until = 0.0
-        self._prompt_tokens = self._reused_tokens = self._new_tokens = 0
-
-    def events(self) -> Events:
-        from core.inference.engine import Ended, NewToken, PromptReady, Reading
-
-        job, model = self._job, self._model
-        context = model.loaded.context_length
-        room = max(1, min(job.sampling.max_new_tokens, context // REPLY_SHARE))
-        prompt = _prompt(model.template, job, context - room)
-        stream = ReplyStream(
-            model.vocabulary,
-            stop=job.sampling.stop,
-            can_think=model.template.can_think,
-            is_thinking=prompt.is_thinking,
-            continues=job.continues,
-        )
-        steps = model.engine.generate(
-            prompt.ids,
-            job.sampling,
-            stop_ids=model.stop_ids,
-            adapter=job.adapter,
-            is_cancelled=lambda: self._control.is_cancelled,
-        )
-        for step in steps:
-            match step:
-                case None:
-                    yield None
-                case Reading(done, total):
-                    yield Progress(job.job_id, done, total, "reading_prompt", "tokens")
-                case PromptReady(total, reused):
-                    self._prompt_tokens, self._reused_tokens = total, reused
-                    yield PromptRead(job.job_id, total, reused, prompt.dropped_turns)
-                case NewToken(id):
-                    yield from self._deltas(stream.push(id))
-                    self._note_token(stream)
-                    if stream.is_stopped:
-                        yield self._finished("stop", self._new_tokens)
-                        return
-                    yield None
-                case Ended(reason, count):
-                    yield from self._deltas(stream.finish())
-                    yield self._finished(reason, count)
-
-    def _deltas(self, pieces: list[Piece]) -> Iterator[TextDelta]:
-        for piece in pieces:
-            yield TextDelta(self._job.job_id, piece.text, piece.is_thinking, piece.tokens)
-
-    def _note_token(self, stream: ReplyStream) -> None:
-        now = time.perf_counter()
-        self._new_tokens += 1
-        if self._new_tokens == 1:
-            self._first_token_at = now
-        if stream.is_thinking:
-            self._thinking_until = now
-
-    def _finished(self, reason: FinishReason, steps: int) -> Finished:
-        decoding_s = time.perf_counter() - self._first_token_at
-        figures = ReplyFigures(
-            prompt_tokens=self._prompt_tokens,
-            new_tokens=self._new_tokens,
-            first_token_s=self._first_token_at - self._started if self._new_tokens else 0.0,
-            tokens_per_s=(steps - 1) / decoding_s if steps > 1 and self._new_tokens else 0.0,
-            reused_tokens=self._reused_tokens,
-            thinking_s=max(0.0, self._thinking_until - self._first_token_at),
-            context_length=self._model.loaded.context_length,
-        )
-        return Finished(self._job.job_id, reason, figures)
-
-
-def _prompt(template: ChatTemplate, job: Generate, limit: int) -> Prompt:
-    if not template.can_chat:
-        return template.plain_prompt(job.turns, limit)
-    return template.fitting_prompt(job.turns, limit, thinking=job.thinking, continues=job.continues)
-
-
 def model_files(folder: Path) -> Path:
     """Where the files of a model lie: the library's manifest in `folder` may point elsewhere."""
     if not (folder / manifest.FILE_NAME).is_file():
         return folder
     return manifest.files_folder(folder, manifest.read(folder))
+
+
+def _token(vocabulary: Vocabulary, id: int) -> Token:
+    is_control, shown = id in vocabulary.control_ids, vocabulary.shown(id)
+    in_bytes = vocabulary.is_byte_level and not is_control
+    return Token(id, shown, is_control, vocabulary.token_bytes(id) if in_bytes else shown.encode())
 
 
 @lru_cache(maxsize=2)
@@ -288,8 +233,10 @@ def _sorted_errors(engine: Engine | None = None) -> Iterator[None]:
         raise
 
 
-def _model_loaded(job: LoadModel, model: _Model, seconds: float) -> ModelLoaded:
+def _model_loaded(job: LoadModel, model: ReadyModel, seconds: float) -> ModelLoaded:
     loaded, placement = model.loaded, model.loaded.placement
+    family = families.family_of(loaded.config, model.vocabulary.template)
+    first = LongContext.from_config(loaded.config) if family.key == "qwen" else None
     return ModelLoaded(
         job_id=job.job_id,
         name=job.name,
@@ -304,9 +251,16 @@ def _model_loaded(job: LoadModel, model: _Model, seconds: float) -> ModelLoaded:
         can_chat=model.template.can_chat,
         can_think=model.template.can_think,
         seconds=seconds,
+        family=family.key,
+        thinking=families.thinking_of(model.vocabulary.template),
         weights=loaded.weights,
         backend=loaded.backend,
         backend_reason=loaded.backend_reason,
+        kv_cache=model.adapters.kv_cache,
         attention=loaded.attention,
-        notices=loaded.notices,
+        trained_length=families.lengths(loaded.config, family).trained or loaded.context_length,
+        ntk=first is not None and first.has_ntk,
+        logn=first is not None and first.has_logn,
+        placement=loaded.parts,
+        notices=(*loaded.notices, *model.notices),
     )

@@ -1,4 +1,4 @@
-"""Turns -> token ids, by the model's own chat template.
+"""Turns -> token ids by a model's own chat template, for all families after the first.
 
 The template is rendered with one private-use character in place of every text that people or models wrote; then its own
 parts are encoded with control tokens, and each text apart without. Invariant: no text can become a control token,
@@ -7,13 +7,13 @@ whatever the text and the template are, and no text is altered by the template.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from core.chat.jinja import render
+from core.chat.tiktoken_file import IM_END
 from core.chat.turns import Turn
 from core.chat.vocabulary import Vocabulary
+from core.chat.window import Prompt, fitting
 from core.errors import UserError
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
@@ -21,17 +21,8 @@ THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 PLACES = (0xF0000, 0x100000)
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What the model reads. `is_thinking`: its first token belongs to the thinking, which is open already."""
-
-    ids: list[int]
-    is_thinking: bool = False
-    dropped_turns: int = 0
-
-
 class ChatTemplate:
-    """The chat format of one model."""
+    """The format of a model that brings its own template."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
@@ -45,6 +36,13 @@ class ChatTemplate:
     def can_think(self) -> bool:
         """The model marks its thinking: its template or its vocabulary knows the tag."""
         return THINK_CLOSE in self._source or self._vocabulary.id_of(THINK_CLOSE) is not None
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The tokenizer's own end: in some models only that one ends a chat turn, in others only the config's. And the
+        end of a turn in the template: the configs of base models that were taught to chat do not know it."""
+        ends = [self._vocabulary.named.get("eos_token", ""), *([IM_END] if IM_END in self._source else [])]
+        return frozenset(id for end in ends if (id := self._vocabulary.id_of(end)) is not None)
 
     def prompt(self, turns: Sequence[Turn], *, thinking: bool | None = None, continues: bool = False) -> Prompt:
         """The ids that ask for the next reply, or for more of the last turn when it `continues`.
@@ -70,27 +68,12 @@ class ChatTemplate:
         Raises:
             UserError: message_too_long when even the last question does not fit; else as `prompt`.
         """
-        choices = list(_shorter_and_shorter(turns, keep=2 if continues else 1))
-
-        def made(choice: Sequence[Turn]) -> Prompt:
-            return self.prompt(choice, thinking=thinking, continues=continues)
-
-        at = bisect_left(choices, True, key=lambda choice: len(made(choice).ids) <= limit)
-        if at == len(choices):
-            raise UserError("message_too_long", tokens=len(made(choices[-1]).ids), limit=limit)
-        prompt = made(choices[at])
-        return Prompt(prompt.ids, prompt.is_thinking, len(turns) - len(choices[at]))
-
-    def plain_prompt(self, turns: Sequence[Turn], limit: int) -> Prompt:
-        """For a base model: the text of all turns, one after the other, to be written on; no template.
-
-        Raises:
-            UserError: message_too_long.
-        """
-        ids = self._vocabulary.encode_text("".join(turn.text for turn in turns if turn.role != "system"))
-        if len(ids) > limit:
-            raise UserError("message_too_long", tokens=len(ids), limit=limit)
-        return Prompt(ids, is_thinking=False)
+        return fitting(
+            turns,
+            limit,
+            2 if continues else 1,
+            lambda choice: self.prompt(choice, thinking=thinking, continues=continues),
+        )
 
     def _render(self, turns: Sequence[Turn], texts: _Texts, thinking: bool | None) -> str:
         variables = {
@@ -158,20 +141,3 @@ def _begin(rendered: str, begun: Turn, texts: _Texts, is_thinking: bool) -> tupl
     if is_thinking:
         rendered += f"\n{THINK_CLOSE}\n\n"
     return rendered + texts.stand_in(begun.text), False
-
-
-def _shorter_and_shorter(turns: Sequence[Turn], keep: int) -> Iterator[Sequence[Turn]]:
-    """The turns, then without the oldest question and its answer, and so on down to the last `keep` turns."""
-    system, rest = _split_system(turns)
-    yield turns
-    while True:
-        later = [at for at in range(1, len(rest) - keep + 1) if rest[at].role == "user"]
-        if not later:
-            return
-        rest = rest[later[0] :]
-        yield [*system, *rest]
-
-
-def _split_system(turns: Sequence[Turn]) -> tuple[list[Turn], list[Turn]]:
-    count = 1 if turns and turns[0].role == "system" else 0
-    return list(turns[:count]), list(turns[count:])

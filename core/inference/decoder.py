@@ -6,20 +6,25 @@ Two parts answer to it: `dense` for the architectures most users have, `module` 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 from torch import Tensor
+
+KVKind = Literal["plain", "int8", "int8_compatible"]
 
 
 class SequenceCache(Protocol):
     """What a model remembers of one sequence.
 
     can_crop: it can go back to an earlier length, and be forked there. adapter: the folder of the adapter its rows were
-    made with, "" for the model alone.
+    made with, "" for the model alone. ntk_alpha: how far its positions are stretched, 1 for not at all.
     """
 
     @property
     def adapter(self) -> str: ...
+
+    @property
+    def ntk_alpha(self) -> float: ...
 
     def serves(self, total: int) -> bool:
         """Its rows are those that a fresh reading of a prompt of `total` tokens would make (same stretched positions,
@@ -44,6 +49,11 @@ CacheT = TypeVar("CacheT", bound=SequenceCache)
 
 
 class Decoder(Protocol[CacheT]):
+    """kv_cache: how it keeps keys and values."""
+
+    @property
+    def kv_cache(self) -> KVKind: ...
+
     def new_cache(self, total: int = 0, adapter: str = "") -> CacheT:
         """For a prompt of `total` tokens, where what the rows become depends on that."""
         ...

@@ -30,8 +30,11 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class PromptReady:
+    """ntk_alpha: how far the positions are stretched for this prompt, 1 for not at all."""
+
     prompt_tokens: int
     reused_tokens: int
+    ntk_alpha: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,13 @@ Step = Reading | PromptReady | NewToken | Ended | None
 
 
 class Engine:
-    def __init__(self, decoder: AnyDecoder, context_length: int, *, keep_bytes: int = KEEP_BYTES) -> None:
-        """keep_bytes: how much the caches of sequences that are not in use may take."""
+    def __init__(
+        self, decoder: AnyDecoder, context_length: int, *, keep_bytes: int = KEEP_BYTES, rows: int = 0
+    ) -> None:
+        """keep_bytes: how much the caches of sequences that are not in use may take. rows: ids from here on stand for
+        no token and are never chosen; 0 for none of these."""
         self._decoder = decoder
+        self._rows = rows
         self._context_length = context_length
         self._sequences = Sequences(decoder.new_cache, keep_bytes)
 
@@ -108,8 +115,9 @@ class Engine:
             yield None if sequence.cache.length == before else Reading(sequence.cache.length, total)
         if bool(logits.isnan().any()):
             raise UserError("logits_unusable")
-        yield PromptReady(total, reused)
-        yield from self._decode(sequence, Sampler(sampling, sequence.ids), logits, sampling, stop_ids, is_cancelled)
+        yield PromptReady(total, reused, sequence.cache.ntk_alpha)
+        sampler = Sampler(sampling, sequence.ids, self._rows)
+        yield from self._decode(sequence, sampler, logits, sampling, stop_ids, is_cancelled)
 
     def _decode(
         self,

@@ -1,47 +1,59 @@
-"""The keys and values of one sequence, for every layer of a model.
+"""What is kept of one sequence: the rows of every layer, how many of them are filled, and for what they can serve.
 
-Buffers are allocated ahead in buckets and attention gets views of the filled part, so a step neither copies nor reads
-more than it must. Invariant: rows below `length` belong to the sequence; rows above are free to be overwritten.
+Invariant: rows below `length` belong to the sequence; rows above are free to be overwritten.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-FIRST_BUCKET = 256  # tokens
+from core.inference.kv_rows import Keeping, LayerRows
+
+
+def never_stretched(total: int) -> float:
+    return 1.0
 
 
 class KVCache:
-    """Grows by doubling. Layers may differ in their number of heads and in the widths of keys and values."""
+    """adapter: as SequenceCache. ntk_alpha: how far its positions are stretched, 1 for not at all."""
 
     can_crop = True
-    adapter = ""
+
+    def __init__(
+        self,
+        keeping: Keeping,
+        layers: int,
+        *,
+        adapter: str = "",
+        total: int = 0,
+        alpha_for: Callable[[int], float] = never_stretched,
+    ) -> None:
+        """total: length of the prompt it is made for. alpha_for: how far a prompt of so many tokens is stretched."""
+        self.length = 0
+        self.layers = [keeping.rows(layer) for layer in range(layers)]
+        self.adapter = adapter
+        self.ntk_alpha = alpha_for(total)
+        self._keeping, self._alpha_for = keeping, alpha_for
 
     def serves(self, total: int) -> bool:
-        return True
+        # The rows of the published int8 form depend on where a prompt ended.
+        return self._keeping.kind != "int8_compatible" and self._alpha_for(total) == self.ntk_alpha
 
-    def __init__(self, layers: int, context_length: int) -> None:
-        self.length = 0
-        self._context_length = context_length
-        self._keys: list[Tensor | None] = [None] * layers
-        self._values: list[Tensor | None] = [None] * layers
+    def write(self, layer: int, keys: Tensor, values: Tensor) -> LayerRows:
+        """Put new rows after `length`; keys, values: (heads, new, width).
 
-    def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Put new rows after `length` and give all rows up to them, as views.
-
-        keys, values: (heads, new, width). The views are (1, heads, length + new, width). `length` itself moves when
-        the last layer is done, by `advance`.
+        `length` itself moves when the last layer is done, by `advance`.
         """
-        new = keys.shape[1]
-        end = self.length + new
-        kept_keys = self._keys[layer] = self._roomy(self._keys[layer], keys, end)
-        kept_values = self._values[layer] = self._roomy(self._values[layer], values, end)
-        kept_keys[0].narrow(1, self.length, new).copy_(keys)
-        kept_values[0].narrow(1, self.length, new).copy_(values)
-        return kept_keys.narrow(2, 0, end), kept_values.narrow(2, 0, end)
+        rows = self.layers[layer]
+        rows.write(self.length, keys, values)
+        return rows
 
     def advance(self, tokens: int) -> None:
+        if tokens == 1 and self._keeping.settle is not None:
+            self._keeping.settle(self.layers, self.length)
         self.length += tokens
 
     def crop(self, length: int) -> None:
@@ -51,24 +63,11 @@ class KVCache:
     @torch.inference_mode()
     def fork(self, length: int) -> KVCache:
         """A copy of the first `length` rows, for a sequence that only begins the same."""
-        copy = KVCache(len(self._keys), self._context_length)
-        for layer, (keys, values) in enumerate(zip(self._keys, self._values, strict=True)):
-            if keys is not None and values is not None:
-                copy.write(layer, keys[0, :, :length], values[0, :, :length])
-        copy.length = length
+        copy = KVCache(self._keeping, 0, adapter=self.adapter, alpha_for=self._alpha_for)
+        copy.layers = [rows.fork(length) for rows in self.layers]
+        copy.ntk_alpha, copy.length = self.ntk_alpha, length
         return copy
 
     @property
     def size_bytes(self) -> int:
-        return sum(t.numel() * t.element_size() for t in (*self._keys, *self._values) if t is not None)
-
-    def _roomy(self, buffer: Tensor | None, new: Tensor, tokens: int) -> Tensor:
-        if buffer is not None and buffer.shape[2] >= tokens:
-            return buffer
-        room = FIRST_BUCKET
-        while room < tokens:
-            room *= 2
-        grown = new.new_empty(1, new.shape[0], min(room, max(self._context_length, tokens)), new.shape[2])
-        if buffer is not None:
-            grown[:, :, : self.length] = buffer[:, :, : self.length]
-        return grown
+        return sum(rows.size_bytes for rows in self.layers)

@@ -13,11 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from core.chat.chat_format import is_chat_folder
 from core.errors import UserError
+from core.models import families
+from core.models.quantised import scheme
+from core.models.quantised.scheme import Scheme
 from core.models.safetensors_file import INDEX_NAME, ITEM_BYTES, TensorEntry, read_header
 
 Json = dict[str, Any]
-Weights = Literal["bfloat16", "float16", "float32"]
+Precision = Literal["bfloat16", "float16", "float32"]
+Weights = Literal["bfloat16", "float16", "float32", "int8", "int4"]
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -26,20 +31,25 @@ TOKENIZER_NAMES = ("tokenizer.json", "tokenizer.model", "vocab.json", "qwen.tikt
 SIDE_FILES = (
     *TOKENIZER_NAMES, CONFIG_NAME, INDEX_NAME, "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
     "added_tokens.json", "generation_config.json", "chat_template.jinja", "chat_template.json",
+    scheme.FILE_NAME,
 )  # fmt: skip
 OWN_ARCHITECTURES = {"qwen": "QWenLMHeadModel"}  # core/models/qwen_v1
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-_PRECISIONS: dict[str, Weights] = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+_PRECISIONS: dict[str, Precision] = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a folder holds. `code_files` are Python files that came with it; they are named, never run."""
+    """What a folder holds. `code_files` are Python files that came with it; they are named, never run.
+
+    precision: of the weights that are stored plainly; scheme: how the others are quantised, None where there are none
+    """
 
     folder: Path
     config: Json
     weight_files: tuple[str, ...]
-    weights: Weights
+    precision: Precision
+    scheme: Scheme | None
     parameters: int
     can_chat: bool
     licence: str
@@ -50,13 +60,19 @@ class Checkpoint:
         return str(self.config["architectures"][0])
 
     @property
+    def weights(self) -> Weights:
+        """How most of them are stored."""
+        if self.scheme is None:
+            return self.precision
+        return "int4" if self.scheme.bits == 4 else "int8"
+
+    @property
     def model_type(self) -> str:
         return str(self.config["model_type"])
 
     @property
     def context_length(self) -> int:
-        length = self.config.get("max_position_embeddings", 0)
-        return length if isinstance(length, int) else 0
+        return families.lengths(self.config).limit
 
     @property
     def file_names(self) -> tuple[str, ...]:
@@ -70,19 +86,23 @@ def examine(folder: Path, config: Json | None = None) -> Checkpoint:
 
     Raises:
         UserError: why this is no usable model: config_*, architecture_unknown, tokenizer_missing, weights_*,
-            shard_missing, lfs_pointer, safetensors_*.
+            shard_missing, lfs_pointer, safetensors_*, quantisation_*.
     """
     config = config or read_config(folder)
+    found = scheme.scheme_of(config, folder)
     need_tokenizer(folder)
     files = weight_files(folder)
     entries = _all_entries(folder, files)
+    if any(name.endswith(".qweight") for name in entries) != (found is not None):
+        raise UserError("quantisation_undeclared" if found is None else "quantisation_missing", folder=folder.name)
     return Checkpoint(
         folder=folder,
         config=config,
         weight_files=files,
-        weights=_precision(entries),
-        parameters=sum(entry.elements for entry in entries.values()),
-        can_chat=has_chat_template(folder),
+        precision=_precision(entries, found),
+        scheme=found,
+        parameters=_parameters(entries, found),
+        can_chat=has_chat_template(folder) or (config["model_type"] == "qwen" and is_chat_folder(folder)),
         licence=_licence(folder),
         code_files=tuple(sorted(file.name for file in folder.glob("*.py"))),
     )
@@ -98,8 +118,6 @@ def read_config(folder: Path) -> Json:
     architecture = _architecture(config)
     if not _is_known(str(config.get("model_type", "")), architecture):
         raise UserError("architecture_unknown", architecture=architecture or str(config.get("model_type", "?")))
-    if config.get("quantization_config"):
-        raise UserError("weights_quantised", folder=folder.name)
     return config
 
 
@@ -154,12 +172,23 @@ def _architecture(config: Json) -> str:
 
 
 def _is_known(model_type: str, architecture: str) -> bool:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    )
 
     if architecture and OWN_ARCHITECTURES.get(model_type) == architecture:
         return True
     known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type, ())
-    return architecture in ((known,) if isinstance(known, str) else known)
+    if not known:
+        return False
+    # A model that also sees, as Qwen3.5 is published: its language model is loaded alone.
+    seeing = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(model_type, ())
+    return architecture in (*_names(known), *_names(seeing))
+
+
+def _names(found: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (found,) if isinstance(found, str) else found
 
 
 def _all_entries(folder: Path, files: tuple[str, ...]) -> dict[str, TensorEntry]:
@@ -180,15 +209,28 @@ def _need_indexed(index: Path, entries: dict[str, TensorEntry]) -> None:
             raise UserError("tensor_missing", tensor=tensor, file=file, folder=str(index.parent))
 
 
-def _precision(entries: dict[str, TensorEntry]) -> Weights:
-    """What most of the bytes are stored in."""
+def _precision(entries: dict[str, TensorEntry], found: Scheme | None) -> Precision:
+    """What most of the bytes of plain weights are stored in."""
     stored: Counter[str] = Counter()
-    for entry in entries.values():
-        stored[entry.dtype] += entry.elements * ITEM_BYTES.get(entry.dtype, 1)
-    dtype = stored.most_common(1)[0][0]
+    for name, entry in entries.items():
+        if found is None or not _is_packed(name):
+            stored[entry.dtype] += entry.elements * ITEM_BYTES.get(entry.dtype, 1)
+    dtype = stored.most_common(1)[0][0] if stored else "F16"
     if dtype not in _PRECISIONS:
         raise UserError("weights_precision", precision=dtype)
     return _PRECISIONS[dtype]
+
+
+def _parameters(entries: dict[str, TensorEntry], found: Scheme | None) -> int:
+    if found is None:
+        return sum(entry.elements for entry in entries.values())
+    packed = sum(entry.elements for name, entry in entries.items() if name.endswith(".qweight"))
+    plain = sum(entry.elements for name, entry in entries.items() if not _is_packed(name))
+    return packed * 32 // found.bits + plain
+
+
+def _is_packed(name: str) -> bool:
+    return name.rpartition(".")[2] in scheme.SUFFIXES
 
 
 def _refuse_pointer(file: Path) -> None:

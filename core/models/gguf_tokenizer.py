@@ -12,10 +12,9 @@ from typing import Any
 
 from core.errors import UserError
 from core.models.gguf_file import Value
+from core.models.gguf_sentencepiece import CONTROL, UNKNOWN, UNUSED, USER_DEFINED, sentencepiece_model
 
 Json = dict[str, Any]
-
-CONTROL, USER_DEFINED, UNUSED = 3, 4, 5  # token types of the format
 
 _CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
@@ -43,8 +42,9 @@ _PRE_TOKENIZERS: dict[str, Json] = {
     "llama-bpe": _split_then_bytes(_LLAMA3_WORDS),
 }
 _NORMALIZERS: dict[str, Json] = {"qwen2": {"type": "NFC"}}
+SENTENCEPIECE = "llama"  # tokenizer.ggml.model of these vocabularies, whatever the model is
 _WHOLE_WORDS_FIRST = {"llama-bpe"}  # a word of the vocabulary is taken whole, whatever the merges say
-_STARTS_WITH_BOS = {"llama-bpe"}  # where the file does not say
+_STARTS_WITH_BOS = {"llama-bpe", SENTENCEPIECE}  # where the file does not say
 
 
 def write_tokenizer(metadata: dict[str, Value], folder: Path, context_length: int) -> None:
@@ -81,6 +81,8 @@ def _field(metadata: dict[str, Value], name: str) -> Value:
 
 def _scheme(metadata: dict[str, Value]) -> str:
     model, scheme = _field(metadata, "model"), metadata.get("tokenizer.ggml.pre", "default")
+    if model == SENTENCEPIECE:
+        return SENTENCEPIECE
     if model != "gpt2" or scheme not in _PRE_TOKENIZERS:
         raise UserError("gguf_tokenizer_unknown", tokenizer=f"{model}/{scheme}")
     return str(scheme)
@@ -91,20 +93,28 @@ def _tokenizer(metadata: dict[str, Value], tokens: list[str]) -> Json:
     types = metadata.get("tokenizer.ggml.token_type") or [1] * len(tokens)
     if len(types) != len(tokens):
         raise UserError("gguf_tokenizer_missing", field="token_type")
-    # Unused places only fill the embedding up to a round size; no text has them.
-    vocabulary = {token: i for i, (token, kind) in enumerate(zip(tokens, types, strict=True)) if kind != UNUSED}
+    is_sentencepiece = scheme == SENTENCEPIECE
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            _added_token(index, token, is_special=kind == CONTROL)
+            _added_token(index, token, is_special=kind != USER_DEFINED)
             for index, (token, kind) in enumerate(zip(tokens, types, strict=True))
-            if kind in (CONTROL, USER_DEFINED)
+            if kind in (CONTROL, USER_DEFINED, UNKNOWN)
         ],
+        "post_processor": _post_processor(metadata, tokens, scheme),
+        **(sentencepiece_model if is_sentencepiece else _byte_level_model)(metadata, tokens, types),
+    }
+
+
+def _byte_level_model(metadata: dict[str, Value], tokens: list[str], types: list[int]) -> Json:
+    scheme = _scheme(metadata)
+    # Unused places only fill the embedding up to a round size; no text has them.
+    vocabulary = {token: i for i, (token, kind) in enumerate(zip(tokens, types, strict=True)) if kind != UNUSED}
+    return {
         "normalizer": _NORMALIZERS.get(scheme),
         "pre_tokenizer": _PRE_TOKENIZERS[scheme],
-        "post_processor": _post_processor(metadata, tokens, scheme),
         "decoder": _byte_level(use_regex=True),
         "model": {
             "type": "BPE",
@@ -137,10 +147,10 @@ def _starts_with_bos(metadata: dict[str, Value], scheme: str) -> bool:
     return bool(metadata.get("tokenizer.ggml.add_bos_token", scheme in _STARTS_WITH_BOS))
 
 
-def _post_processor(metadata: dict[str, Value], tokens: list[str], scheme: str) -> Json:
+def _post_processor(metadata: dict[str, Value], tokens: list[str], scheme: str) -> Json | None:
     bos = special_id(metadata, "bos")
     if bos is None or not _starts_with_bos(metadata, scheme):
-        return _byte_level(use_regex=True)
+        return None if scheme == SENTENCEPIECE else _byte_level(use_regex=True)
     first, a, b = {"SpecialToken": {"id": tokens[bos], "type_id": 0}}, _part("A", 0), _part("B", 1)
     return {
         "type": "TemplateProcessing",

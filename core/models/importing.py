@@ -1,4 +1,5 @@
-"""Takes a model the user already has into the library: a transformers folder where it lies, a GGUF file converted.
+"""Takes a model the user already has into the library: a transformers or adapter folder where it lies, a GGUF file
+converted.
 
 Invariant: the library changes by one rename at the very end, or not at all; the user's own files are only read.
 """
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from core.errors import UserError
-from core.models import checkpoint, manifest, shelf
+from core.models import adapter, checkpoint, manifest, shelf
+from core.models.adapter_import import import_adapter
 from core.models.checkpoint import Checkpoint
 from core.models.checksums import records
 from core.models.gguf import convert
@@ -29,8 +31,11 @@ BFLOAT16_BYTES = 2
 RESERVED_NAMES = ("starter",)  # `pull starter` puts another model there
 
 
-def import_model(source: Path, name: str, models_folder: Path, *, convert_pickle: bool = False) -> Work[Path]:
+def import_model(
+    source: Path, name: str, models_folder: Path, *, convert_pickle: bool = False, base: str = ""
+) -> Work[Path]:
     """Take `source` into the library as `name` ("" for the name it has). The result is its folder in the library.
+    base: of an adapter, the model it belongs to, where its own config does not say.
 
     Raises:
         UserError: one sentence for each thing that can be wrong with it; the library is then as it was.
@@ -44,6 +49,10 @@ def import_model(source: Path, name: str, models_folder: Path, *, convert_pickle
         raise UserError("name_reserved", name=chosen)
     if not _is_at_home(source, chosen, models_folder):
         shelf.need_free_name(models_folder, chosen)
+    if source.is_dir() and adapter.is_adapter(source):
+        at_home = _is_at_home(source, chosen, models_folder)
+        work = import_adapter(source, chosen, base, models_folder, convert_pickle=convert_pickle, at_home=at_home)
+        return (yield from work)
     if source.is_file():
         return (yield from _import_file(source, chosen, models_folder))
     if convert_pickle and checkpoint.has_pickle(source) and not _has_safetensors(source):
@@ -97,7 +106,7 @@ def _import_file(file: Path, name: str, models_folder: Path) -> Work[Path]:
     licence = opened.metadata.get("general.license", "")
     with disk_errors(models_folder, needed), shelf.incoming(models_folder) as folder:
         config = yield from convert(file, folder)
-        return (yield from store_built(folder, config, name, str(file), models_folder, str(licence)))
+        return (yield from store_built(folder, config, name, str(file), models_folder, str(licence), gguf=file))
 
 
 def _import_pickles(source: Path, name: str, models_folder: Path) -> Work[Path]:
@@ -116,13 +125,22 @@ def _import_pickles(source: Path, name: str, models_folder: Path) -> Work[Path]:
 
 
 def store_built(
-    folder: Path, config: dict[str, Any], name: str, source: str, models_folder: Path, licence: str = ""
+    folder: Path,
+    config: dict[str, Any],
+    name: str,
+    source: str,
+    models_folder: Path,
+    licence: str = "",
+    *,
+    gguf: Path | None = None,
 ) -> Work[Path]:
-    """Give a model that was built in `folder`, an incoming one, its place in the library."""
+    """Give a model that was built in `folder`, an incoming one, its place in the library. gguf: the file it was
+    converted from, where the user keeps that."""
     found = checkpoint.examine(folder, config)
     files = yield from records(folder, found.file_names)
     facts = facts_of(found, name, source, files)
-    return shelf.put_in_place(folder, models_folder, msgspec.structs.replace(facts, licence=licence or facts.licence))
+    facts = msgspec.structs.replace(facts, licence=licence or facts.licence, gguf=str(gguf or ""))
+    return shelf.put_in_place(folder, models_folder, facts)
 
 
 def _import_folder(source: Path, name: str, models_folder: Path) -> Work[Path]:

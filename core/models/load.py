@@ -7,28 +7,30 @@ device; whatever is wrong with the folder or too big for the machine is a UserEr
 from __future__ import annotations
 
 import json
-import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sized
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from core.errors import UserError
 from core.figures import size
 from core.load_options import DEFAULT, LoadOptions
-from core.models import checkpoint
-from core.models.checkpoint import Checkpoint, examine
-from core.models.placement import Placement, attention, place
+from core.models import checkpoint, families
+from core.models.checkpoint import examine
+from core.models.forms import Job
+from core.models.placement import Placement, place
+from core.models.quantised.linear import QuantisedLinear
 from core.protocol.messages import Notice
 
-FALLBACK_CONTEXT = 2048  # tokens, for configs that do not say
 POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """weight_bytes: of its parameters in memory, tied ones once. stop_ids: tokens that end a reply."""
+    """weight_bytes: of its weights in memory, tied ones once; a quantised head of a tied model is a copy and counts.
+    stop_ids: tokens that end a reply.
+    """
 
     model: Any
     placement: Placement
@@ -42,6 +44,8 @@ class LoadedModel:
     backend_reason: str = ""
     attention: str = "sdpa"
     notices: tuple[Notice, ...] = ()
+    config: checkpoint.Json = field(default_factory=dict)  # as in its folder
+    parts: tuple[tuple[str, str], ...] = ()  # where it is spread over several devices: (device, what lies there)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,10 @@ class LoadStep:
     stage: str
     done: int = 0
     total: int = 0
+
+
+Tell = Callable[[LoadStep], None]
+Loader = Callable[[Path, LoadOptions, Tell], LoadedModel]
 
 
 class _Abandoned(Exception):
@@ -63,8 +71,15 @@ class Loading:
     `for step in loading: ...`, then `loading.model`.
     """
 
-    def __init__(self, folder: Path, options: LoadOptions = DEFAULT) -> None:
-        self._folder, self._options = folder, options
+    def __init__(
+        self,
+        folder: Path,
+        options: LoadOptions = DEFAULT,
+        loader: Loader | None = None,
+        then: Callable[[LoadedModel, Tell], None] | None = None,
+    ) -> None:
+        """loader: for models of another engine; None for `load`. then: more to do in the thread, with its progress."""
+        self._folder, self._options, self._loader, self._then = folder, options, loader or load, then
         self._step = LoadStep("loading_libraries")
         self._is_abandoned = False
         self._error: BaseException | None = None
@@ -98,7 +113,9 @@ class Loading:
 
     def _run(self) -> None:
         try:
-            self._model = load(self._folder, self._options, self._tell)
+            self._model = self._loader(self._folder, self._options, self._tell)
+            if self._then is not None:
+                self._then(self._model, self._tell)
         except BaseException as error:  # raised again where the steps are taken
             self._error = error
 
@@ -108,99 +125,62 @@ class Loading:
             raise _Abandoned
 
 
-def load(
-    folder: Path, options: LoadOptions = DEFAULT, tell: Callable[[LoadStep], None] = lambda step: None
-) -> LoadedModel:
-    """
+def load(folder: Path, options: LoadOptions = DEFAULT, tell: Tell = lambda step: None) -> LoadedModel:
+    """Quantised weights are not packed yet: see core.models.quantised.choice.
+
     Raises:
         UserError: as Loading.
         Whatever `tell` raises.
     """
     found = examine(folder)
-    placement = place(options, found.weights, found.config)
-    implementation, notices = attention(options, placement)
-    _need_memory(found, placement)
-    tell(LoadStep("loading_weights"))
-    model = _from_folder(folder, placement, implementation, tell)
-    parameters = list(model.parameters())
+    job = Job(folder, found, options, place(options, found.precision, found.config))
+    _need_memory(job)
+    made = job.make(lambda stage, done, total: tell(LoadStep(stage, done, total)))
+    model, on_card = made.model, job.placement.device.type == "cuda"
     return LoadedModel(
         model=model,
-        placement=placement,
+        placement=job.placement,
         architecture=type(model).__name__,
-        parameters=sum(p.numel() for p in parameters),
-        weight_bytes=sum(p.numel() * p.element_size() for p in parameters),
-        context_length=found.context_length or FALLBACK_CONTEXT,
-        stop_ids=_stop_ids(folder, found.config),
-        weights=str(placement.dtype).removeprefix("torch."),
+        parameters=_parameters(model) if job.form == "plain" or found.scheme is not None else found.parameters,
+        weight_bytes=weight_bytes(model),
+        context_length=job.context.length,
+        stop_ids=stop_ids(folder, found.config),
+        weights=str(job.placement.dtype).removeprefix("torch.") if job.form == "plain" else job.form,
+        backend=made.backend,
+        backend_reason=made.backend_reason,
         attention=model.config._attn_implementation,
-        notices=notices,
+        notices=(*families.notices(found.config, found.code_files, on_card=on_card), *made.notices),
+        config=found.config,
+        parts=made.parts,
     )
 
 
-def _need_memory(found: Checkpoint, placement: Placement) -> None:
-    needed, free = found.parameters * placement.dtype.itemsize, placement.spare_bytes()
-    if needed > free:
-        code = "memory_card_too_small" if placement.device.type == "cuda" else "memory_too_small"
+def _need_memory(job: Job) -> None:
+    needed, free = job.needed_bytes, job.placement.spare_bytes()
+    if needed > free and job.options.device != "spread":
+        code = "memory_card_too_small" if job.placement.device.type == "cuda" else "memory_too_small"
         raise UserError(code, needed=size(needed), free=size(free))
 
 
-def _from_folder(folder: Path, placement: Placement, attention: str | None, tell: Callable[[LoadStep], None]) -> Any:
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging as their_logging
-
-    from core.models.qwen_v1.registration import register
-
-    register()
-    before = their_logging.set_tqdm_hook(lambda factory, args, kwargs: _Bar(tell, *args, **kwargs))
-    their_logging.set_verbosity(logging.ERROR)
-    try:
-        made: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=placement.dtype,
-            attn_implementation=attention,
-            trust_remote_code=False,
-            local_files_only=True,
-            use_safetensors=True,
-            device_map={"": placement.device} if placement.device.type == "cuda" else None,
-            output_loading_info=True,
-        )
-    finally:
-        their_logging.set_tqdm_hook(before)
-    model, report = made
-    missing = sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in report[kind])
-    if missing:
-        raise UserError("weights_incomplete", count=len(missing), first=missing[0])
-    model.requires_grad_(False)
-    return model.eval()
+def weight_bytes(model: Any) -> int:
+    """What the weights take in memory: parameters, tied ones once, and what quantised layers hold."""
+    parameters: int = sum(p.numel() * p.element_size() for p in model.parameters())
+    return parameters + sum(m.size_bytes for m in model.modules() if isinstance(m, QuantisedLinear))
 
 
-class _Bar:
-    """What transformers takes for a tqdm bar: it reports its progress through those only."""
-
-    def __init__(self, tell: Callable[[LoadStep], None], items: Iterable[Any] = (), **kwargs: Any) -> None:
-        self._tell, self._items = tell, items
-        self._total = len(items) if isinstance(items, Sized) else int(kwargs.get("total") or 0)
-
-    def __iter__(self) -> Iterator[Any]:
-        for done, item in enumerate(self._items):
-            self._tell(LoadStep("loading_weights", done, self._total))
-            yield item
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *args, **kwargs: None  # update, close, set_description ...
+def _parameters(model: Any) -> int:
+    plain: int = sum(p.numel() for p in model.parameters())
+    quantised = [m for m in model.modules() if isinstance(m, QuantisedLinear)]
+    return plain + sum(m.in_features * m.out_features + (0 if m.bias is None else m.bias.numel()) for m in quantised)
 
 
-def _stop_ids(folder: Path, config: checkpoint.Json) -> frozenset[int]:
+def stop_ids(folder: Path, config: checkpoint.Json) -> frozenset[int]:
     """From the generation config, which knows a chat model's end of turn, and the config."""
     found: set[int] = set()
     generation = folder / "generation_config.json"
-    sources = [config, json.loads(generation.read_text("utf-8"))] if generation.is_file() else [config]
+    sources = [config, families.text_config(config)]
+    if generation.is_file():
+        sources.append(json.loads(generation.read_text("utf-8")))
     for source in sources:
         ids = source.get("eos_token_id")
         found |= {id for id in (ids if isinstance(ids, list) else [ids]) if isinstance(id, int)}

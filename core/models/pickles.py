@@ -40,7 +40,7 @@ def convert_pickles(source: Path, out: Path) -> Work[None]:
     weight_map: dict[str, str] = {}
     for number, name in enumerate(names, 1):
         yield Step("converting", done, total, name)
-        tensors = _tensors(source / name)
+        tensors = read_tensors(source / name)
         target = "model.safetensors" if len(names) == 1 else f"model-{number:05}-of-{len(names):05}.safetensors"
         save_file(tensors, out / target, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(tensors, target)
@@ -51,7 +51,11 @@ def convert_pickles(source: Path, out: Path) -> Work[None]:
         (out / INDEX_NAME).write_text(json.dumps(index, indent=2), "utf-8")
 
 
-def _tensors(file: Path) -> dict[str, torch.Tensor]:
+def read_tensors(file: Path) -> dict[str, torch.Tensor]:
+    """
+    Raises:
+        UserError: pickle_refused.
+    """
     import torch
 
     try:

@@ -1,14 +1,12 @@
-"""Where a model runs, in which precision and with which attention, each answer with its reason.
+"""Where a model runs and in which precision, each answer with its reason.
 
-Invariant: a reason is the name of a sentence in the catalogue (`reason.<name>`), and what was asked for but cannot be
-had is told in a notice. Asks torch about this machine only.
+Invariant: a reason is the name of a sentence in the catalogue (`reason.<name>`). Asks torch about this machine only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 import psutil
@@ -16,8 +14,7 @@ import torch
 
 from core.errors import UserError
 from core.load_options import LoadOptions
-from core.models.checkpoint import Weights
-from core.protocol.messages import Notice
+from core.models.checkpoint import Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +36,10 @@ class Placement:
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 CONFIG_FLAGS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}  # of the first generation
-# None is SDPA, and plain attention for the few architectures that have no other.
-ATTENTIONS = {"auto": None, "sdpa": None, "eager": "eager", "flash": "flash_attention_2"}
 
 
-def place(options: LoadOptions, stored: Weights, config: Mapping[str, Any] | None = None) -> Placement:
-    """stored: the precision the weights lie in; config: the contents of config.json.
+def place(options: LoadOptions, stored: Precision, config: Mapping[str, Any] | None = None) -> Placement:
+    """stored: the precision the plain weights lie in; config: the contents of config.json.
 
     Raises:
         UserError: config_precisions, a config that asks for several.
@@ -56,25 +51,11 @@ def place(options: LoadOptions, stored: Weights, config: Mapping[str, Any] | Non
     if options.weights in DTYPES:
         return Placement(device, device_reason, DTYPES[options.weights], "precision_asked_for", True)
     dtype, reason = _card_precision(stored, asked) if has_card else _processor_precision(stored, asked)
+    if options.weights in ("int4", "nf4") and dtype == torch.float32:
+        dtype, reason = torch.bfloat16, "precision_of_packed"
+    elif options.weights in ("int8", "int4", "nf4") and reason == "processor_reads_in_fp32":
+        reason = "processor_beside_packed"
     return Placement(device, device_reason, dtype, reason, False)
-
-
-def attention(options: LoadOptions, placement: Placement) -> tuple[str | None, tuple[Notice, ...]]:
-    """The attention to ask transformers for, and why it is not the one that was chosen."""
-    if options.attention == "flash" and (reason := _against_flash(options, placement)):
-        return None, (Notice(reason),)
-    return ATTENTIONS[options.attention], ()
-
-
-def _against_flash(options: LoadOptions, placement: Placement) -> str:
-    """The notice; empty where flash attention can be had."""
-    if options.kv_cache in ("int8", "int8_compatible"):
-        return "flash_without_int8_cache"
-    if placement.device.type != "cuda" or torch.cuda.get_device_capability()[0] < 8:
-        return "flash_without_card"
-    if placement.dtype == torch.float32:
-        return "flash_without_half_precision"
-    return "" if find_spec("flash_attn") else "flash_not_installed"
 
 
 def _asked_by(config: Mapping[str, Any]) -> torch.dtype | None:
@@ -87,7 +68,7 @@ def _asked_by(config: Mapping[str, Any]) -> torch.dtype | None:
     return CONFIG_FLAGS[flags[0]] if flags else None
 
 
-def _card_precision(stored: Weights, asked: torch.dtype | None) -> tuple[torch.dtype, str]:
+def _card_precision(stored: Precision, asked: torch.dtype | None) -> tuple[torch.dtype, str]:
     capability = torch.cuda.get_device_capability()[0]
     if asked == torch.float32:
         return asked, "precision_of_config"
@@ -102,7 +83,7 @@ def _card_precision(stored: Weights, asked: torch.dtype | None) -> tuple[torch.d
     return torch.bfloat16, "card_with_bf16"
 
 
-def _processor_precision(stored: Weights, asked: torch.dtype | None) -> tuple[torch.dtype, str]:
+def _processor_precision(stored: Precision, asked: torch.dtype | None) -> tuple[torch.dtype, str]:
     if asked == torch.float32:
         return asked, "precision_of_config"
     if stored == "float32":

@@ -20,6 +20,7 @@ from core.errors import UserError
 
 MAX_HEADER_BYTES = 100_000_000  # the library's own limit
 SHARD_BYTES = 4_000_000_000
+LFS_POINTER_START = b"version "  # of the text file that git-lfs puts in the place of a large one
 INDEX_NAME = "model.safetensors.index.json"
 
 ITEM_BYTES = {
@@ -42,11 +43,14 @@ def read_header(file: Path) -> dict[str, TensorEntry]:
     """The tensors of a file by name.
 
     Raises:
-        UserError: safetensors_unreadable, or safetensors_truncated when the file ends before its last tensor.
+        UserError: safetensors_unreadable, lfs_pointer, or safetensors_truncated when the file ends before its last
+            tensor.
     """
     size = file.stat().st_size
     with file.open("rb") as stream:
         start = stream.read(8)
+        if start == LFS_POINTER_START:
+            raise UserError("lfs_pointer", file=file.name)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else MAX_HEADER_BYTES + 1
         if length > MAX_HEADER_BYTES:
             raise UserError("safetensors_unreadable", file=file.name)

@@ -102,7 +102,7 @@ async def test_a_question_is_answered_shown_stored_and_still_there_after_a_resta
         assert (reply.text, reply.state, reply.model) == ("w0 w1 w2 w3 w4 ", "cut", "m")
         assert reply.figures is not None and reply.figures.new_tokens == 5
         assert "".join(g.text for g in chat.grew) == reply.text
-        assert {p.progress.stage for p in chat.progress} == {"weights"}
+        assert {p.progress.stage for p in chat.progress} == {"loading_weights"}
         assert chat.branches == [made.id]
         assert chat.verbs.streaming() == set()
         assert chat.lists >= 3

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
 from app.services.inference import InferenceService, ModelFiles
 from core.chat.turns import GREEDY, Turn
 from core.errors import UserError
+from core.load_options import LoadOptions
 from core.protocol.messages import Failed, Finished, Generate, JobEvent, Progress, TextDelta
 
 pytestmark = [pytest.mark.loops("asyncio"), pytest.mark.timeout(120)]
@@ -108,3 +111,42 @@ async def test_memory_is_given_back_after_the_time_without_a_question(starter_mo
     finally:
         await inference.close()
     assert not psutil.Process().children()
+
+
+async def test_an_adapter_and_its_base_answer_in_turn_on_one_loaded_model(
+    starter_models: Path, starter_adapter: Path
+) -> None:
+    files = ModelFiles("starter", starter_models / "starter")
+    # Exact, because random factors leave the likeliest token hardly likelier than others.
+    inference = InferenceService(
+        lambda name: replace(files, adapter=starter_adapter if name == "poet" else None),
+        options=lambda base: LoadOptions(weights="float32"),
+    )
+    short = msgspec.structs.replace(GREEDY, max_new_tokens=6)
+    try:
+        job = Generate("j", (Turn("user", "Count from one to five."),), short)
+        answers, loads = [], 0
+        for name in ("starter", "poet", "starter", "poet"):
+            events = [event async for event in inference.generate(name, job)]
+            stages = {event.stage for event in events if isinstance(event, Progress)}
+            loads += "loading_weights" in stages
+            assert ("loading_adapter" in stages) == (name == "poet") and isinstance(events[-1], Finished)
+            answers.append("".join(event.text for event in events if isinstance(event, TextDelta)))
+        assert answers[0] == answers[2] != answers[1] == answers[3] and loads == 1
+    finally:
+        await inference.close()
+
+
+@pytest.fixture
+def starter_adapter(starter_models: Path, tmp_path: Path) -> Path:
+    """LoRA on the starter's first two layers, made by PEFT on a model that has no others."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from tests.helpers import tiny_adapters
+
+    config = AutoConfig.from_pretrained(
+        starter_models / "starter", num_hidden_layers=2, vocab_size=8, pad_token_id=None
+    )
+    layers = AutoModelForCausalLM.from_config(config)
+    targets = ["q_proj", "v_proj", "down_proj"]
+    return tiny_adapters.write(tmp_path / "adapter", layers, target_modules=targets, base="starter")

@@ -9,11 +9,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
+from app.cli import models as models_command
+from app.services.inference import ModelFiles
 from app.services.library import LibraryService
 from app.services.transfers import Transfer
+from core import paths
 from core.errors import UserError
 from core.models import manifest
+from core.models.importing import import_model
+from core.models.steps import result
 from core.protocol.messages import Finished, Progress
 from tests.helpers.starter import REPOSITORY
 from tests.helpers.tiny_gguf import tiny_model, write_gguf
@@ -179,3 +185,58 @@ def test_the_command_line_ends_with_the_right_code(gguf_file: Path, home: Path) 
     assert not list((home / "models").rglob("*.safetensors"))
     assert command("show", "Tiny", home=home).returncode == 1
     assert command("pull", home=home).returncode == 2
+
+
+@pytest.fixture
+def with_adapter(home: Path, tmp_path: Path) -> LibraryService:
+    """The library of this home with a model, an adapter on it, and another model."""
+    from tests.helpers import tiny_adapters, tiny_models
+
+    library = paths.models()
+    for name in ("Base", "Another"):
+        result(import_model(tiny_models.write_model(tmp_path / name), "", library))
+    folder = tiny_adapters.write(
+        tmp_path / "Aria",
+        tiny_models.model("qwen3"),
+        target_modules=["q_proj"],
+        modules_to_save=["lm_head"],
+        base="Base",
+    )
+    tensors = load_file(folder / "adapter_model.safetensors")
+    del tensors["base_model.model.lm_head.weight"]
+    save_file(tensors, folder / "adapter_model.safetensors")
+    result(import_model(folder, "", library))
+    return LibraryService(library)
+
+
+@pytest.mark.loops("asyncio")
+async def test_an_adapter_is_answered_with_by_its_base(with_adapter: LibraryService, tmp_path: Path) -> None:
+    expected = ModelFiles("Base", tmp_path / "Base", tmp_path / "Aria")
+    assert with_adapter.files_of("aria") == with_adapter.files_of(str(tmp_path / "Aria")) == expected
+    with pytest.raises(UserError, match="Aria"):
+        await with_adapter.remove("Base")
+    assert with_adapter.adapters_of("Base") == ["Aria"]
+    await with_adapter.remove("Aria")
+    await with_adapter.remove("Base")
+    await with_adapter.restore("Aria")
+    with pytest.raises(UserError) as caught:
+        with_adapter.files_of("Aria")
+    assert caught.value.code == "adapter_base_gone" and str(caught.value)
+    await with_adapter.close()
+
+
+def test_adapters_stand_beneath_their_base_on_the_command_line(
+    with_adapter: LibraryService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models_command.list_models(as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["Another", "Base", "└"] and "Aria" in lines[3]
+    models_command.list_models(as_json=True)
+    assert [model["base"] for model in json.loads(capsys.readouterr().out)["models"]] == ["", "", "Base"]
+    models_command.show("Aria", as_json=True)
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["kind"], shown["rank"], shown["base"], shown["targets"]) == ("LoRA", 4, "Base", ["q_proj"])
+    assert "lm_head" in shown["notices"]["adapter_layers_missing"]
+    models_command.show("Base", as_json=False)
+    out = capsys.readouterr().out
+    assert "Qwen3" in out and "Aria" in out and str(1024) in out

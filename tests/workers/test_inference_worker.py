@@ -87,7 +87,8 @@ def test_a_loaded_model_says_what_it_is_and_why(folder: Path) -> None:
     found = next(event for event in events if isinstance(event, ModelLoaded))
     assert (found.name, found.architecture, found.context_length) == ("tiny", "Qwen3ForCausalLM", CONTEXT)
     assert (found.device, found.precision) == ("cpu", "float32") or torch.cuda.is_available()
-    assert found.can_chat and found.can_think
+    assert found.can_chat and found.can_think and found.thinking == "switch"
+    assert (found.family, found.trained_length, found.ntk, found.notices) == ("qwen3", CONTEXT, False, ())
     assert found.weight_bytes == found.parameters * 4
     assert say(f"reason.{found.device_reason}") and say(f"reason.{found.precision_reason}")
     stages = [event.stage for event in events if isinstance(event, Progress)]

@@ -46,7 +46,8 @@ class Actions:
             "write": panel.composer.box.setFocus,
             "send": panel.composer.submit,
             "stop": self.stop,
-            "model": panel.choose_model,
+            "model": panel.choice.open_menu,
+            "load": panel.choice.ask_load,
             "think": panel.composer.toggle_thinking,
             "latest": panel.transcript.go_to_end,
         }

@@ -9,6 +9,7 @@ import msgspec
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QLabel, QLineEdit, QPlainTextEdit, QVBoxLayout, QWidget
 
+from app.ui.chat.context_view import ContextView
 from app.ui.chat.presets import CUSTOM, PRESETS, preset_of, with_preset
 from app.ui.tokens import Size, Space
 from app.ui.widgets.button import Select
@@ -20,6 +21,7 @@ from core.store.records import Conversation, Message
 from core.translation import say
 
 SETTLE_MS = 400
+PROMPT_HEIGHT = 96
 FIGURES = ("prompt", "reply", "first_token", "speed", "ended_by")
 
 
@@ -45,8 +47,10 @@ class Inspector(QWidget):
         self.prompt.setAccessibleName(say("chat.system_prompt"))
         self.prompt.setPlaceholderText(say("chat.system_prompt_hint"))
         self.prompt.setTabChangesFocus(True)
-        self.prompt.setFixedHeight(96)
         self.prompt.textChanged.connect(self._touched)
+        self._prompt_remark = label("", "caption", "warn", wrap=True)
+        self._prompt_remark.hide()
+        self.context = ContextView()
         names = [say(f"chat.preset_{name}") for name in (*PRESETS, CUSTOM)]
         self.preset = Select(say("chat.preset"), names, names[1])
         self.preset.chosen.connect(self._take_preset)
@@ -61,7 +65,8 @@ class Inspector(QWidget):
         self.stop.setPlaceholderText(say("chat.stop_words_hint"))
         self.stop.textEdited.connect(self._touched)
         self._figures: dict[str, QLabel] = {name: label("–", "caption") for name in FIGURES}
-        self.setLayout(column(Scroll(pane(self._lines()), say("chat.inspector")), gap=0))
+        self._scroll = Scroll(pane(self._lines()), say("chat.inspector"))
+        self.setLayout(column(self._scroll, gap=0))
 
     def _sliders(self) -> dict[str, SliderField]:
         table = (("temperature", 0, 2, 0.05), ("top_p", 0.05, 1, 0.05), ("top_k", 0, 100, 1),
@@ -77,7 +82,8 @@ class Inspector(QWidget):
     def _lines(self) -> QVBoxLayout:
         lines = column(
             label(say("chat.system_prompt"), "strong"),
-            self.prompt,
+            _fixed(self.prompt, PROMPT_HEIGHT),
+            self._prompt_remark,
             Space.M,
             Line(),
             Space.M,
@@ -87,6 +93,10 @@ class Inspector(QWidget):
             row(label(say("chat.seed")), None, self.seed),
             label(say("chat.stop_words")),
             self.stop,
+            Space.M,
+            Line(),
+            Space.M,
+            self.context,
             Space.M,
             Line(),
             Space.M,
@@ -114,6 +124,17 @@ class Inspector(QWidget):
         self.seed.setText("" if sampling.seed is None else str(sampling.seed))
         self.stop.setText(" | ".join(sampling.stop))
         self.preset.show_value(say(f"chat.preset_{preset_of(sampling)}"))
+
+    def show_prompt_remark(self, words: str) -> None:
+        """What is to be known of system prompts with this model; "" hides it."""
+        self._prompt_remark.setText(words)
+        self._prompt_remark.setVisible(bool(words))
+
+    def reveal(self, place: str) -> None:
+        """Scroll to a part of the pane: "context", or its head."""
+        self._scroll.ensureWidgetVisible(self.context if place == "context" else self.prompt)
+        if place != "context":
+            self.prompt.setFocus()
 
     def show_reply(self, message: Message | None) -> None:
         """The figures of a reply, dashes where there is none."""
@@ -164,3 +185,10 @@ class Inspector(QWidget):
     def _tell(self) -> None:
         self._sampling = self._read()
         self.configured.emit(self.prompt.toPlainText().strip(), self._sampling)
+
+
+def _fixed(widget: QWidget, height: int) -> QWidget:
+    """Of this height whatever the style sheet says of its least one."""
+    result = pane(column(widget, gap=0))
+    result.setFixedHeight(height)
+    return result

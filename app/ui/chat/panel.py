@@ -7,31 +7,31 @@ chat exists only here until its first message is sent.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Unpack
 
 from PySide6.QtCore import QPoint
 from PySide6.QtWidgets import QStackedWidget, QWidget
 
-from app.services.inference import ModelState
 from app.services.library import Installed
-from app.services.replies import ReplyEnded, ReplyGrew, ReplyProgress
 from app.ui import aio, shortcuts
 from app.ui.chat.actions import Actions
 from app.ui.chat.empty import EmptyChat
 from app.ui.chat.inspector import Inspector
+from app.ui.chat.model_chip import ModelChip
+from app.ui.chat.model_choice import ModelChoice
+from app.ui.chat.news import News
+from app.ui.chat.notices import NoticeArea, StandingNotice
 from app.ui.chat.sidebar import Sidebar
 from app.ui.tokens import Size, Space
 from app.ui.transcript.view import TranscriptView
-from app.ui.widgets.button import Button, IconButton
+from app.ui.why import why
+from app.ui.widgets.button import IconButton
 from app.ui.widgets.composer import Composer
 from app.ui.widgets.feedback import Banner
 from app.ui.widgets.layout import Elided, Line, column, pane, row
-from app.ui.widgets.menu import Menu
 from core.chat.turns import Sampling
 from core.errors import UserError
-from core.protocol.messages import Progress
 from core.store.records import Conversation, Message
 from core.translation import say
 
@@ -49,6 +49,7 @@ class ChatPanel(QWidget):
     Attributes:
         conversation: the one in view; None for a new chat that has no message yet
         messages: its branch in view
+        choice: the model that answers
         is_open: what was in view last time has been read
     """
 
@@ -57,16 +58,14 @@ class ChatPanel(QWidget):
         self.window_, self.context, self.chat = window, context, context.chat
         self.conversation: Conversation | None = None
         self.messages: list[Message] = []
-        self.models: list[Installed] = []
+        self.choice = ModelChoice(self)
         self.is_open = False
-        self._model = context.preferences.settings.last_model
         self._system_prompt, self._sampling = "", Sampling()
-        self._thinking: bool | None = None
+        self.news = News(self)
         self._wide = True
-        self._ends: list[Callable[[], None]] = []
         self._whole = row(gap=0)
         self.setLayout(self._whole)
-        aio.spawn(self._begin(), "open chat")
+        self._beginning = aio.spawn(self._begin(), "open chat")
 
     # --- layout --------------------------------------------------------------------
 
@@ -95,38 +94,30 @@ class ChatPanel(QWidget):
 
     def _lay_out(self) -> None:
         self._title = Elided("", "heading")
+        self.model_chip = ModelChip(_with_key("load"))
+        self.model_chip.clicked.connect(self.choice.ask_load)
         self._export = IconButton("share", _with_key("export"), size=Size.CONTROL)
         self._toggle = IconButton("panel", _with_key("inspector"), size=Size.CONTROL)
         self._toggle.setCheckable(True)
         self._toggle.clicked.connect(lambda _: self._show_inspector())
-        head = row(self._title, self._export, self._toggle, gap=Space.XS)
+        head = row(self._title, self.model_chip, Space.XS, self._export, self._toggle, gap=Space.XS)
         head.setStretch(0, 1)
         head.setContentsMargins(Space.XL, 0, Space.M, 0)
         bar = pane(head)
         bar.setFixedHeight(Size.PAGE_HEADER)
-        self._notice = column(gap=0)
-        self._notice.setContentsMargins(Space.XL, 0, Space.XL, Space.S)
+        self.standing, self.passing = StandingNotice(), NoticeArea()
         self._views = QStackedWidget()
         self._views.addWidget(self.empty)
         self._views.addWidget(self.transcript)
         self.composer.setMaximumWidth(Size.READING)
         foot = row(self.composer)
         foot.setContentsMargins(Space.XL, 0, Space.XL, Space.L)
-        whole = column(bar, self._views, pane(self._notice), foot, gap=0)
-        whole.setStretch(1, 1)
+        whole = column(bar, self.standing, self._views, self.passing, foot, gap=0)
+        whole.setStretch(2, 1)
         self._whole.addWidget(pane(whole, "surface"), 1)
 
     def _wire(self) -> None:
-        chat, context = self.chat, self.context
-        self._ends = [
-            chat.list_changed.listen(lambda _: self.refresh_list()),
-            chat.branch_changed.listen(self._on_branch_changed),
-            chat.reply_grew.listen(self._on_reply_grew),
-            chat.reply_ended.listen(self._on_reply_ended),
-            chat.reply_progress.listen(self._on_reply_progress),
-            context.library.changed.listen(lambda _: self._on_library_changed()),
-            context.inference.changed.listen(self._on_model_changed),
-        ]
+        self.news.listen()
         self.sidebar.opened.connect(lambda id_, message: aio.spawn(self.open(id_, message), "open conversation"))
         self.sidebar.new_asked.connect(self.new_chat)
         self.sidebar.searched.connect(lambda words: aio.spawn(self._search(words), "search"))
@@ -136,12 +127,14 @@ class ChatPanel(QWidget):
         self.transcript.edited.connect(self.actions_.edit)
         self.composer.submitted.connect(self.send)
         self.composer.stopped.connect(self.actions_.stop)
-        self.composer.model_clicked.connect(self.choose_model)
+        self.composer.model_clicked.connect(self.choice.open_menu)
+        self.composer.meter.clicked.connect(lambda: self.reveal("context"))
         self.composer.think_toggled.connect(self._on_think_toggled)
         self.inspector.configured.connect(self._on_configured)
+        self.inspector.context.explain_asked.connect(lambda: self.window_.explain("context_lengths"))
         self._export.clicked.connect(self.actions_.export_menu)
         self.empty.fetch_asked.connect(self.fetch_starter)
-        self.empty.cancel_asked.connect(lambda: context.library.cancel(STARTER))
+        self.empty.cancel_asked.connect(lambda: self.context.library.cancel(STARTER))
         self.empty.models_asked.connect(lambda: self.window_.go("models"))
         self.empty.example_chosen.connect(self._take_example)
 
@@ -152,13 +145,13 @@ class ChatPanel(QWidget):
             self._show_inspector()
 
     def leave(self) -> None:
+        self._beginning.cancel()
         if self.is_open:
             self.inspector.flush()
             if self.conversation is None:
                 self.context.new_chat_draft = self.composer.draft
             self._keep_draft()
-        for end in self._ends:
-            end()
+        self.news.stop()
 
     def _show_inspector(self) -> None:
         self.inspector.setVisible(self._toggle.isChecked())
@@ -166,6 +159,14 @@ class ChatPanel(QWidget):
 
     def toggle_inspector(self) -> None:
         self._toggle.click()
+
+    def reveal(self, place: str) -> None:
+        """Show the inspector: "context" scrolls to how full the context is, anything else to its head."""
+        if not hasattr(self, "inspector"):
+            return  # the page is still being built
+        if not self._toggle.isChecked():
+            self._toggle.click()
+        self.inspector.reveal(place)
 
     def toggle_list(self) -> None:
         shown = self.sidebar.isHidden()
@@ -181,7 +182,7 @@ class ChatPanel(QWidget):
     async def _begin(self) -> None:
         for _ in self._steps():
             await asyncio.sleep(0)
-        self.models = await self.context.library.installed()
+        await self.choice.read()
         summaries = await self.chat.conversations()
         draft, self.context.new_chat_draft = self.context.new_chat_draft, None
         current = self.chat.last_opened
@@ -202,15 +203,15 @@ class ChatPanel(QWidget):
         self.inspector.flush()
         self.conversation, self.messages = None, []
         self.chat.last_opened = None
-        self._model = model or self._model
+        self.choice.name = model or self.choice.name
         self.transcript.show_branch([])
-        self._show()
+        self.show_all()
         self.composer.box.setFocus()
         self.sidebar.list.choose(None)
 
     def start_with(self, model: str) -> None:
         """The models page asks for a chat with this model."""
-        self._model = model
+        self.choice.name = model
         if self.is_open:
             self.new_chat(model)
         else:
@@ -225,7 +226,7 @@ class ChatPanel(QWidget):
         self.transcript.show_branch(self.messages)
         self.composer.set_busy(conversation_id in self.chat.streaming())
         self.composer.set_draft(opened.conversation.draft)
-        self._show()
+        self.show_all()
         self.sidebar.list.choose(conversation_id)
         if message_id:
             self.transcript.jump_to(message_id)
@@ -236,11 +237,11 @@ class ChatPanel(QWidget):
     async def _show_whole(self, conversation_id: int) -> None:
         """The rest of a long conversation, above what is shown."""
         opened = await self.chat.open(conversation_id)
-        if self._is_in_view(conversation_id):
+        if self.is_in_view(conversation_id):
             self.messages = opened.messages
             self.transcript.show_branch(self.messages)
 
-    def _show(self) -> None:
+    def show_all(self) -> None:
         """Everything around the transcript, from what is in view now."""
         conversation = self.conversation
         self._title.setText(conversation.title if conversation else say("chat.new_chat"))
@@ -248,12 +249,14 @@ class ChatPanel(QWidget):
         if conversation is not None:
             self.inspector.show_conversation(conversation)
             self._system_prompt, self._sampling = conversation.system_prompt, conversation.sampling
-            self._model, self._thinking = conversation.model or self._model, conversation.thinking
+            self.choice.name = conversation.model or self.choice.name
+            self.choice.thinking = conversation.thinking
         self.inspector.show_reply(self.last_reply())
-        self._show_model()
-        self._show_views()
+        self.show_model()
+        self.show_views()
 
-    def _show_views(self) -> None:
+    def show_views(self) -> None:
+        """The transcript, or what stands in its place while there is nothing to show."""
         transfers = self.context.library.transfers
         if self.messages:
             self._views.setCurrentWidget(self.transcript)
@@ -266,29 +269,18 @@ class ChatPanel(QWidget):
         else:
             self.empty.show_no_model()
 
-    def _show_model(self) -> None:
-        names = [model.manifest.name for model in self.models]
-        if self._model not in names and names and not self.conversation:
-            self._model = names[0]
-        there = self._model in names
-        self.composer.show_model(self._model if there else "")
-        self.composer.set_blocked("" if there else say("chat.choose_first" if names else "chat.fetch_first"))
-        loaded = self.context.inference.state.loaded
-        is_loaded = loaded is not None and loaded.name == self._model
-        can_think = loaded is not None and is_loaded and loaded.can_think
-        self.composer.show_thinking(self._thinking is not False if can_think else None)
-        self._show_context()
-        self._clear_notice()
-        if self._model and not there and self.conversation:
-            self._tell(Banner("warn", say("chat.model_gone", name=self._model)))
+    def show_model(self) -> None:
+        """The model that answers, wherever the page names it, and its context."""
+        self.choice.show()
+        self.news.show_context()
 
-    def _show_context(self) -> None:
-        known = (m.figures for m in reversed(self.messages) if m.figures and m.figures.prompt_tokens)
-        figures = next(known, None)
-        if figures is None or not figures.context_length:
-            self.composer.meter.show_use(0, 0)
-        else:
-            self.composer.meter.show_use(figures.prompt_tokens + figures.new_tokens, figures.context_length)
+    @property
+    def models(self) -> list[Installed]:
+        """What is on this machine."""
+        return self.choice.models
+
+    def is_in_view(self, conversation_id: int) -> bool:
+        return self.conversation is not None and self.conversation.id == conversation_id
 
     def last_reply(self) -> Message | None:
         return next((message for message in reversed(self.messages) if message.role == "assistant"), None)
@@ -322,57 +314,44 @@ class ChatPanel(QWidget):
         aio.spawn(self._send(words), "send")
 
     async def _send(self, words: str) -> None:
-        if self._model not in [model.manifest.name for model in self.models]:
+        if not self.choice.is_there:
             self.composer.set_draft(words)
-            self.choose_model()
+            self.choice.open_menu()
             return
         self.inspector.flush()
         if self.conversation is None:
-            made = await self.chat.create(self._model, self._system_prompt, self._sampling, thinking=self._thinking)
+            choice = self.choice
+            made = await self.chat.create(choice.name, self._system_prompt, self._sampling, thinking=choice.thinking)
             self.conversation = made
             self.chat.last_opened = made.id
         await self.guarded(self.chat.send(self.conversation.id, words))
 
     async def guarded(self, work: object) -> None:
         """A verb of the service; its error stands above the composer until the next verb."""
-        self._clear_notice()
+        self.passing.clear()
         try:
             await work  # type: ignore[misc]
         except UserError as error:
-            self._tell(Banner("bad", str(error)))
+            self.passing.tell(Banner("bad", str(error), "", *why(self.window_, error.code)))
 
-    def choose_model(self) -> None:
-        menu = Menu(self)
-        for model in self.models:
-            name = model.manifest.name
-            menu.add(name, partial(self._take_model, name), "check" if name == self._model else "")
-        if self.models:
-            menu.addSeparator()
-        menu.add(say("chat.get_models"), lambda: self.window_.go("models"), "download")
-        chip = self.composer.model
-        menu.popup(chip.mapToGlobal(QPoint(0, -menu.sizeHint().height())))
-
-    def _take_model(self, name: str) -> None:
-        self._model = name
-        self.context.preferences.change(last_model=name)
+    def configure(self, **choices: Unpack[Choices]) -> None:
+        """Keep a choice with the conversation; a new chat has none yet."""
         if self.conversation is not None:
-            aio.spawn(self._configure(model=name), "model")
-        self._show_model()
+            aio.spawn(self._configure(**choices), "configure")
 
     async def _configure(self, **choices: Unpack[Choices]) -> None:
         if self.conversation is not None:
             self.conversation = await self.chat.configure(self.conversation.id, **choices)
-            self._show_model()
+            self.show_model()
 
     def _on_configured(self, system_prompt: str, sampling: Sampling) -> None:
         self._system_prompt, self._sampling = system_prompt, sampling
-        if self.conversation is not None:
-            aio.spawn(self._configure(system_prompt=system_prompt, sampling=sampling), "configure")
+        self.configure(system_prompt=system_prompt, sampling=sampling)
 
     def _on_think_toggled(self, on: bool) -> None:
-        if on != (self._thinking is not False):
-            self._thinking = None if on else False
-            aio.spawn(self._configure(thinking=self._thinking), "thinking")
+        if on != self.choice.thinks():
+            self.choice.thinking = on
+            self.configure(thinking=self.choice.thinking)
 
     def _take_example(self, words: str) -> None:
         self.composer.set_draft(words)
@@ -393,77 +372,6 @@ class ChatPanel(QWidget):
             await self.context.library.fetch(STARTER)
         except UserError as error:
             self.empty.show_error(error)
-
-    def _tell(self, banner: Banner) -> None:
-        self._clear_notice()
-        banner.setMaximumWidth(Size.READING)
-        self._notice.addWidget(banner)
-
-    def _clear_notice(self) -> None:
-        while item := self._notice.takeAt(0):
-            if widget := item.widget():
-                widget.hide()
-                widget.deleteLater()
-
-    # --- what the services say -------------------------------------------------------------
-
-    def _is_in_view(self, conversation_id: int) -> bool:
-        return self.conversation is not None and self.conversation.id == conversation_id
-
-    def _on_branch_changed(self, conversation_id: int) -> None:
-        self.refresh_list()
-        if self._is_in_view(conversation_id):
-            aio.spawn(self._reload(conversation_id), "branch")
-
-    async def _reload(self, conversation_id: int) -> None:
-        opened = await self.chat.open(conversation_id)
-        if self._is_in_view(conversation_id):
-            self.conversation, self.messages = opened.conversation, opened.messages
-            self.transcript.show_branch(self.messages)
-            is_answering = conversation_id in self.chat.streaming()
-            self.composer.set_busy(is_answering)
-            if is_answering:
-                self.transcript.go_to_end()
-            self._show()
-
-    def _on_reply_grew(self, news: ReplyGrew) -> None:
-        if self._is_in_view(news.conversation_id):
-            self.transcript.grow(news.message_id, news.text, news.thinking)
-
-    def _on_reply_progress(self, news: ReplyProgress) -> None:
-        if self._is_in_view(news.conversation_id):
-            self.transcript.wait_with(news.message_id, _loading_words(news.progress))
-
-    def _on_reply_ended(self, news: ReplyEnded) -> None:
-        self.refresh_list()
-        if self._is_in_view(news.conversation_id):
-            self.composer.set_busy(False)
-            self.messages = [news.message if old.id == news.message.id else old for old in self.messages]
-            self.transcript.end_reply(news.message)
-            self.inspector.show_reply(self.last_reply())
-            self._show_context()
-
-    def _on_library_changed(self) -> None:
-        self._show_views()
-        aio.spawn(self._load_models(), "models")
-
-    async def _load_models(self) -> None:
-        self.models = await self.context.library.installed()
-        self._show_model()
-        self._show_views()
-
-    def _on_model_changed(self, state: ModelState) -> None:
-        self._show_model()
-        if not state.is_responsive:
-            end = Button(say("chat.end_it"), "secondary")
-            end.clicked.connect(self.context.inference.kill)
-            self._tell(Banner("warn", say("chat.not_responding"), "", end))
-
-
-def _loading_words(progress: Progress) -> str:
-    """Why a reply has not begun yet."""
-    stage = say(f"progress.{progress.stage}") if progress.stage else say("chat.waiting")
-    return f"{stage} {progress.done / progress.total:.0%}" if progress.total else stage
 
 
 def _with_key(action: str) -> str:

@@ -13,7 +13,7 @@ from app.ui.tokens import Radius, Type
 from app.ui.widgets.painting import begin, box, dot, text, width_of
 
 Tone = Literal["neutral", "accent", "ok", "warn", "bad", "info"]
-HEIGHT = 20
+HEIGHT = 20  # at the usual text size
 
 
 def tone_colors(tone: Tone) -> tuple[str, str]:
@@ -30,6 +30,11 @@ def tone_colors(tone: Tone) -> tuple[str, str]:
     return table[tone]
 
 
+def badge_height() -> int:
+    """Room for the words at the text size in force."""
+    return max(HEIGHT, round(HEIGHT * theme.state.text_scale))
+
+
 def badge_width(words: str, mark: str) -> float:
     return width_of(words, theme.font(Type.CAPTION_STRONG)) + 14 + (14 if mark else 0)
 
@@ -37,16 +42,16 @@ def badge_width(words: str, mark: str) -> float:
 def paint_badge(painter: QPainter, x: float, y: float, words: str, tone: Tone, mark: str = "") -> float:
     """Draw a badge at (x, y); returns its width. `mark` is "dot" or an icon name."""
     front, ground = tone_colors(tone)
-    width = badge_width(words, mark)
-    box(painter, QRectF(x, y, width, HEIGHT), Radius.S + 1, ground)
+    width, height = badge_width(words, mark), badge_height()
+    box(painter, QRectF(x, y, width, height), Radius.S + 1, ground)
     lead = x + 7
     if mark == "dot":
-        dot(painter, lead + 3, y + HEIGHT / 2, 3, front)
+        dot(painter, lead + 3, y + height / 2, 3, front)
         lead += 12
     elif mark:
-        icons.paint(painter, mark, lead - 2, y + 3, 14, front)
+        icons.paint(painter, mark, lead - 2, y + (height - 14) / 2, 14, front)
         lead += 14
-    text(painter, QRectF(lead, y, width, HEIGHT), words, theme.font(Type.CAPTION_STRONG), front)
+    text(painter, QRectF(lead, y, width, height), words, theme.font(Type.CAPTION_STRONG), front)
     return width
 
 
@@ -68,7 +73,7 @@ class Badge(QWidget):
         self.update()
 
     def sizeHint(self) -> QSize:
-        return QSize(round(badge_width(self._words, self._mark) + 1), HEIGHT)
+        return QSize(round(badge_width(self._words, self._mark) + 1), badge_height())
 
     def paintEvent(self, event: QPaintEvent) -> None:
         paint_badge(begin(self), 0, 0, self._words, self._tone, self._mark)

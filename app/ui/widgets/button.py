@@ -15,6 +15,7 @@ from app.ui.tokens import Radius, Size, Space, Type
 from app.ui.widgets.menu import Menu
 from app.ui.widgets.painting import KEYBOARD, begin, box, focus_ring, text, width_of
 
+WIDEST = 320  # px of a value at the usual text size
 Variant = Literal["primary", "secondary", "ghost", "danger", "soft"]
 
 
@@ -192,6 +193,11 @@ class Select(Button):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.clicked.connect(self._open)
 
+    def sizeHint(self) -> QSize:
+        """A long value is cut rather than pushing others away."""
+        hint = super().sizeHint()
+        return QSize(min(hint.width(), round(WIDEST * theme.state.text_scale)), hint.height())
+
     def _paint_content(self, painter: QPainter, rect: QRectF, tint: str) -> None:
         room = rect.width() - Space.M - Size.ICON_S - Space.S
         text(painter, QRectF(Space.M, 0, room, rect.height()), self.text(), theme.font(Type.BODY), tint)
@@ -204,6 +210,11 @@ class Select(Button):
             menu.add(value, partial(self._choose, value), "check" if value == self.text() else "")
         menu.setMinimumWidth(self.width())
         menu.popup(self.mapToGlobal(self.rect().bottomLeft()))
+
+    def set_values(self, values: Sequence[str], current: str) -> None:
+        """Other values to choose from; nobody is told."""
+        self._values = list(values)
+        self.show_value(current)
 
     def show_value(self, value: str) -> None:
         """Show a value without telling anyone."""

@@ -6,18 +6,19 @@ Invariant: what the user typed is never lost; it leaves the box only as a submit
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QMimeData, QObject, QRectF, Qt, Signal
-from PySide6.QtGui import QKeyEvent, QPaintEvent, QPen, QResizeEvent, QTextDocumentFragment
+from PySide6.QtGui import QFontMetricsF, QKeyEvent, QPaintEvent, QPen, QResizeEvent, QTextDocumentFragment
 from PySide6.QtWidgets import QFrame, QPlainTextEdit, QSizePolicy, QWidget
 
 from app.ui import theme
 from app.ui.tokens import Radius, Size, Space, Type
-from app.ui.widgets.button import Chip, IconButton
+from app.ui.widgets.button import Chip, IconButton, Pressable
 from app.ui.widgets.layout import Elided, column, row
-from app.ui.widgets.painting import begin, box, text, width_of
+from app.ui.widgets.painting import begin, box, focus_ring, text, width_of
 from core.translation import say
 
 MAX_LINES = 9
 NEARLY_FULL = 0.8
+WIDEST_NAME = 240  # px
 
 
 class MessageBox(QPlainTextEdit):
@@ -89,18 +90,19 @@ class MessageBox(QPlainTextEdit):
         self.ensureCursorVisible()
 
 
-class ContextMeter(QWidget):
-    """A ring: how much of the model's window this conversation fills."""
+class ContextMeter(Pressable):
+    """A ring: how much of the model's window this conversation fills. Clicked, it asks for the details."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._used, self._window = 0, 0
+        super().__init__(say("transcript.context"))
+        self._used, self._window, self._warning = 0, 0, ""
         theme.state.changed.connect(self._say)
         self._say()
 
-    def show_use(self, used: int, window: int) -> None:
-        """Tokens used of the model's window; hidden while the window is not known (0)."""
-        self._used, self._window = used, window
+    def show_use(self, used: int, window: int, warning: str = "") -> None:
+        """Tokens used of the model's window; hidden while the window is not known (0). `warning`: what to know of a
+        conversation of this length."""
+        self._used, self._window, self._warning = used, window, warning
         self._say()
 
     @property
@@ -112,7 +114,7 @@ class ContextMeter(QWidget):
         self._words = f"{_short(self._used)} / {_short(self._window)}"
         key = "transcript.context_nearly_full" if self.share > NEARLY_FULL else "transcript.context_used"
         sentence = say(key, used=f"{self._used:,}", window=f"{self._window:,}")
-        self.setAccessibleName(say("transcript.context"))
+        sentence = f"{sentence}\n{self._warning}" if self._warning else sentence
         self.setAccessibleDescription(sentence)
         self.setToolTip(sentence)
         self.setFixedSize(round(width_of(self._words, theme.font(Type.CAPTION, tabular=True))) + 26, Size.CONTROL_S)
@@ -121,7 +123,9 @@ class ContextMeter(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:
         c = theme.colors()
         painter = begin(self)
-        full = self.share > NEARLY_FULL
+        full = self.share > NEARLY_FULL or bool(self._warning)
+        if veil := self.veil():
+            box(painter, QRectF(self.rect()), Radius.M, veil)
         ring = QRectF(2, 7, 14, 14)
         painter.setPen(QPen(theme.color(c.border_strong), 2.4))
         painter.drawEllipse(ring)
@@ -129,6 +133,8 @@ class ContextMeter(QWidget):
         painter.drawArc(ring, 90 * 16, -round(360 * 16 * min(1.0, max(self.share, 0.02))))
         words = QRectF(22, 0, self.width(), self.height())
         text(painter, words, self._words, theme.font(Type.CAPTION, tabular=True), c.warn if full else c.text_muted)
+        if self.ring:
+            focus_ring(painter, QRectF(self.rect()), Radius.M)
 
 
 class Composer(QWidget):
@@ -177,10 +183,19 @@ class Composer(QWidget):
 
     def show_model(self, name: str) -> None:
         """The model that will answer; "" while none is chosen."""
-        self.model.setText(name or say("transcript.choose_model"))
-        self.model.setAccessibleName(self.model.text())
+        words = name or say("transcript.choose_model")
+        metrics = QFontMetricsF(theme.font(Type.CAPTION_STRONG))
+        self.model.setText(metrics.elidedText(words, Qt.TextElideMode.ElideMiddle, WIDEST_NAME))
+        self.model.setToolTip(name)
+        self.model.setAccessibleName(words)
         self.model.updateGeometry()
         self.model.update()
+
+    def set_hint(self, words: str) -> None:
+        """What stands in the empty box; "" is the usual invitation."""
+        hint = words or say("transcript.ask")
+        self.box.setPlaceholderText(hint)
+        self.box.setAccessibleName(hint)
 
     def show_thinking(self, on: bool | None) -> None:
         """Whether the model shall think; None hides the toggle: this model cannot."""

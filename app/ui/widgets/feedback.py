@@ -47,6 +47,8 @@ class Banner(QWidget):
     def __init__(self, tone: Tone, happened: str, meaning: str = "", *actions: QWidget) -> None:
         super().__init__()
         self._tone: Tone = tone
+        self.setAccessibleName(happened)
+        self.setAccessibleDescription(meaning)
         words = column(label(happened, "strong", wrap=True), gap=Space.XXS)
         if meaning:
             words.addWidget(label(meaning, "caption", "soft", wrap=True))

@@ -137,6 +137,7 @@ class Scroll(QScrollArea):
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._bar = QScrollBar(Qt.Orientation.Vertical, self)
         self._bar.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._bar.hide()
         inner = self.verticalScrollBar()
         inner.rangeChanged.connect(self._follow)
         inner.valueChanged.connect(self._bar.setValue)

@@ -51,7 +51,7 @@ class ProgressRow(QWidget):
 
     cancelled = Signal()
 
-    def __init__(self, name: str, remark: str = "") -> None:
+    def __init__(self, name: str, remark: str = "", *, margin: int = Space.L) -> None:
         super().__init__()
         self._facts = label("", "caption", "soft")
         self._facts.setFont(theme.font(tabular=True))
@@ -61,7 +61,8 @@ class ProgressRow(QWidget):
         head = row(label(name, "strong"), label(remark, "caption", "muted"), None, self._facts, gap=Space.S)
         line = row(column(head, self._bar, gap=6), stop, gap=Space.S)
         line.setStretch(0, 1)
-        line.setContentsMargins(Space.L, Space.S + 2, Space.M, Space.S + 2)
+        tall = Space.S + 2 if margin else 0
+        line.setContentsMargins(margin, tall, max(0, margin - Space.XS), tall)
         self.setLayout(line)
 
     def show_progress(self, share: float | None, facts: str) -> None:

@@ -39,9 +39,13 @@ class Slider(QSlider):
         self.setValue(round(self.minimum() + share * (self.maximum() - self.minimum())))
 
     def paintEvent(self, event: QPaintEvent) -> None:
+        self.paint_rail(self.height())
+
+    def paint_rail(self, height: int) -> None:
+        """Rail and knob in the upper `height` px."""
         c = theme.colors()
         painter = begin(self)
-        middle = self.height() / 2
+        middle = height / 2
         x = KNOB + self._share() * (self.width() - 2 * KNOB)
         box(painter, QRectF(KNOB, middle - 2, self.width() - 2 * KNOB, 4), 2, c.border_strong)
         box(painter, QRectF(KNOB, middle - 2, x - KNOB, 4), 2, c.accent)

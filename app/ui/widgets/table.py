@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 
 from app.ui import icons, theme
 from app.ui.tokens import Space, Type
-from app.ui.widgets.badge import HEIGHT, Tone, paint_badge
+from app.ui.widgets.badge import Tone, badge_height, paint_badge
 from app.ui.widgets.painting import KEYBOARD, text
 
 Index = QModelIndex | QPersistentModelIndex
@@ -28,7 +28,8 @@ CELL = Qt.ItemDataRole.UserRole
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one cell shows: a text with an optional second line, or a badge with an optional text after it."""
+    """What one cell shows: a text with an optional second line, or a badge with an optional text after it. `indent`
+    sets it in: it belongs to the row above."""
 
     words: str
     second: str = ""
@@ -38,6 +39,7 @@ class Cell:
     number: bool = False
     strong: bool = False
     code: bool = False
+    indent: bool = False
 
 
 class Rows(QAbstractTableModel):
@@ -104,7 +106,7 @@ class CellDelegate(QStyledItemDelegate):
     def _content(self, painter: QPainter, rect: QRectF, cell: Cell) -> None:
         c = theme.colors()
         if cell.badge:
-            y = rect.top() + (rect.height() - HEIGHT) / 2
+            y = rect.top() + (rect.height() - badge_height()) / 2
             used = paint_badge(painter, rect.left(), y, cell.badge, cell.tone, cell.mark)
             rest = rect.adjusted(used + Space.S, 0, 0, 0)
             text(painter, rest, cell.words, theme.font(tabular=True), c.text_soft)
@@ -113,6 +115,9 @@ class CellDelegate(QStyledItemDelegate):
         font = theme.font(Type.CODE if cell.code else style, code=cell.code, tabular=cell.number)
         side = Qt.AlignmentFlag.AlignRight if cell.number else Qt.AlignmentFlag.AlignLeft
         tint = c.text if cell.strong or cell.second or cell.number else c.text_soft
+        if cell.indent:
+            icons.paint(painter, "adapter", rect.left() + Space.XS, rect.center().y() - 15, 14, c.text_muted)
+            rect = rect.adjusted(Space.XL, 0, 0, 0)
         if cell.second:
             middle = rect.center().y()
             text(painter, QRectF(rect.left(), middle - 18, rect.width(), 18), cell.words, font, tint)

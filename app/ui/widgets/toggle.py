@@ -112,7 +112,7 @@ class Segmented(Pressable):
             chosen = index == self.current
             if chosen:
                 box(painter, cell, Radius.M - 1, c.pressed if theme.is_dark() else c.raised, c.border_strong)
-            tint = c.text if chosen else c.text_muted
+            tint = c.text_disabled if not self.isEnabled() else c.text if chosen else c.text_muted
             mark = self._mark(index)
             lead = cell.left() + Space.M
             if mark:

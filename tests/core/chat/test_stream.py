@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from core.chat.detokenize import detokenizer
 from core.chat.stream import Piece, ReplyStream, split_reply
+from core.chat.tokenizer_json import JsonVocabulary
 from core.chat.vocabulary import Vocabulary
 from tests.helpers.tiny_models import tokenizer
 
@@ -19,7 +20,7 @@ written = st.text(alphabet=st.sampled_from("ab \n.，你好世界🙂👩🏽‍
 
 @lru_cache
 def byte_level() -> Vocabulary:
-    return Vocabulary(tokenizer().to_str())
+    return JsonVocabulary(tokenizer().to_str())
 
 
 @lru_cache
@@ -35,7 +36,7 @@ def sentence_piece() -> Vocabulary:
     made.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
-    return Vocabulary(made.to_str())
+    return JsonVocabulary(made.to_str())
 
 
 def pieces(stream: ReplyStream, ids: list[int]) -> list[Piece]:

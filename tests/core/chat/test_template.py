@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.chat.template import PLACES, ChatTemplate
+from core.chat.tokenizer_json import JsonVocabulary
 from core.chat.turns import Turn
 from core.chat.vocabulary import Vocabulary
 from core.errors import UserError
@@ -22,7 +23,7 @@ ADDED = [*SPECIAL, *MARKS]
 
 @lru_cache
 def vocabulary(template: str = TEMPLATE) -> Vocabulary:
-    return Vocabulary(tokenizer().to_str(), template=template)
+    return JsonVocabulary(tokenizer().to_str(), template=template)
 
 
 def chat_template(template: str = TEMPLATE) -> ChatTemplate:
@@ -62,7 +63,7 @@ def test_tokens_of_the_vocabulary_itself_cannot_be_typed_either() -> None:
     data["model"]["vocab"]["tool"] = data["model"]["vocab"].get("tool", 900)
     data["model"]["ignore_merges"] = True
     data["added_tokens"].append(data["added_tokens"][-1] | {"id": data["model"]["vocab"]["tool"], "content": "tool"})
-    found = Vocabulary(json.dumps(data))
+    found = JsonVocabulary(json.dumps(data))
     assert found.encode_control("tool") == [data["model"]["vocab"]["tool"]]
     assert not found.control_ids & set(found.encode_text("tool <tool_call> tool"))
     assert tokenizer().decode(found.encode_text("tool tool")) == "tool tool"

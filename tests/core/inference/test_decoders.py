@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core.inference import dense
+from core.inference import dense, norms, products
 from core.inference.choice import choose
 from core.inference.decoder import AnyDecoder
 from core.inference.dense import DenseDecoder
-from core.inference.kv_cache import FIRST_BUCKET
+from core.inference.kv_rows import BUCKET as FIRST_BUCKET
 from core.inference.module import ModuleDecoder
 from tests.helpers import tiny_models
 from tests.helpers.tiny_models import CONTEXT
@@ -142,7 +142,7 @@ def test_exact_decoding_rounds_as_transformers_does(architecture: str, dtype: to
         with torch.inference_mode():
             output = made(input_ids=torch.tensor([feed]), past_key_values=past, use_cache=True, logits_to_keep=1)
         past, theirs = output.past_key_values, output.logits[0, -1]
-        assert torch.equal(ours, theirs) if not dense.has_bf16_products() else torch.allclose(ours, theirs, atol=0.1)
+        assert torch.equal(ours, theirs) if not products.has_bf16_products() else torch.allclose(ours, theirs, atol=0.1)
         feed = [int(theirs.float().argmax())]
         ours = found.step(feed[0], cache)
 
@@ -175,5 +175,5 @@ def test_what_the_lean_pass_does_not_know_goes_through_the_module(changes: dict[
 
 @pytest.mark.errors_logged
 def test_a_pass_that_differs_from_the_model_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dense.DenseDecoder, "_norm", lambda self, x, weight: x * weight)
+    monkeypatch.setattr(norms.WideNorm, "__call__", lambda self, x: x)
     assert isinstance(choose(tiny_models.model("llama"), CONTEXT, is_exact=False), ModuleDecoder)

@@ -10,16 +10,25 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from core.chat.chat_format import chat_format
+from core.chat.tiktoken_file import read_ranks
+from core.chat.vocabulary import Vocabulary
 from core.errors import UserError
 from core.models.gguf import convert
 from core.models.gguf_file import open_gguf
+from core.models.qwen_v1 import registration
 from core.models.steps import result
+from tests.helpers import tiny_qwen_v1
 from tests.helpers.tiny_gguf import byte_tokens, tiny_model, write_gguf
 
 Q8 = gguf.GGMLQuantizationType.Q8_0
 IDS = torch.arange(40).reshape(2, 20) % 256
+
+
+registration.register()
 
 
 def converted(tmp_path: Path, model: Any, **how: Any) -> Path:
@@ -41,8 +50,34 @@ def assert_same(ours: Any, origin: Any) -> None:
         torch.testing.assert_close(ours(IDS).logits, origin(IDS).logits, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+CASES = [
+    ("llama", True),
+    ("llama", False),
+    ("qwen2", True),
+    ("qwen3", False),
+    ("qwen2_moe", False),
+    ("qwen3_moe", False),
+]
+
+
+# Families that share an architecture, and so a kind of GGUF file.
+FAMILIES = {
+    "llama": ("other",),
+    "qwen": ("qwen",),
+    "qwen2": ("qwen1_5", "qwen2", "qwen2_5"),
+    "qwen2_moe": ("qwen1_5_moe", "qwen2_moe"),
+    "qwen3": ("qwen3",),
+    "qwen3_moe": ("qwen3_moe",),
+}
+HOW = "converted once; the logits are those of the model that was written into the file"
+
+
+def covered(architecture: str, tied: bool) -> Any:
+    marks = [pytest.mark.covers(family=family, weights="gguf", how=HOW) for family in FAMILIES[architecture]]
+    return pytest.param(architecture, tied, marks=marks)
+
+
+@pytest.mark.parametrize(("architecture", "tied"), [covered(*case) for case in (*CASES, ("qwen", False))])
 def test_a_converted_model_gives_the_logits_of_its_origin(tmp_path: Path, architecture: str, tied: bool) -> None:
     model = rounded(tiny_model(architecture, tied=tied))
     loaded, report = AutoModelForCausalLM.from_pretrained(
@@ -58,6 +93,61 @@ def test_a_quantised_file_is_the_same_model_but_for_its_rounding(tmp_path: Path)
     with torch.no_grad():
         ours, origin = loaded(IDS).logits, model(IDS).logits
     assert (ours - origin).abs().max() < 0.03 * origin.abs().max()
+
+
+@pytest.mark.parametrize("name", ["Q4_0", "Q5_1", "BF16", "F16", "MXFP4"])
+def test_other_quantisations_are_read(tmp_path: Path, name: str) -> None:
+    """Kinds the gguf package can write and whose blocks fit a tiny model; it reads many more."""
+    model = tiny_model("llama")
+    out = converted(tmp_path, model, kind=gguf.GGMLQuantizationType[name])
+    with safe_open(out / "model.safetensors", "pt") as tensors:
+        ours = tensors.get_tensor("model.layers.1.mlp.down_proj.weight").float()
+    origin = model.model.layers[1].mlp.down_proj.weight.detach()
+    assert torch.corrcoef(torch.stack((ours.flatten(), origin.flatten())))[0, 1] > 0.95
+
+
+def test_the_first_generation_comes_out_as_it_was_published(tmp_path: Path) -> None:
+    out = converted(tmp_path, tiny_model("qwen"), name="Qwen-tiny-Chat")
+    config = json.loads((out / "config.json").read_text())
+    assert config["seq_length"] == 256 and config["use_dynamic_ntk"] and config["intermediate_size"] == 192
+    assert read_ranks(out / "qwen.tiktoken") == tiny_qwen_v1.ranks()
+    vocabulary = Vocabulary.load(out)
+    assert vocabulary.id_of("<|im_end|>") == len(tiny_qwen_v1.ranks()) + 2
+    assert chat_format(out, vocabulary).can_chat
+    assert json.loads((out / "generation_config.json").read_text())["eos_token_id"] == len(tiny_qwen_v1.ranks())
+
+
+def test_a_first_generation_file_with_another_vocabulary_is_refused(tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "m.gguf", tiny_model("qwen"))
+    file.write_bytes(file.read_bytes().replace(b"<|extra_7|>", b"<|EXTRA_7|>"))
+    with pytest.raises(UserError, match="tokenizer"):
+        result(convert(file, tmp_path))
+
+
+def test_sentencepiece_joins_by_score_and_loses_no_byte(tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(converted(tmp_path, tiny_model("llama", rows=272), pre="spm"))
+    assert tokenizer.tokenize("hello") == ["▁hello"]
+    assert tokenizer.tokenize("hell") == ["▁he", "ll"]  # "he" scores above "ll" and "▁he"
+    assert tokenizer.tokenize("ß你") == ["▁", "<0xC3>", "<0x9F>", "你"]
+    assert tokenizer.encode("he")[0] == tokenizer.bos_token_id == 1
+    text = "hello 你好 hell  𝄞"
+    assert tokenizer.decode(tokenizer.encode(text), skip_special_tokens=True) == text
+    vocabulary = Vocabulary.load(tmp_path / "out")
+    end = vocabulary.id_of("<|im_end|>")
+    assert end in vocabulary.encode_control("<|im_end|>") and end not in vocabulary.encode_text("<|im_end|>")
+
+
+LLAMA3 = {"rope_type": "llama3", "rope_theta": 50_000.0, "factor": 32.0, "low_freq_factor": 1.0,
+          "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}  # fmt: skip
+
+
+def test_the_positions_of_llama3_are_recognised_by_their_factors(tmp_path: Path) -> None:
+    model = rounded(tiny_model("llama", rope=LLAMA3))
+    plain = 50_000.0 ** -(torch.arange(0, 16, 2) / 16)
+    factors = (plain / model.model.rotary_emb.inv_freq).numpy().astype(np.float32)
+    out = converted(tmp_path, model, extra={"rope_freqs.weight": factors})
+    assert json.loads((out / "config.json").read_text())["rope_parameters"] == LLAMA3
+    assert_same(AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32), model)
 
 
 def test_large_models_are_written_in_shards_that_load(tmp_path: Path) -> None:
@@ -115,7 +205,7 @@ def test_llama3_files_start_with_bos(tmp_path: Path) -> None:
     [
         ({"pre": "mystery"}, "gguf_tokenizer_unknown"),
         ({"pre": "smollm"}, "gguf_tokenizer_unknown"),  # known, but not for this architecture
-        ({"extra": {"rope_freqs.weight": np.ones(8, np.float32)}}, "gguf_rope_unknown"),
+        ({"extra": {"rope_freqs.weight": np.arange(1, 9, dtype=np.float32)}}, "gguf_rope_unknown"),
         ({"extra": {"blk.0.ssm.weight": np.ones((2, 32), np.float32)}}, "gguf_tensors_differ"),
         ({"without": ("blk.1.ffn_up.weight",)}, "gguf_tensors_differ"),
     ],

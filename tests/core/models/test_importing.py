@@ -21,6 +21,7 @@ from core.models.importing import import_model
 from core.models.safetensors_file import read_header
 from core.models.steps import result
 from core.models.verification import verify
+from tests.helpers import tiny_qwen_v1
 from tests.helpers.tiny_gguf import tiny_model, write_gguf
 
 
@@ -59,6 +60,22 @@ def refused(source: Path, models: Path, name: str = "", *, convert_pickle: bool 
 
 def intact(folder: Path) -> dict[str, bool]:
     return {item[0].name: item[1] for item in verify(folder) if isinstance(item, tuple)}
+
+
+@pytest.mark.parametrize("is_chat", [True, False])
+def test_a_folder_of_the_first_generation(tmp_path: Path, models: Path, is_chat: bool) -> None:
+    source = tiny_qwen_v1.write_model(tmp_path / "Qwen-tiny", torch.bfloat16, is_chat=is_chat)
+    facts = manifest.read(result(import_model(source, "", models)))
+    assert (facts.architecture, facts.model_type, facts.weights) == ("QWenLMHeadModel", "qwen", "bfloat16")
+    assert facts.can_chat is is_chat and "modeling_qwen.py" in facts.code_files
+    assert "qwen.tiktoken" in [file.name for file in facts.files]
+    assert facts.parameters == tiny_qwen_v1.model().num_parameters()
+
+
+def test_a_gguf_file_of_the_first_generation_and_where_it_stays(tmp_path: Path, models: Path) -> None:
+    file = write_gguf(tmp_path / "Qwen-tiny-Chat.gguf", tiny_model("qwen"))
+    facts = manifest.read(result(import_model(file, "", models)))
+    assert (facts.model_type, facts.can_chat, facts.gguf) == ("qwen", True, str(file))
 
 
 def test_a_folder_is_registered_where_it_lies(source: Path, models: Path) -> None:
@@ -115,7 +132,7 @@ def change(name: str, key: str, value: object) -> Callable[[Path], None]:
         (lambda f: (f / "config.json").write_text("[]"), "config_unreadable"),
         (change("config.json", "architectures", ["EvilForCausalLM"]), "architecture_unknown"),
         (change("config.json", "architectures", None), "architecture_unknown"),
-        (change("config.json", "quantization_config", {"bits": 4}), "weights_quantised"),
+        (change("config.json", "quantization_config", {"bits": 4}), "quantisation_missing"),
         (lambda f: (f / "tokenizer.json").unlink(), "tokenizer_missing"),
         (lambda f: shard(f).unlink(), "shard_missing"),
         (lambda f: os.truncate(shard(f), shard(f).stat().st_size - 1), "safetensors_truncated"),

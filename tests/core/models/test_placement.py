@@ -9,9 +9,10 @@ import torch
 
 from core.errors import UserError
 from core.load_options import AttentionChoice, KVChoice, LoadOptions
-from core.models import placement
-from core.models.checkpoint import Weights
-from core.models.placement import Placement, attention, place
+from core.models import attention
+from core.models.attention import choose_attention
+from core.models.checkpoint import Precision
+from core.models.placement import Placement, place
 from core.translation import say
 
 FIRST: dict[str, Any] = {"model_type": "qwen", "bf16": False, "fp16": False, "fp32": False}
@@ -44,7 +45,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> Any:
     ],
 )
 def test_the_precision_of_the_first_generation(
-    card: Any, capability: int, stored: Weights, asked: str, precision: torch.dtype, reason: str
+    card: Any, capability: int, stored: Precision, asked: str, precision: torch.dtype, reason: str
 ) -> None:
     card(capability)
     found = place(LoadOptions(), stored, FIRST | ({asked: True} if asked else {}))
@@ -90,8 +91,8 @@ def test_flash_attention_where_it_can_be_had(
     capability: int, installed: bool, expected: tuple[str | None, str],
 ) -> None:  # fmt: skip
     card(capability)
-    monkeypatch.setattr(placement, "find_spec", lambda name: installed or None)
+    monkeypatch.setattr(attention, "find_spec", lambda name: installed or None)
     where = Placement(torch.device("cuda" if capability else "cpu"), "", precision, "", False)
-    found, notices = attention(LoadOptions(attention=choice, kv_cache=kv_cache), where)
+    found, notices = choose_attention(LoadOptions(attention=choice, kv_cache=kv_cache), where)
     assert (found, "".join(notice.code for notice in notices)) == expected
     assert all(say(f"notice.{notice.code}") for notice in notices)

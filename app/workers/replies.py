@@ -1,0 +1,159 @@
+"""One reply of the inference worker: ids from the engine to events, and the clock.
+
+Composes format, engine and stream. Invariant: a reply ends with one Finished that carries its figures.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.workers.host import JobControl
+from core.chat.chat_format import ChatFormat, taught_format
+from core.chat.stream import Piece, ReplyStream
+from core.chat.turns import FinishReason, ReplyFigures, Sampling
+from core.chat.vocabulary import Vocabulary
+from core.chat.window import Prompt
+from core.load_options import KVChoice
+from core.protocol.messages import Finished, Generate, JobEvent, Notice, Progress, PromptRead, TextDelta
+
+if TYPE_CHECKING:
+    from core.inference.adapters import AdapterDecoder
+    from core.inference.engine import Engine
+    from core.inference.llama_cpp import LlamaCppDecoder
+    from core.models.load import LoadedModel
+
+REPLY_SHARE = 8  # of the window, an eighth at most is kept free for the reply
+
+Events = Iterator[JobEvent | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyModel:
+    """All that answers with one model. is_module: `loaded.model` is a module of transformers, not of another engine."""
+
+    loaded: LoadedModel
+    vocabulary: Vocabulary
+    template: ChatFormat
+    engine: Engine
+    adapters: AdapterDecoder | LlamaCppDecoder
+    kv_asked: KVChoice = "auto"
+    is_module: bool = True
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Those of the configs and those of the format: in some models only one of them ends a chat turn."""
+        return self.loaded.stop_ids | self.template.stop_ids
+
+    def format_of(self, adapter: str) -> ChatFormat:
+        """An adapter may have taught a base model to chat."""
+        return self.template if self.template.can_chat or not adapter else taught_format(Path(adapter), self.vocabulary)
+
+    def need_adapter(self, adapter: str) -> None:
+        """Have an adapter in memory as its files are now.
+
+        Raises:
+            UserError: it cannot be used on this model.
+        """
+        if self.adapters.has_changed(adapter):
+            self.adapters.drop(adapter)
+            self.engine.forget()  # what was read with the old weights
+        self.adapters.need(adapter)
+
+    def prompt_limit(self, sampling: Sampling) -> int:
+        """How many tokens a prompt may have so that there is room for the reply."""
+        context = self.loaded.context_length
+        return context - max(1, min(sampling.max_new_tokens, context // REPLY_SHARE))
+
+    def stream(
+        self, template: ChatFormat, prompt: Prompt, sampling: Sampling, *, continues: bool = False
+    ) -> ReplyStream:
+        return ReplyStream(
+            self.vocabulary,
+            stop=(*sampling.stop, *prompt.stop),
+            can_think=template.can_think,
+            is_thinking=prompt.is_thinking,
+            continues=continues,
+        )
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        found = () if self.template.can_chat else (Notice("base_model"),)
+        is_plain = self.kv_asked.startswith("int8") and self.adapters.kv_cache == "plain"
+        return (*found, Notice("kv_stays_plain")) if is_plain else found
+
+
+class Reply:
+    """One Generate job under way: ids to events, and the clock."""
+
+    def __init__(self, job: Generate, control: JobControl, model: ReadyModel) -> None:
+        self._job, self._control, self._model = job, control, model
+        self._started = time.perf_counter()
+        self._first_token_at = self._thinking_until = 0.0
+        self._prompt_tokens = self._reused_tokens = self._new_tokens = 0
+
+    def events(self) -> Events:
+        from core.inference.engine import Ended, NewToken, PromptReady, Reading
+
+        job, model = self._job, self._model
+        if job.adapter:
+            yield Progress(job.job_id, 0, stage="loading_adapter")
+            model.need_adapter(job.adapter)
+        template = model.format_of(job.adapter)
+        limit = model.prompt_limit(job.sampling)
+        prompt = template.fitting_prompt(job.turns, limit, thinking=job.thinking, continues=job.continues)
+        stream = model.stream(template, prompt, job.sampling, continues=job.continues)
+        steps = model.engine.generate(
+            prompt.ids,
+            job.sampling,
+            stop_ids=model.loaded.stop_ids | template.stop_ids,
+            adapter=job.adapter,
+            is_cancelled=lambda: self._control.is_cancelled,
+        )
+        for step in steps:
+            match step:
+                case None:
+                    yield None
+                case Reading(done, total):
+                    yield Progress(job.job_id, done, total, "reading_prompt", "tokens")
+                case PromptReady(total, reused, alpha):
+                    self._prompt_tokens, self._reused_tokens = total, reused
+                    yield PromptRead(job.job_id, total, reused, prompt.dropped_turns, alpha)
+                case NewToken(id):
+                    yield from self._deltas(stream.push(id))
+                    self._note_token(stream)
+                    if stream.is_stopped:
+                        yield self._finished("stop", self._new_tokens)
+                        return
+                    yield None
+                case Ended(reason, count):
+                    yield from self._deltas(stream.finish())
+                    yield self._finished(reason, count)
+
+    def _deltas(self, pieces: list[Piece]) -> Iterator[TextDelta]:
+        for piece in pieces:
+            yield TextDelta(self._job.job_id, piece.text, piece.is_thinking, piece.tokens)
+
+    def _note_token(self, stream: ReplyStream) -> None:
+        now = time.perf_counter()
+        self._new_tokens += 1
+        if self._new_tokens == 1:
+            self._first_token_at = now
+        if stream.is_thinking:
+            self._thinking_until = now
+
+    def _finished(self, reason: FinishReason, steps: int) -> Finished:
+        decoding_s = time.perf_counter() - self._first_token_at
+        figures = ReplyFigures(
+            prompt_tokens=self._prompt_tokens,
+            new_tokens=self._new_tokens,
+            first_token_s=self._first_token_at - self._started if self._new_tokens else 0.0,
+            tokens_per_s=(steps - 1) / decoding_s if steps > 1 and self._new_tokens else 0.0,
+            reused_tokens=self._reused_tokens,
+            thinking_s=max(0.0, self._thinking_until - self._first_token_at),
+            context_length=self._model.loaded.context_length,
+        )
+        return Finished(self._job.job_id, reason, figures)

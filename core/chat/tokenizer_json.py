@@ -1,0 +1,171 @@
+"""A vocabulary from tokenizer.json, as all families after the first have it.
+
+Invariant: `encode_text` never gives the id of an added token, special or not, whatever the text is; it uses a second
+tokenizer that cannot make one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from core.chat.folder_json import read_object
+from core.chat.vocabulary import TOKENIZER_NAME, Vocabulary
+from core.errors import UserError
+
+TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
+WORD_START = "▁"  # how SentencePiece vocabularies spell a space
+TEMPLATE_NAMES = ("chat_template.jinja", "chat_template.json")
+
+
+class JsonVocabulary(Vocabulary):
+    def __init__(self, tokenizer_json: str, *, template: str = "", named: dict[str, str] | None = None) -> None:
+        self.template = template
+        self.named = named or {}
+        self._whole = _without_limits(Tokenizer.from_str(tokenizer_json))
+        added = self._whole.get_added_tokens_decoder()
+        self.control_ids = frozenset(added)
+        self.special_ids = frozenset(id for id, token in added.items() if token.special)
+        self._plain = _without_limits(Tokenizer.from_str(_without_added_tokens(tokenizer_json)))
+        self.is_byte_level = _has_byte_level_decoder(tokenizer_json)
+        self._size: int | None = None
+        self.begin_ids = _begin_ids(self._whole)
+
+    @classmethod
+    def load(cls, folder: Path, tokenizer_json: str = "") -> JsonVocabulary:
+        """`tokenizer_json` goes before the folder's own file.
+
+        Raises:
+            UserError: tokenizer_unreadable.
+        """
+        config = read_object(folder / TOKENIZER_CONFIG_NAME)
+        try:
+            content = tokenizer_json or (folder / TOKENIZER_NAME).read_text("utf-8")
+            return cls(content, template=_template(folder, config), named=_named(config))
+        except UserError:
+            raise
+        except Exception as error:  # the library raises the bare class for a file it cannot use
+            raise UserError("tokenizer_unreadable", file=TOKENIZER_NAME, folder=str(folder)) from error
+
+    @property
+    def entries(self) -> int:
+        return self._whole.get_vocab_size()
+
+    @property
+    def size(self) -> int:
+        if self._size is None:
+            self._size = max(self._whole.get_vocab().values(), default=-1) + 1
+        return self._size
+
+    def encode_text(self, text: str) -> list[int]:
+        ids = self._plain.encode(text, add_special_tokens=False).ids
+        return [id for id in ids if id not in self.control_ids]
+
+    def encode_control(self, text: str) -> list[int]:
+        return self._whole.encode(text, add_special_tokens=False).ids
+
+    def id_of(self, token: str) -> int | None:
+        return self._whole.token_to_id(token)
+
+    def token(self, id: int) -> str | None:
+        return self._whole.id_to_token(id)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._whole.decode(ids, skip_special_tokens=True)
+
+    def token_bytes(self, id: int) -> bytes:
+        token = self.token(id)
+        if token is None or id in self.special_ids:
+            return b""
+        alphabet = byte_alphabet()
+        if all(char in alphabet for char in token):
+            return bytes(alphabet[char] for char in token)
+        return token.encode()
+
+    def shown(self, id: int) -> str:
+        if id in self.control_ids or not self.is_byte_level:
+            return (self.token(id) or "").replace(WORD_START, " ")
+        return self.token_bytes(id).decode("utf-8", "replace")
+
+
+@lru_cache(maxsize=1)
+def byte_alphabet() -> dict[str, int]:
+    """The printable stand-ins of the 256 bytes in byte-level vocabularies, as GPT-2 chose them."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
+
+
+def _without_limits(tokenizer: Tokenizer) -> Tokenizer:
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _begin_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """What the tokenizer puts before a text by itself, such as `<s>`."""
+    plain, whole = (tokenizer.encode("a", add_special_tokens=add).ids for add in (False, True))
+    places = (at for at in range(len(whole)) if plain and whole[at : at + len(plain)] == plain)
+    return tuple(whole[: next(places, 0)])
+
+
+def _without_added_tokens(tokenizer_json: str) -> str:
+    """The same tokenizer, unable to make an added token.
+
+    A BPE vocabulary often holds the added tokens too and could reach them by merges or as a whole word, so they are
+    taken out of it. Other kinds keep their entries, which their own `unk` may need; `encode_text` filters.
+    """
+    data = json.loads(tokenizer_json)
+    contents = {token["content"] for token in data.get("added_tokens", ())}
+    data["added_tokens"] = []
+    data["post_processor"] = None  # it may name the tokens that are gone
+    model = data["model"]
+    if model.get("type", "BPE") == "BPE":
+        model["vocab"] = {token: id for token, id in model["vocab"].items() if token not in contents}
+        model["merges"] = [merge for merge in model["merges"] if not _reaches(merge, contents)]
+        if model.get("unk_token") in contents:
+            model["unk_token"] = None
+    return json.dumps(data, ensure_ascii=False)
+
+
+def _reaches(merge: str | list[str], contents: set[str]) -> bool:
+    left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
+    return left + right in contents or left in contents or right in contents
+
+
+def _has_byte_level_decoder(tokenizer_json: str) -> bool:
+    decoder = json.loads(tokenizer_json).get("decoder") or {}
+    return bool(decoder.get("type") == "ByteLevel")
+
+
+def read_template(folder: Path) -> tuple[str, dict[str, str]]:
+    """The chat template of a folder, "" when it has none, and the tokens that templates ask for by name."""
+    config = read_object(folder / TOKENIZER_CONFIG_NAME)
+    return _template(folder, config), _named(config)
+
+
+def _template(folder: Path, config: dict[str, Any]) -> str:
+    """A file of its own goes before the entry of tokenizer_config.json; of several templates the default one."""
+    jinja, wrapped = (folder / name for name in TEMPLATE_NAMES)
+    if jinja.is_file():
+        return jinja.read_text("utf-8")
+    found = read_object(wrapped).get("chat_template") or config.get("chat_template") or ""
+    if isinstance(found, list):
+        named = {entry["name"]: entry["template"] for entry in found}
+        return str(named.get("default", ""))
+    return str(found)
+
+
+def _named(config: dict[str, Any]) -> dict[str, str]:
+    found = {}
+    for key, value in config.items():
+        if key.endswith("_token") and value:
+            content = value["content"] if isinstance(value, dict) else value
+            if isinstance(content, str):
+                found[key] = content
+    return found

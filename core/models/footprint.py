@@ -1,0 +1,148 @@
+"""How much memory a model will take: weights, KV cache, workspace and what the process takes by itself.
+
+Knows what our loader and engine allocate and nothing of torch, so the load dialog can ask at every click. Invariant:
+`total` is the peak of the worker process from its start to the end of a reply that fills `context` tokens, the highest
+of loading and answering; it is an estimate of bytes in use, not of what fits.
+
+On a CPU that is the process's own memory (USS). Weights that are mapped from safetensors files are in it, because no
+other process maps them: they are pages of the file, which the system can drop and read again, but they are read for
+every token and so must fit all the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from core.hardware import processor
+from core.load_options import DEFAULT, LoadOptions
+from core.models.shape import Block, Matrix, Memory, Shape, read_shape, shape_from, shape_of
+
+__all__ = ["Footprint", "Shape", "estimate", "kv_bytes", "read_shape", "shape_from", "shape_of", "weights_format"]
+
+DeviceKind = Literal["cpu", "cuda"]
+
+ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+CHUNK = 512  # tokens of a prompt read at once
+FIRST_BUCKET = 256  # tokens; a KV cache grows by doubling
+INT4_GROUP = 128  # inputs that share a scale and a zero
+
+# A worker with its libraries before it loads anything; benchmarks/footprint.py measures it.
+PROCESS_BYTES = {"cpu": 350_000_000, "cuda": 500_000_000}
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Bytes. workspace: what is needed besides for a moment, at the highest moment; overhead: the process itself."""
+
+    weights: int
+    kv_cache: int
+    workspace: int
+    overhead: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.kv_cache + self.workspace + self.overhead
+
+
+def estimate(
+    shape: Shape,
+    options: LoadOptions = DEFAULT,
+    *,
+    context: int = 0,
+    batch: int = 1,
+    device: DeviceKind = "cpu",
+    chunk: int = CHUNK,
+    threads: int = 0,
+) -> Footprint:
+    """The memory that `shape`, loaded with `options`, takes to hold `context` tokens in each of `batch` sequences.
+
+    context: 0 for the options' own length, and where they say none the model's. options.device is not looked at:
+    `device` says which kind of memory is meant, and core.models.device_plan spreads over several.
+    """
+    context = context or options.context_length or shape.context_length
+    return Footprint(
+        weights=sum(block_bytes(block, shape, options, device) for block in shape.blocks),
+        kv_cache=kv_bytes(shape, options, context=context, batch=batch),
+        workspace=workspace_bytes(shape, options, context=context, batch=batch, device=device, chunk=chunk),
+        overhead=PROCESS_BYTES[device],
+    )
+
+
+def weights_format(shape: Shape, options: LoadOptions, device: DeviceKind = "cpu") -> str:
+    """How the matrices will lie in memory: "bfloat16", "float16", "float32", "int8", "int4" or "nf4"."""
+    if options.weights != "auto":
+        return options.weights
+    if shape.quantised is not None:
+        return "int8" if shape.quantised.bits == 8 else "int4"
+    return shape.stored
+
+
+def block_bytes(block: Block, shape: Shape, options: LoadOptions, device: DeviceKind = "cpu") -> int:
+    """The weights of one part of the model as they will lie in memory."""
+    form = weights_format(shape, options, device)
+    plain = ITEM_BYTES.get(form) or ITEM_BYTES.get(shape.stored, 2)
+    is_layer = block.memory is not None
+    matrices = sum(_matrix_bytes(matrix, form if is_layer else shape.stored, plain, shape) for matrix in block.matrices)
+    return matrices + block.others * plain
+
+
+def kv_bytes(shape: Shape, options: LoadOptions = DEFAULT, *, context: int, batch: int = 1) -> int:
+    """Keys and values of `context` tokens in each of `batch` sequences, in the buffers that will hold them."""
+    return batch * sum(memory_bytes(block.memory, shape, options, context) for block in shape.layers if block.memory)
+
+
+def memory_bytes(memory: Memory, shape: Shape, options: LoadOptions, context: int) -> int:
+    """What one layer keeps of one sequence of `context` tokens."""
+    item = ITEM_BYTES.get(weights_format(shape, options), 2)
+    if memory.kind == "recurrent":
+        return memory.state * item
+    tokens = min(context, memory.window) if memory.kind == "sliding" else _bucket(context, shape, options)
+    if memory.kind == "full" and options.kv_cache in ("int8", "int8_compatible"):
+        scales = 2 if options.kv_cache == "int8" else 4  # of keys and of values, the published layout with a zero each
+        return tokens * (memory.elements_per_token + scales * memory.heads * item)
+    return tokens * memory.elements_per_token * item
+
+
+def _bucket(context: int, shape: Shape, options: LoadOptions) -> int:
+    """Rows of the buffer that holds `context` tokens."""
+    room = FIRST_BUCKET
+    while room < context:
+        room *= 2
+    return min(room, max(options.context_length or shape.context_length or room, context))
+
+
+def _matrix_bytes(matrix: Matrix, form: str, plain: int, shape: Shape) -> int:
+    match form:
+        case "int8":
+            return matrix.elements + matrix.rows * matrix.count * 4
+        case "int4":
+            group = shape.quantised.group if shape.quantised and matrix.bits else INT4_GROUP
+            groups = -(-matrix.columns // group) if group > 0 else 1
+            return matrix.elements // 2 + matrix.rows * matrix.count * groups * 4
+        case "nf4":
+            return matrix.elements // 2 + matrix.elements // 64 * 4
+        case _:
+            return matrix.elements * plain
+
+
+def workspace_bytes(
+    shape: Shape, options: LoadOptions, *, context: int, batch: int = 1, device: DeviceKind = "cpu", chunk: int = CHUNK
+) -> int:
+    """What is needed for a moment besides weights and keys and values."""
+    form = weights_format(shape, options, device)
+    rows = min(chunk, context) * batch
+    width = max(3 * shape.hidden, 2 * shape.inner)
+    logits = batch * shape.vocabulary * (ITEM_BYTES.get(form, 2) + 4)
+    if device == "cuda":
+        return rows * width * 3 + logits
+    wide = form in ("bfloat16", "float16") and not reads_half_precision()
+    converted = (
+        max((m.rows * m.columns for block in shape.layers for m in block.matrices), default=0) * 4 if wide else 0
+    )
+    return converted + rows * width * 6 + logits
+
+
+def reads_half_precision() -> bool:
+    """This CPU multiplies bf16 matrices at full speed, so prompts are not read in fp32."""
+    return {"avx512bw", "avx512vl", "avx512dq"} <= processor()[1]
