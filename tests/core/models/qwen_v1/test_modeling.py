@@ -127,7 +127,7 @@ def test_generate_takes_the_likeliest_whatever_the_cache(length: int) -> None:
             logits = logits_of(ids[-1:], cache)[-1]
         expected.append(ids[-6:])
         assert len(ids) == length + 6 - 3 * row
-    for options in ({}, {"cache_implementation": "static"}, {"use_cache": True, "num_beams": 1}):
+    for options in ({}, {"cache_implementation": "static"}, {"prefill_chunk_size": 7}):
         found = model().generate(rows, attention_mask=mask, **common, **options)
         assert found[:, length:].tolist() == expected
 
