@@ -12,7 +12,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from core.models.memory import release
 from core.models.quantised.linear import Int4Linear, Int8Linear, QuantisedLinear
 from core.models.quantised.parallel import Tell, each
 from core.models.quantised.rounding import to_int4, to_int8
@@ -44,7 +43,6 @@ def has_plain_experts(model: Any) -> bool:
 def _replace(model: Any, name: str, layer: nn.Linear, kind: str, device: torch.device, dtype: torch.dtype) -> None:
     bias = None if layer.bias is None else layer.bias.data.to(device, dtype)
     made = quantised(layer.weight.data.to(device), bias, kind)
-    release([layer.weight.data])
     parent, _, leaf = name.rpartition(".")
     setattr(model.get_submodule(parent), leaf, made.eval())
 

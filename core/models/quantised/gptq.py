@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import UserError
-from core.models.memory import release
 from core.models.quantised import packing
 from core.models.quantised.linear import Int4Linear, Int8Linear
 from core.models.quantised.parallel import Tell, each
@@ -133,7 +132,6 @@ class Filling:
             weight = packing.read(read, self._scheme)
         except packing.Malformed as error:
             raise UserError("quantisation_layer", layer=name, detail=str(error)) from None
-        release(read.values())
         return weight.to(self._device)
 
     def _bias(self, name: str, module: nn.Linear) -> Tensor | None:

@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import torch
 
-from core.models.memory import trim
-
 Tell = Callable[[int, int], None]
 
 
@@ -19,7 +17,6 @@ def each(jobs: Sequence[Callable[[], None]], tell: Tell) -> None:
         try:
             for done, finished in enumerate(as_completed(running)):
                 finished.result()
-                trim()
                 tell(done + 1, len(jobs))
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
