@@ -124,6 +124,11 @@ def test_a_million_blanks_are_encoded(after: str) -> None:
     assert tiny().decode(tiny().encode_text(text)) == text
 
 
+def test_a_long_word_takes_no_longer_than_its_length(published: TiktokenVocabulary) -> None:
+    """In the square of its length, as older libraries take, this would outlast the test's limit of time."""
+    assert len(published.encode_text("a" * 1_000_000)) == 125_000
+
+
 # --- files -----------------------------------------------------------------------
 
 
