@@ -28,6 +28,7 @@ from core.translation import say
 
 INTERRUPTED, INCOMPLETE = 130, 1
 QUIET_S = 10.0  # between two lines of progress where nobody watches
+SETTLED_S = 2.0  # a speed from less is noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +122,11 @@ class _Shown:
     def __init__(self, total: int, longest: int) -> None:
         self._total, self._longest = total, longest
         self._answered = self._tokens = self._whole_tokens = 0
-        self._started = self._told = time.monotonic()
+        self._first: tuple[float, int] | None = None  # when there were tokens first, and how many
+        self._told = time.monotonic()
         self._is_watched = sys.stderr.isatty()
 
     def stage(self, stage: str) -> None:
-        self._started = time.monotonic()  # the answering begins after it
         if self._is_watched:
             self._say(say(f"progress.{stage}"))
 
@@ -145,19 +146,24 @@ class _Shown:
 
     def _tell(self) -> None:
         now = time.monotonic()
+        self._first = self._first or (now, self._tokens)
         if not self._is_watched and now - self._told < QUIET_S:
             return
         self._told = now
         words = say("cli.batch_progress", done=self._answered, total=self._total, tokens=count(self._tokens))
-        left = self._seconds_left(now)
-        self._say(words if left is None else words + say("cli.batch_left", time=duration(left)))
+        self._say(words + self._left(now))
 
-    def _seconds_left(self, now: float) -> float | None:
-        """From the tokens per second so far, and the length of the answers that are whole."""
-        if not self._tokens:
-            return None
+    def _left(self, now: float) -> str:
+        """By the tokens per second so far and the length of the answers that are whole; until there is one, how long
+        it takes at most. Nothing where the ones under way are longer than those."""
+        assert self._first is not None
+        seconds, tokens = now - self._first[0], self._tokens - self._first[1]
         each = self._whole_tokens / self._answered if self._answered else self._longest
-        return max(0.0, self._total * each - self._tokens) * (now - self._started) / self._tokens
+        tokens_left = (self._total - self._answered) * each - (self._tokens - self._whole_tokens)
+        if seconds < SETTLED_S or not tokens or tokens_left <= 0:
+            return ""
+        time_left = duration(tokens_left * seconds / tokens)
+        return say("cli.batch_left" if self._answered else "cli.batch_left_at_most", time=time_left)
 
     def _say(self, words: str) -> None:
         start, end = ("\r", "\033[K") if self._is_watched else ("", "\n")

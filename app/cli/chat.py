@@ -20,7 +20,7 @@ import typer
 
 from app.cli.batch import BatchWork, run_batch
 from app.cli.notices import Notices
-from app.cli.session import inference
+from app.cli.session import inference, load_options
 from app.cli.text import whole_characters
 from app.services.inference import InferenceService, as_error
 from core.chat.turns import GREEDY, Sampling, Turn
@@ -40,15 +40,16 @@ def chat(
     adapter: Annotated[Path | None, typer.Option("--adapter", help=say("cli.help_adapter"))] = None,
     batch: Annotated[Path | None, typer.Option("--batch", help=say("cli.help_batch"))] = None,
     out: Annotated[Path | None, typer.Option("--out", help=say("cli.help_batch_out"))] = None,
-    weights: Annotated[WeightChoice, typer.Option("--weights", help=say("cli.help_weights"))] = "auto",
-    kv_cache: Annotated[KVChoice, typer.Option("--kv-cache", help=say("cli.help_kv_cache"))] = "auto",
-    attention: Annotated[AttentionChoice, typer.Option("--attention", help=say("cli.help_attention"))] = "auto",
-    device: Annotated[DeviceChoice, typer.Option("--device", help=say("cli.help_device"))] = "auto",
-    context_length: Annotated[int, typer.Option("--context-length", min=0, help=say("cli.help_context"))] = 0,
+    weights: Annotated[WeightChoice | None, typer.Option("--weights", help=say("cli.help_weights"))] = None,
+    kv_cache: Annotated[KVChoice | None, typer.Option("--kv-cache", help=say("cli.help_kv_cache"))] = None,
+    attention: Annotated[AttentionChoice | None, typer.Option("--attention", help=say("cli.help_attention"))] = None,
+    device: Annotated[DeviceChoice | None, typer.Option("--device", help=say("cli.help_device"))] = None,
+    context_length: Annotated[int | None, typer.Option("--context-length", min=0, help=say("cli.help_context"))] = None,
     as_json: Annotated[bool, typer.Option("--json", help=say("cli.help_json"))] = False,
 ) -> None:
     sampling = msgspec.structs.replace(GREEDY if greedy else Sampling(), seed=seed, max_new_tokens=max_new_tokens)
-    options = LoadOptions(weights, kv_cache, attention, device, context_length)
+    asked = {"weights": weights, "kv_cache": kv_cache, "attention": attention, "device": device}
+    options = load_options(model, {**asked, "context_length": context_length})
     adapter_folder = _adapter_folder(adapter)
     if (batch is None) != (out is None) or (batch and prompt):
         raise typer.BadParameter(say("cli.batch_needs_both"), param_hint="'--batch' / '--out'")

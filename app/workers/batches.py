@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.workers.host import JobControl
 from app.workers.replies import Events, ReadyModel
@@ -46,8 +46,8 @@ class Batch:
             yield Progress(self._job.job_id, 0, stage="loading_adapter")
             self._model.need_adapter(self._job.adapter)
         yield from self._prompts()
-        steps = self._together() if self._model.is_module and not self._job.adapter else self._one_by_one()
-        for step in steps:
+        module = self._model.batch_module(self._job.adapter)
+        for step in self._one_by_one() if module is None else self._together(module):
             yield from self._events_of(step)
         yield Finished(self._job.job_id, "cancelled" if self._control.is_cancelled else "stop")
 
@@ -66,12 +66,12 @@ class Batch:
             stream = model.stream(template, prompt, job.sampling)
             self._conversations.append(_Conversation(index, prompt, stream))
 
-    def _together(self) -> Iterator[BatchStep]:
+    def _together(self, module: Any) -> Iterator[BatchStep]:
         from core.inference.batch import answer_all
 
         loaded = self._model.loaded
         return answer_all(
-            loaded.model,
+            module,
             [one.prompt.ids for one in self._conversations],
             self._job.sampling,
             context_length=loaded.context_length,
@@ -87,7 +87,7 @@ class Batch:
         return self._model.loaded.stop_ids | self._model.format_of(self._job.adapter).stop_ids
 
     def _one_by_one(self) -> Iterator[BatchStep]:
-        """With an adapter, which the engine knows how to put on, and for models of another engine."""
+        """Through the engine of chats, which keeps keys and values as was asked for."""
         from core.inference.batch import BatchProgress
 
         new_tokens = 0

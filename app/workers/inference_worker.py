@@ -148,7 +148,7 @@ class InferenceWorker:
             loaded = replace(loaded, notices=(*loaded.notices, *notices))
             keep_bytes = loaded.placement.spare_bytes() // 4
             engine = Engine(decoder, loaded.context_length, keep_bytes=keep_bytes, rows=vocabulary.size)
-            self._model = ReadyModel(loaded, vocabulary, template, engine, decoder, kv_cache, is_module=not gguf)
+            self._model = ReadyModel(loaded, vocabulary, template, engine, decoder, kv_cache)
 
     def generate(self, job: Generate, control: JobControl) -> Events:
         model = self._need_model()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.workers.host import JobControl
 from core.chat.chat_format import ChatFormat, taught_format
@@ -33,7 +33,7 @@ Events = Iterator[JobEvent | None]
 
 @dataclass(frozen=True, slots=True)
 class ReadyModel:
-    """All that answers with one model. is_module: `loaded.model` is a module of transformers, not of another engine."""
+    """All that answers with one model."""
 
     loaded: LoadedModel
     vocabulary: Vocabulary
@@ -41,7 +41,6 @@ class ReadyModel:
     engine: Engine
     adapters: AdapterDecoder | LlamaCppDecoder
     kv_asked: KVChoice = "auto"
-    is_module: bool = True
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -62,6 +61,15 @@ class ReadyModel:
             self.adapters.drop(adapter)
             self.engine.forget()  # what was read with the old weights
         self.adapters.need(adapter)
+
+    def batch_module(self, adapter: str) -> Any | None:
+        """The module through which several prompts go at once. None where each has to go through the engine: models of
+        another engine, and keys and values in 8 bits."""
+        from core.inference.adapters import AdapterDecoder  # with torch, which is there once a model is loaded
+
+        if not isinstance(self.adapters, AdapterDecoder) or self.adapters.kv_cache != "plain":
+            return None
+        return self.adapters.module(adapter)
 
     def prompt_limit(self, sampling: Sampling) -> int:
         """How many tokens a prompt may have so that there is room for the reply."""

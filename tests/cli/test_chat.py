@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from app.cli.entry import run
+from core import paths, settings
 from core.load_options import LoadOptions
 from core.translation import say
 from tests.helpers.fake_answers import ARGV
@@ -55,6 +56,15 @@ def test_options_of_loading_and_answering_arrive(
     assert got["turns"] == [["system", "Be brief."], ["user", "Hi"]] and got["adapter"] == str(adapter)
     assert LoadOptions(**got["options"]) == LoadOptions("int8", "int8", "eager", "cpu", 100)
     assert err == ""
+
+
+def test_what_was_chosen_in_the_window_counts(model: Model, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = model("chat")
+    home.mkdir()
+    chosen = settings.Settings(load_options={name: LoadOptions(weights="int4", kv_cache="int8")})
+    settings.save(paths.settings_file(), chosen)
+    assert run(["chat", "-m", name, "-p", "Hi", "--weights", "int8"]) == 0
+    assert LoadOptions(**json.loads(said(capsys)[0])["options"]) == LoadOptions(weights="int8", kv_cache="int8")
 
 
 def test_a_base_model_is_said_to_be_one(
@@ -107,6 +117,18 @@ def test_a_file_of_questions_becomes_a_file_of_answers(
     assert json.loads(found[1]["text"]) == [["system", "S"], ["user", "two"]]
     assert (found[2]["finish_reason"], found[2]["figures"]) == ("stop", {"prompt_tokens": 2, "new_tokens": 3})
     assert not list(tmp_path.glob("out.*"))
+
+
+def test_progress_is_told_now_and_then(
+    model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cli.batch.QUIET_S", 0)
+    monkeypatch.setattr("app.cli.batch.SETTLED_S", 0)
+    (tmp_path / "in").write_text(QUESTIONS, "utf-8")
+    assert run(["chat", "-m", model("chat"), "--batch", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
+    lines = said(capsys)[1].splitlines()
+    assert lines[0] == "1 of 3 answered, 3 tokens" and lines[-1].startswith("3 of 3 answered, 9 tokens")
+    assert any(" left" in line for line in lines[1:-1])
 
 
 def test_a_second_start_answers_what_is_missing(

@@ -72,7 +72,7 @@ def generate_batch(job: GenerateBatch, control: JobControl) -> Events:
             yield BatchAnswer(job.job_id, index, "", "", "stop", 0, 0, "message_too_long", {"tokens": 9, "limit": 8})
         else:
             yield BatchAnswer(job.job_id, index, json.dumps(said(turns)), job.adapter, "stop", len(turns), 3)
-        yield Progress(job.job_id, 3, None, "answering", "tokens")
+        yield Progress(job.job_id, 3 * (len(job.conversations) - index), None, "answering", "tokens")
     yield Finished(job.job_id)
 
 

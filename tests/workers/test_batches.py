@@ -11,6 +11,7 @@ import pytest
 from app.workers.host import JobControl
 from app.workers.inference_worker import InferenceWorker
 from core.chat.turns import GREEDY, Sampling, Turn
+from core.load_options import LoadOptions
 from core.protocol.messages import (
     BatchAnswer,
     CountTokens,
@@ -26,7 +27,7 @@ from core.protocol.messages import (
     Tokenized,
     TokensCounted,
 )
-from tests.helpers import tiny_models, tiny_qwen_v1
+from tests.helpers import tiny_adapters, tiny_models, tiny_qwen_v1
 from tests.workers.test_inference_worker import figures, run, text_of
 
 SHORT = msgspec.structs.replace(GREEDY, max_new_tokens=10)
@@ -64,6 +65,24 @@ def test_a_batch_answers_as_chats_would(folders: Path, name: str) -> None:
         assert answer.thinking + answer.text == text_of(alone)
         assert (answer.reason, answer.new_tokens) == (alone[-1].reason, figures(alone).new_tokens)  # type: ignore[union-attr]
         assert answer.prompt_tokens == figures(alone).prompt_tokens
+
+
+def test_a_batch_is_answered_with_its_adapter(folders: Path, tmp_path: Path) -> None:
+    adapter = str(tiny_adapters.write(tmp_path / "adapter", tiny_models.model("qwen3"), target_modules=["q_proj"]))
+    worker, _ = loaded(folders / "later")
+    for folder in (adapter, ""):
+        found = answers(run(worker.generate_batch, GenerateBatch("b", ASKED, SHORT, adapter=folder)))
+        alone = [text_of(run(worker.generate, Generate("g", turns, SHORT, adapter=folder))) for turns in ASKED]
+        assert [found[index].thinking + found[index].text for index in range(len(ASKED))] == alone
+
+
+def test_a_batch_keeps_keys_and_values_as_a_chat_does(folders: Path) -> None:
+    """In 8 bits the conversations go one by one."""
+    worker = InferenceWorker()
+    run(worker.load_model, LoadModel("load", "first", str(folders / "first"), LoadOptions(kv_cache="int8_compatible")))
+    found = answers(run(worker.generate_batch, GenerateBatch("b", ASKED, SHORT)))
+    alone = [text_of(run(worker.generate, Generate("g", turns, SHORT))) for turns in ASKED]
+    assert [found[index].text for index in range(len(ASKED))] == alone
 
 
 def test_stop_strings_end_answers_of_a_batch(folders: Path) -> None:
