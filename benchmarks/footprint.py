@@ -264,7 +264,8 @@ def write_vocabulary(folder: Path, size: int) -> None:
              "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None,
              "fuse_unk": False, "byte_fallback": False, "ignore_merges": False}  # fmt: skip
     tokenizer = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
-                 "pre_tokenizer": byte_level, "post_processor": None, "decoder": byte_level, "model": model}  # fmt: skip
+                 "pre_tokenizer": byte_level, "post_processor": None, "decoder": byte_level,
+                 "model": model}  # fmt: skip
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "chat_template": TEMPLATE}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")

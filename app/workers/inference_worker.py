@@ -19,6 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.workers.batches import Batch
 from app.workers.host import JobControl, WorkerUnusable, serve
 from app.workers.replies import ReadyModel, Reply
 from core.chat.chat_format import ChatFormat, chat_format
@@ -31,6 +32,7 @@ from core.protocol.messages import (
     CountTokens,
     Finished,
     Generate,
+    GenerateBatch,
     JobEvent,
     LoadModel,
     ModelLoaded,
@@ -65,6 +67,7 @@ def main() -> None:
         {
             LoadModel: worker.load_model,
             Generate: worker.generate,
+            GenerateBatch: worker.generate_batch,
             CountTokens: worker.count_tokens,
             Tokenize: worker.tokenize,
         },
@@ -145,12 +148,17 @@ class InferenceWorker:
             loaded = replace(loaded, notices=(*loaded.notices, *notices))
             keep_bytes = loaded.placement.spare_bytes() // 4
             engine = Engine(decoder, loaded.context_length, keep_bytes=keep_bytes, rows=vocabulary.size)
-            self._model = ReadyModel(loaded, vocabulary, template, engine, decoder, kv_cache)
+            self._model = ReadyModel(loaded, vocabulary, template, engine, decoder, kv_cache, is_module=not gguf)
 
     def generate(self, job: Generate, control: JobControl) -> Events:
         model = self._need_model()
         with _sorted_errors(model.engine):
             yield from Reply(job, control, model).events()
+
+    def generate_batch(self, job: GenerateBatch, control: JobControl) -> Events:
+        model = self._need_model()
+        with _sorted_errors(model.engine):
+            yield from Batch(job, control, model).events()
 
     def count_tokens(self, job: CountTokens, control: JobControl) -> Events:
         model = self._need_model()

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from app.workers.host import JobControl
 from core.chat.chat_format import ChatFormat, taught_format
 from core.chat.stream import Piece, ReplyStream
-from core.chat.turns import FinishReason, ReplyFigures
+from core.chat.turns import FinishReason, ReplyFigures, Sampling
 from core.chat.vocabulary import Vocabulary
+from core.chat.window import Prompt
 from core.load_options import KVChoice
 from core.protocol.messages import Finished, Generate, JobEvent, Notice, Progress, PromptRead, TextDelta
 
@@ -32,7 +33,7 @@ Events = Iterator[JobEvent | None]
 
 @dataclass(frozen=True, slots=True)
 class ReadyModel:
-    """All that answers with one model."""
+    """All that answers with one model. is_module: `loaded.model` is a module of transformers, not of another engine."""
 
     loaded: LoadedModel
     vocabulary: Vocabulary
@@ -40,6 +41,7 @@ class ReadyModel:
     engine: Engine
     adapters: AdapterDecoder | LlamaCppDecoder
     kv_asked: KVChoice = "auto"
+    is_module: bool = True
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -60,6 +62,22 @@ class ReadyModel:
             self.adapters.drop(adapter)
             self.engine.forget()  # what was read with the old weights
         self.adapters.need(adapter)
+
+    def prompt_limit(self, sampling: Sampling) -> int:
+        """How many tokens a prompt may have so that there is room for the reply."""
+        context = self.loaded.context_length
+        return context - max(1, min(sampling.max_new_tokens, context // REPLY_SHARE))
+
+    def stream(
+        self, template: ChatFormat, prompt: Prompt, sampling: Sampling, *, continues: bool = False
+    ) -> ReplyStream:
+        return ReplyStream(
+            self.vocabulary,
+            stop=(*sampling.stop, *prompt.stop),
+            can_think=template.can_think,
+            is_thinking=prompt.is_thinking,
+            continues=continues,
+        )
 
     @property
     def notices(self) -> tuple[Notice, ...]:
@@ -85,16 +103,9 @@ class Reply:
             yield Progress(job.job_id, 0, stage="loading_adapter")
             model.need_adapter(job.adapter)
         template = model.format_of(job.adapter)
-        context = model.loaded.context_length
-        room = max(1, min(job.sampling.max_new_tokens, context // REPLY_SHARE))
-        prompt = template.fitting_prompt(job.turns, context - room, thinking=job.thinking, continues=job.continues)
-        stream = ReplyStream(
-            model.vocabulary,
-            stop=(*job.sampling.stop, *prompt.stop),
-            can_think=template.can_think,
-            is_thinking=prompt.is_thinking,
-            continues=job.continues,
-        )
+        limit = model.prompt_limit(job.sampling)
+        prompt = template.fitting_prompt(job.turns, limit, thinking=job.thinking, continues=job.continues)
+        stream = model.stream(template, prompt, job.sampling, continues=job.continues)
         steps = model.engine.generate(
             prompt.ids,
             job.sampling,

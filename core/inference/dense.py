@@ -20,7 +20,7 @@ from core.inference.architectures import Layer, Parts, take_apart
 from core.inference.attention import Arithmetic, causal_mask
 from core.inference.decoder import KVKind
 from core.inference.kv_cache import KVCache
-from core.inference.kv_rows import MakeRows, PlainRows
+from core.inference.kv_rows import plainly
 from core.inference.positions import Positions
 
 CHUNK = 512  # tokens read at once
@@ -37,10 +37,8 @@ class _Place(NamedTuple):
 
 
 class DenseDecoder:
-    """parts: what it computes with, by the adapter of a sequence. kv_cache: how keys and values are kept.
-    dtype: of what goes from layer to layer."""
-
-    kv_cache: KVKind = "plain"
+    """parts: what it computes with, by the adapter of a sequence. keeping: how keys and values of sequences to come are
+    kept. dtype: of what goes from layer to layer."""
 
     def __init__(self, model: Any, context_length: int, *, is_exact: bool) -> None:
         """is_exact: the same ids as transformers' generate, at the price of slower reading and attention on a CPU."""
@@ -53,16 +51,15 @@ class DenseDecoder:
         self._device = parts.embedding.device
         self._positions = Positions(parts.positions, self._device)
         self.arithmetic = Arithmetic.for_tensor(parts.embedding, is_exact=is_exact)
-        self._make_rows: MakeRows = lambda layer: PlainRows(self.arithmetic, context_length)
+        self.keeping = plainly(self.arithmetic, context_length)
 
-    def keep(self, kind: KVKind, make_rows: MakeRows) -> None:
-        """Keep keys and values of sequences to come in another way."""
-        self.kv_cache, self._make_rows = kind, make_rows
+    @property
+    def kv_cache(self) -> KVKind:
+        return self.keeping.kind
 
     def new_cache(self, total: int = 0, adapter: str = "") -> KVCache:
-        layers = [self._make_rows(layer) for layer in range(self.layer_count)]
-        alpha_for, is_reusable = self._positions.source.alpha_for, self.kv_cache != "int8_compatible"
-        return KVCache(layers, adapter=adapter, total=total, alpha_for=alpha_for, is_reusable=is_reusable)
+        alpha_for = self._positions.source.alpha_for
+        return KVCache(self.keeping, self.layer_count, adapter=adapter, total=total, alpha_for=alpha_for)
 
     def read(self, ids: Sequence[int], cache: KVCache) -> Generator[None, None, Tensor]:
         """As Decoder.read; yields after every layer of every chunk."""

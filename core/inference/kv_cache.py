@@ -5,12 +5,12 @@ Invariant: rows below `length` belong to the sequence; rows above are free to be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from core.inference.kv_rows import LayerRows
+from core.inference.kv_rows import Keeping, LayerRows
 
 
 def never_stretched(total: int) -> float:
@@ -24,23 +24,23 @@ class KVCache:
 
     def __init__(
         self,
-        layers: Sequence[LayerRows],
+        keeping: Keeping,
+        layers: int,
         *,
         adapter: str = "",
         total: int = 0,
         alpha_for: Callable[[int], float] = never_stretched,
-        is_reusable: bool = True,
     ) -> None:
-        """total: length of the prompt it is made for. alpha_for: how far a prompt of so many tokens is stretched.
-        is_reusable: its rows do not depend on where a prompt ended."""
+        """total: length of the prompt it is made for. alpha_for: how far a prompt of so many tokens is stretched."""
         self.length = 0
-        self.layers = list(layers)
+        self.layers = [keeping.rows(layer) for layer in range(layers)]
         self.adapter = adapter
         self.ntk_alpha = alpha_for(total)
-        self._alpha_for, self._is_reusable = alpha_for, is_reusable
+        self._keeping, self._alpha_for = keeping, alpha_for
 
     def serves(self, total: int) -> bool:
-        return self._is_reusable and self._alpha_for(total) == self.ntk_alpha
+        # The rows of the published int8 form depend on where a prompt ended.
+        return self._keeping.kind != "int8_compatible" and self._alpha_for(total) == self.ntk_alpha
 
     def write(self, layer: int, keys: Tensor, values: Tensor) -> LayerRows:
         """Put new rows after `length`; keys, values: (heads, new, width).
@@ -52,6 +52,8 @@ class KVCache:
         return rows
 
     def advance(self, tokens: int) -> None:
+        if tokens == 1 and self._keeping.settle is not None:
+            self._keeping.settle(self.layers, self.length)
         self.length += tokens
 
     def crop(self, length: int) -> None:
@@ -61,7 +63,7 @@ class KVCache:
     @torch.inference_mode()
     def fork(self, length: int) -> KVCache:
         """A copy of the first `length` rows, for a sequence that only begins the same."""
-        copy = KVCache([], adapter=self.adapter, alpha_for=self._alpha_for, is_reusable=self._is_reusable)
+        copy = KVCache(self._keeping, 0, adapter=self.adapter, alpha_for=self._alpha_for)
         copy.layers = [rows.fork(length) for rows in self.layers]
         copy.ntk_alpha, copy.length = self.ntk_alpha, length
         return copy

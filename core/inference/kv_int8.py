@@ -1,15 +1,18 @@
 """Keys and values of one layer in 8 bits: ours, and the published form of the first generation.
 
-Owns both forms and attention over them. Invariant: every query sees what was stored, also of its own pass; so in our
-form it does not matter in how many parts a prompt was read. (In the published form the parts change what is stored.)
+Owns both forms and attention over them. Invariant: what is stored of a token depends on its own keys and values alone;
+so in our form it does not matter in how many parts a prompt was read. (In the published form the parts are chunks that
+share a scale.)
 
 Ours: each token has a scale of its own for each head, symmetric, rounded. Some channels of keys are far larger than the
 others and would take all the levels, so keys are divided by the root of each channel's usual size before, and queries
-multiplied by it.
+multiplied by it. Storing one token costs more calls than plain rows do, so a step attends to its own token as it is,
+and what all layers have of it is stored at once, by `settle`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
@@ -18,23 +21,25 @@ from torch import Tensor
 
 from core.inference import packed_attention
 from core.inference.attention import Arithmetic, attend
-from core.inference.kv_rows import room_for
+from core.inference.kv_rows import LayerRows, room_for
 from core.inference.packed_attention import STRIDE, Scratch, multiply
 from core.models.qwen_v1 import int8_rows
 from core.models.qwen_v1.int8_rows import Rows
 
 LEVELS = 127  # on either side of 0
 MIDDLE = 128  # of the published codes, 0 to 255
-SMALLEST = 1e-12  # scale, for rows of zeros
+SMALLEST = 1e-12  # of what is divided by, for rows of zeros
 AT_ONCE = 1 << 26  # bytes of rows made floating point at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What the int8 rows of all layers have in common. most: tokens, no buffer is made for more unless it must."""
+    """What the int8 rows of all layers have in common. most: tokens, no buffer is made for more unless it must.
+    settles: `settle` is called after each step, and `attend` before it, so that a step need not be stored at once."""
 
     how: Arithmetic
     most: int
+    settles: bool = False
     scratch: Scratch = field(default_factory=Scratch)
 
 
@@ -141,16 +146,16 @@ def _can_pack(stored: _Stored) -> bool:
 
 
 class ChannelSizes:
-    """How large each channel of the keys of a layer usually is, (heads, 1, width) fp32."""
+    """How large each channel of the keys of a layer usually is, (heads, 1, width), as powers of two: multiplying by
+    these is exact in every precision."""
 
     def __init__(self, sizes: Tensor) -> None:
-        self.sizes = sizes
-        self.inverse = sizes.reciprocal()
-        self._scaled: tuple[float, Tensor] = (1.0, sizes)
+        self._sizes = sizes.float().log2().round_().exp2()
+        self._ready: dict[tuple[float, torch.dtype], Tensor] = {}
 
     @classmethod
     def of(cls, keys: Tensor) -> ChannelSizes:
-        """keys: (heads, tokens, width), of any text."""
+        """The roots of the largest values; keys: (heads, tokens, width), of any text."""
         most = keys.float().abs().amax(1, keepdim=True)
         if most.shape[-1] % 2 == 0:
             # Positions turn each channel of the first half with its partner in the second, so either may get the size.
@@ -158,52 +163,93 @@ class ChannelSizes:
             most = first.maximum(second).repeat(1, 1, 2)
         return cls(most.clamp_min(1e-3 * float(most.max()) + SMALLEST).sqrt())
 
-    def times(self, scale: float) -> Tensor:
-        if self._scaled[0] != scale:
-            self._scaled = (scale, self.sizes * scale)
-        return self._scaled[1]
+    def times(self, scale: float, dtype: torch.dtype) -> Tensor:
+        if (found := self._ready.get((scale, dtype))) is None:
+            found = self._ready[scale, dtype] = (self._sizes * scale).to(dtype)
+        return found
+
+    def inverse(self, dtype: torch.dtype, scale: float = 1.0) -> Tensor:
+        if (found := self._ready.get((-scale, dtype))) is None:
+            found = self._ready[-scale, dtype] = (self._sizes.reciprocal() * scale).to(dtype)
+        return found
 
 
 class Int8Rows(_Rows):
-    """Ours. The marks are the scales of keys and values."""
+    """Ours. The marks are the largest value of each row of keys, and of values.
+
+    pending: keys and values, (heads, 1, width), of a step that is not stored yet
+    """
 
     def __init__(self, shared: Shared, sizes: ChannelSizes) -> None:
         super().__init__(shared)
-        self._sizes = sizes
+        self.sizes = sizes
+        self.pending: tuple[Tensor, Tensor] | None = None
 
     def _new(self) -> Self:
-        return type(self)(self._shared, self._sizes)
+        return type(self)(self._shared, self.sizes)
 
     def write(self, at: int, keys: Tensor, values: Tensor) -> None:
-        keys = keys * self._sizes.inverse
-        if keys.shape[-1] != values.shape[-1]:
-            (key_codes, key_scales), (value_codes, value_scales) = _rounded(keys), _rounded(values.float())
-            self._store(at, key_codes, value_codes, torch.stack((key_scales, value_scales)))
+        is_step = at > 0 and keys.shape[1] == 1 and self._shared.settles
+        if is_step and self._stored is not None and _can_pack(self._stored):
+            self.pending = keys, values
             return
-        codes, scales = _rounded(torch.stack((keys, values.float())))
-        self._store(at, codes[0], codes[1], scales)
+        self.pending = None
+        key_codes, key_marks = _rounded(keys * self.sizes.inverse(keys.dtype))
+        value_codes, value_marks = _rounded(values)
+        self._store(at, key_codes, value_codes, torch.stack((key_marks, value_marks)))
+
+    def settle(self, at: int, keys: Tensor, values: Tensor, marks: Tensor) -> None:
+        """Store a step; codes (heads, 1, width) and marks (2, heads, 1)."""
+        self._store(at, keys, values, marks)
+        self.pending = None
 
     def _attend_packed(self, stored: _Stored, queries: Tensor, end: int, scale: float) -> Tensor:
-        heads, scratch = stored.keys.shape[0], self._shared.scratch
-        wide = queries.view(heads, -1, queries.shape[-1]) * self._sizes.times(scale)
-        key_scales, value_scales = stored.marks.narrow(2, 0, end).unbind()
-        scores = multiply(wide.bfloat16(), stored.keys.narrow(1, 0, end), key_scales)
-        weights = scratch.weights(scores, stored.room)
-        torch.mul(scores.softmax(-1, dtype=torch.float32), value_scales[:, None], out=weights.narrow(2, 0, end))
-        seen = multiply(weights, stored.values, scratch.ones(heads, stored.values.shape[1]))
+        heads, width = stored.keys.shape[0], queries.shape[-1]
+        scratch, pending = self._shared.scratch, self.pending
+        if pending is not None:
+            end -= 1
+        marks = stored.marks.narrow(2, 0, end)
+        # A step is a 127th of its row's largest value: what is the same for all rows goes into the queries.
+        wide = (queries.view(heads, -1, width) * self.sizes.times(scale / LEVELS, queries.dtype)).bfloat16()
+        scores = multiply(wide, stored.keys.narrow(1, 0, end), marks[0])
+        if pending is not None:
+            own = pending[0] * self.sizes.inverse(queries.dtype, LEVELS)
+            scores = torch.cat((scores, torch.bmm(wide, own.bfloat16().transpose(1, 2))), -1)
+        shares = scores.softmax(-1)
+        weights = scratch.weights(heads, scores.shape[1], end, stored.room)
+        torch.mul(shares.narrow(2, 0, end), marks[1][:, None], out=weights.narrow(2, 0, end))
+        seen = multiply(weights, stored.values, scratch.same(heads, stored.values.shape[1], 1 / LEVELS))
+        if pending is not None:
+            seen = torch.addcmul(seen, shares.narrow(2, end, 1), pending[1])
         return seen.view(1, -1).to(queries.dtype)
 
     def _floats(self, stored: _Stored, heads: slice, end: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        scales = stored.marks[:, heads, :end, None].float()
-        keys = (stored.keys[heads, :end] * scales[0]).mul_(self._sizes.sizes[heads])
-        values = stored.values[heads, :, :end].transpose(1, 2) * scales[1]
+        steps = stored.marks[:, heads, :end, None].float().mul_(1 / LEVELS)
+        keys = (stored.keys[heads, :end] * steps[0]).mul_(self.sizes.times(1.0, torch.float32)[heads])
+        values = stored.values[heads, :, :end].transpose(1, 2) * steps[1]
         return keys.to(dtype), values.to(dtype)
 
 
+@torch.inference_mode()
+def settle(layers: Sequence[LayerRows], at: int) -> None:
+    """Store the step that all layers hold; nothing where they do not."""
+    held = [rows for rows in layers if isinstance(rows, Int8Rows) and rows.pending is not None]
+    if not held or len(held) < len(layers):
+        return
+    keys = torch.stack([rows.pending[0] for rows in held if rows.pending])
+    values = torch.stack([rows.pending[1] for rows in held if rows.pending])
+    inverses = torch.stack([rows.sizes.inverse(keys.dtype) for rows in held])
+    key_codes, key_marks = _rounded(keys * inverses)
+    value_codes, value_marks = _rounded(values)
+    marks = torch.stack((key_marks, value_marks), 1)
+    for rows, *parts in zip(held, key_codes.unbind(), value_codes.unbind(), marks.unbind(), strict=True):
+        rows.settle(at, *parts)
+
+
 def _rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """(..., width) fp32 -> whole numbers of as many steps, and the steps, (...) bf16."""
-    steps = torch.linalg.vector_norm(rows, float("inf"), -1, True).mul_(1 / LEVELS).clamp_min_(SMALLEST).bfloat16()
-    return (rows / steps).round_(), steps[..., 0]
+    """(..., tokens, width) -> whole numbers of 127ths of each row's largest value, and those, (..., tokens) bf16."""
+    most = rows.abs().amax(-1, True).clamp_min_(SMALLEST).bfloat16()
+    return (rows.float() * LEVELS).div_(most.float()).round_(), most[..., 0]
 
 
 class CompatibleRows(_Rows):
@@ -230,13 +276,13 @@ class CompatibleRows(_Rows):
         heads, scratch, dtype = stored.keys.shape[0], self._shared.scratch, queries.dtype
         queries = (queries.view(heads, -1, queries.shape[-1]) * scale).bfloat16()
         key_scale, key_zero, value_scale, value_zero = stored.marks[:, :, None, :end].float().unbind()
-        products = multiply(queries, stored.keys.narrow(1, 0, end), scratch.ones(heads, end))
+        products = multiply(queries, stored.keys.narrow(1, 0, end), scratch.same(heads, end, 1))
         rest = (MIDDLE - key_zero) * queries.sum(-1, keepdim=True, dtype=torch.float32)
         seen = ((products + rest) * key_scale).softmax(-1)
-        weights = scratch.weights(seen, stored.room)
+        weights = scratch.weights(heads, seen.shape[1], end, stored.room)
         scaled = torch.mul(seen, value_scale, out=weights.narrow(2, 0, end))
         rest = (scaled * (MIDDLE - value_zero)).sum(-1, keepdim=True)
-        mixed = multiply(weights, stored.values, scratch.ones(heads, stored.values.shape[1])) + rest
+        mixed = multiply(weights, stored.values, scratch.same(heads, stored.values.shape[1], 1)) + rest
         return mixed.view(1, -1).to(dtype)
 
     def _floats(self, stored: _Stored, heads: slice, end: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -6,12 +6,14 @@ more than it must. Invariant: what lies after the rows that were written is free
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, Self
 
 from torch import Tensor
 
 from core.inference.attention import Arithmetic, attend
+from core.inference.decoder import KVKind
 
 BUCKET = 256  # tokens
 
@@ -37,7 +39,19 @@ class LayerRows(Protocol):
     def size_bytes(self) -> int: ...
 
 
-MakeRows = Callable[[int], LayerRows]  # for the layer of this number
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How a model's keys and values are kept. rows: makes those of the layer of this number; settle: called with those
+    of all layers after each token that was added by itself, and with where it stands."""
+
+    kind: KVKind
+    rows: Callable[[int], LayerRows]
+    settle: Callable[[Sequence[LayerRows], int], None] | None = None
+
+
+def plainly(how: Arithmetic, most: int) -> Keeping:
+    """most: as PlainRows"""
+    return Keeping("plain", lambda layer: PlainRows(how, most))
 
 
 class PlainRows:

@@ -16,7 +16,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from core.inference.attention import Arithmetic
 from core.inference.decoder import KVKind
 from core.inference.kv_cache import KVCache, never_stretched
-from core.inference.kv_rows import MakeRows, PlainRows
+from core.inference.kv_rows import plainly
 from core.inference.module_attention import StoredRows
 from core.models.qwen_v1 import rotary
 
@@ -98,11 +98,11 @@ class ModuleCache:
 
 
 class ModuleDecoder:
-    """use_adapter: called before every pass with the adapter of its sequence. kv_cache: how keys and values are kept.
-    layer_count: of the layers that keep plain ones; 0 where others are among them."""
+    """use_adapter: called before every pass with the adapter of its sequence. layer_count: of the layers that keep
+    plain keys and values; 0 where others are among them. keeping: how those of sequences to come are kept; hands_over:
+    the attention of the module knows such rows."""
 
     use_adapter: Callable[[str], None] | None = None
-    kv_cache: KVKind = "plain"
 
     def __init__(self, model: Any, context_length: int, *, is_exact: bool = True) -> None:
         self.model = model
@@ -111,25 +111,22 @@ class ModuleDecoder:
         self.arithmetic = Arithmetic.for_tensor(
             torch.empty(0, dtype=model.dtype, device=model.device), is_exact=is_exact
         )
-        self._make_rows: MakeRows = lambda layer: PlainRows(self.arithmetic, context_length)
-        self._hands_over = False
+        self.keeping, self.hands_over = plainly(self.arithmetic, context_length), False
         long_context = getattr(model.config, "long_context", None)  # of the first generation
         self._alpha_for = never_stretched if long_context is None else long_context.alpha
         layers = DynamicCache(config=model.config).layers
         self.layer_count = len(layers) if all(type(layer) is DynamicLayer for layer in layers) else 0
 
-    def keep(self, kind: KVKind, make_rows: MakeRows, *, hands_over: bool) -> None:
-        """Keep keys and values of sequences to come in another way. hands_over: attention knows such rows."""
-        self.kv_cache, self._make_rows, self._hands_over = kind, make_rows, hands_over
+    @property
+    def kv_cache(self) -> KVKind:
+        return self.keeping.kind
 
     def new_cache(self, total: int = 0, adapter: str = "") -> ModuleCache:
         past, rows = DynamicCache(config=self.model.config), None
         if self.layer_count:
-            layers = [self._make_rows(layer) for layer in range(self.layer_count)]
-            is_reusable = self.kv_cache != "int8_compatible"
-            rows = KVCache(layers, adapter=adapter, total=total, alpha_for=self._alpha_for, is_reusable=is_reusable)
+            rows = KVCache(self.keeping, self.layer_count, adapter=adapter, total=total, alpha_for=self._alpha_for)
             rotary.prefill_for(past, total)
-        return ModuleCache(past, rows, adapter, hands_over=self._hands_over)
+        return ModuleCache(past, rows, adapter, hands_over=self.hands_over)
 
     def read(self, ids: Sequence[int], cache: ModuleCache) -> Generator[None, None, Tensor]:
         """As Decoder.read; yields after every chunk."""

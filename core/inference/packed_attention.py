@@ -21,7 +21,7 @@ STRIDE = 16  # the kernel wants widths that are a multiple
 TRIAL = (2, 1024, 64)  # heads, tokens, width
 ALLOWED = 0.01  # relative; a wrong layout gives 1
 
-_kernel: Any = torch.ops.aten._weight_int8pack_mm.default
+_kernel: Any = torch._weight_int8pack_mm  # by this name it takes less time to call than as an operator
 
 
 def multiply(rows: Tensor, codes: Tensor, scales: Tensor) -> Tensor:
@@ -36,11 +36,10 @@ class Scratch:
     def __init__(self) -> None:
         self._weights = torch.empty(0, 0, 0)
         self._filled = 0
-        self._ones = torch.empty(0, 0)
+        self._same: dict[float, Tensor] = {}
 
-    def weights(self, like: Tensor, room: int) -> Tensor:
-        """(heads, few, room) bf16 for what is like (heads, few, tokens); after the tokens all zeros."""
-        heads, few, tokens = like.shape
+    def weights(self, heads: int, few: int, tokens: int, room: int) -> Tensor:
+        """(heads, few, room) bf16, to be filled up to `tokens`; after that all zeros."""
         if self._weights.shape != (heads, few, room):
             self._weights = torch.zeros(heads, few, room, dtype=torch.bfloat16)
         elif self._filled > tokens:
@@ -48,11 +47,12 @@ class Scratch:
         self._filled = tokens
         return self._weights
 
-    def ones(self, heads: int, count: int) -> Tensor:
-        """(heads, count) bf16"""
-        if self._ones.shape[0] != heads or self._ones.shape[1] < count:
-            self._ones = torch.ones(heads, count, dtype=torch.bfloat16)
-        return self._ones.narrow(1, 0, count)
+    def same(self, heads: int, count: int, value: float) -> Tensor:
+        """(heads, count) bf16, all of them `value`."""
+        found = self._same.get(value)
+        if found is None or found.shape[0] != heads or found.shape[1] < count:
+            found = self._same[value] = torch.full((heads, count), value, dtype=torch.bfloat16)
+        return found if found.shape[1] == count else found.narrow(1, 0, count)
 
 
 @lru_cache(maxsize=1)

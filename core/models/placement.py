@@ -53,6 +53,8 @@ def place(options: LoadOptions, stored: Precision, config: Mapping[str, Any] | N
     dtype, reason = _card_precision(stored, asked) if has_card else _processor_precision(stored, asked)
     if options.weights in ("int4", "nf4") and dtype == torch.float32:
         dtype, reason = torch.bfloat16, "precision_of_packed"
+    elif options.weights in ("int8", "int4", "nf4") and reason == "processor_reads_in_fp32":
+        reason = "processor_beside_packed"
     return Placement(device, device_reason, dtype, reason, False)
 
 

@@ -52,7 +52,10 @@ class Generate(Job, frozen=True, tag=True):
 
 
 class GenerateBatch(Job, frozen=True, tag=True):
-    """Answer many conversations, several at a time; answered by one BatchAnswer each, in any order."""
+    """Answer many conversations, several at a time; answered by one BatchAnswer each, in any order.
+
+    Its Progress counts the tokens of all answers. Conversations that a cancel left unanswered get no BatchAnswer.
+    """
 
     conversations: tuple[tuple[Turn, ...], ...]
     sampling: Sampling = Sampling()
@@ -254,7 +257,10 @@ class Tokenized(Struct, frozen=True, tag=True):
 
 
 class BatchAnswer(Struct, frozen=True, tag=True):
-    """The reply to one conversation of a GenerateBatch; `index` is its place in the request."""
+    """The reply to one conversation of a GenerateBatch; `index` is its place in the request.
+
+    error, params: why there is none, `error.<error>` of the catalogue; the other conversations go on
+    """
 
     job_id: str
     index: int
@@ -263,6 +269,8 @@ class BatchAnswer(Struct, frozen=True, tag=True):
     reason: FinishReason
     prompt_tokens: int
     new_tokens: int
+    error: str = ""
+    params: dict[str, Param] = {}
 
 
 class ModelStored(Struct, frozen=True, tag=True):

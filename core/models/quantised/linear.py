@@ -56,6 +56,11 @@ class QuantisedLinear(nn.Module):
         return self._device
 
     @property
+    def qweight(self) -> Tensor:
+        """Holds nothing: PEFT looks here for the device of a layer without `weight`, and puts adapters beside it."""
+        return torch.empty(0, dtype=torch.uint8, device=self._device)
+
+    @property
     def whole(self) -> QuantisedLinear:
         """The layer it was joined into, or itself."""
         return self.product.whole if isinstance(self.product, _Part) else self

@@ -25,7 +25,7 @@ from tests.helpers.tiny_families import TINY, covered
 
 their_logging.set_verbosity_error()  # as loading a model does
 CONTEXT = 128
-IDS = [(7 * i + 3) % 480 for i in range(24)]
+IDS = [(7 * i + 3) % 480 for i in range(17)]
 HOW = "LoRA put on by PEFT and saved: the logits are PEFT's own, and the base's again when it is off"
 DENSE = list(BY_KEY["qwen3"].adapter_targets)
 Make = Callable[[], Any]

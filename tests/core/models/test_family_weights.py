@@ -20,7 +20,7 @@ from tests.helpers.tiny_families import TINY, covered
 from tests.helpers.tiny_gptq import Kind
 
 pytestmark = pytest.mark.filterwarnings("ignore:torch.quantize_per")  # torch on its own packing
-IDS = [(7 * i + 3) % 480 for i in range(24)]
+IDS = [(7 * i + 3) % 480 for i in range(17)]
 AT_LOAD = "rounded while loading; steps give what one pass over the module gives"
 BY_NF4 = "by bitsandbytes, on the processor"
 BY_GPTQ = "a folder as GPTQ publishes it, by tiny random weights: the logits of the same weights as plain numbers"
@@ -73,7 +73,11 @@ def test_weights_are_quantised_while_loading(folders: Path, weights: Any, name: 
 
 
 # Families that share an architecture, and so a kind of folder.
-GPTQ = {"qwen": ("qwen",), "qwen2": ("qwen1_5", "qwen2", "qwen2_5"), "qwen3": ("qwen3",), "qwen3_moe": ("qwen3_moe",)}
+GPTQ = {
+    "qwen": ("qwen",), "qwen2": ("qwen1_5", "qwen2", "qwen2_5"), "qwen1_5_moe": ("qwen1_5_moe",),
+    "qwen2_moe": ("qwen2_moe",), "qwen3": ("qwen3",), "qwen3_moe": ("qwen3_moe",), "qwen3_next": ("qwen3_next",),
+    "qwen3_5": ("qwen3_5",), "qwen3_5_moe": ("qwen3_5_moe",), "llama": ("other",),
+}  # fmt: skip
 
 
 def published(architecture: str, bits: int) -> Any:
@@ -84,7 +88,7 @@ def published(architecture: str, bits: int) -> Any:
 
 @pytest.mark.parametrize(("architecture", "bits"), [published(name, bits) for name in GPTQ for bits in (4, 8)])
 def test_folders_of_gptq_load(architecture: str, bits: int, tmp_path: Path) -> None:
-    kind = Kind(bits, group=32 if architecture == "qwen3_moe" else 128)
+    kind = Kind(bits, group=128 if architecture in tiny_gptq.SHAPES else 32)
     folder, reference = tiny_gptq.write(tmp_path / "model", architecture, kind)
     found = load.load(folder, LoadOptions())
     assert found.weights == f"int{bits}" and any(isinstance(m, QuantisedLinear) for m in found.model.modules())
