@@ -71,7 +71,8 @@ async def _answer(work: BatchWork, questions: list[Question], answers: AnswerFil
 async def _write(
     service: InferenceService, work: BatchWork, job: GenerateBatch, answers: AnswerFile, missing: list[int]
 ) -> str:
-    shown, notices = _Shown(len(missing), work.sampling.max_new_tokens), Notices()
+    shown = _Shown(len(missing), work.sampling.max_new_tokens)
+    notices = Notices(has_system_prompt=any(turns[0].role == "system" for turns in job.conversations))
     async for event in service.generate_batch(work.model, job):
         match event:
             case Progress(stage="answering"):

@@ -88,7 +88,7 @@ class Talk:
         self, model: str, system: str, sampling: Sampling, adapter: str, options: LoadOptions, as_json: bool
     ) -> None:
         self._model, self._adapter, self._options = model, adapter, options
-        self._notices = Notices()
+        self._notices = Notices(has_system_prompt=bool(system))
         self._turns = [Turn("system", system)] if system else []
         self._sampling = sampling
         self._as_json = as_json

@@ -41,9 +41,9 @@ LOADED: dict[str, object] = {}
 
 def load(job: LoadModel, control: JobControl) -> Events:
     LOADED.update(msgspec.to_builtins(job.options))
-    notices = (Notice("base_model"),) if job.name == "base" else (Notice("not_a_qwen"),)
+    notices = (Notice("base_model"),) if job.name == "base" else (Notice("not_a_qwen"), Notice("system_prompt_weak"))
     facts = ModelLoaded(
-        job.job_id, job.name, "Fake", "cpu", "no_card", "float32", "fits", 1, 4, 4096, not notices, False, 0.1
+        job.job_id, job.name, "Fake", "cpu", "no_card", "float32", "fits", 1, 4, 4096, job.name != "base", False, 0.1
     )
     yield msgspec.structs.replace(facts, notices=notices)
     yield Finished(job.job_id)
