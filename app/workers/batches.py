@@ -46,7 +46,7 @@ class Batch:
             yield Progress(self._job.job_id, 0, stage="loading_adapter")
             self._model.need_adapter(self._job.adapter)
         yield from self._prompts()
-        steps = self._together() if self._model.is_module and not self._job.adapter else self._one_by_one()
+        steps = self._together() if self._model.is_module else self._one_by_one()
         for step in steps:
             yield from self._events_of(step)
         yield Finished(self._job.job_id, "cancelled" if self._control.is_cancelled else "stop")
@@ -71,7 +71,7 @@ class Batch:
 
         loaded = self._model.loaded
         return answer_all(
-            loaded.model,
+            self._model.module(self._job.adapter),
             [one.prompt.ids for one in self._conversations],
             self._job.sampling,
             context_length=loaded.context_length,
@@ -87,7 +87,7 @@ class Batch:
         return self._model.loaded.stop_ids | self._model.format_of(self._job.adapter).stop_ids
 
     def _one_by_one(self) -> Iterator[BatchStep]:
-        """With an adapter, which the engine knows how to put on, and for models of another engine."""
+        """For models of another engine."""
         from core.inference.batch import BatchProgress
 
         new_tokens = 0

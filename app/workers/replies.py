@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.workers.host import JobControl
 from core.chat.chat_format import ChatFormat, taught_format
@@ -78,6 +78,11 @@ class ReadyModel:
             is_thinking=prompt.is_thinking,
             continues=continues,
         )
+
+    def module(self, adapter: str) -> Any:
+        """For passes over many rows at once: it computes with this adapter, whatever else runs between them."""
+        decoder: Any = self.adapters
+        return decoder.module(adapter)
 
     @property
     def notices(self) -> tuple[Notice, ...]:
