@@ -137,23 +137,31 @@ def child(folder: Path, weights: str, kv_cache: str, context: int, threads: int)
     from core.inference.choice import choose_with_adapters
     from core.inference.engine import Engine, PromptReady
     from core.load_options import LoadOptions
-    from core.models.load import Loading
+    from core.models.load import Loading, LoadStep
 
     vocabulary = Vocabulary.load(folder)
     kept = [vocabulary, chat_format(folder, vocabulary)]
     clock.end("vocabulary")
     options = LoadOptions(weights=weights, kv_cache=kv_cache)  # type: ignore[arg-type]
-    loading = Loading(folder, options)
+    decoders = []
+
+    def decode(model: Any, tell: Any) -> None:
+        clock.end("load")
+        length, exact = model.context_length, model.placement.is_exact
+        made = choose_with_adapters(
+            model.model, length, is_exact=exact, kv_cache=options.kv_cache,
+            tell=lambda done, total: tell(LoadStep("packing_weights", done, total)),
+        )  # fmt: skip
+        decoders.append(made)
+
+    loading = Loading(folder, options, then=decode)
     for _ in loading:
         pass
-    model = loading.model
-    clock.end("load")
-    exact = model.placement.is_exact
-    decoder = choose_with_adapters(model.model, model.context_length, is_exact=exact, kv_cache=options.kv_cache)
+    model, decoder = loading.model, decoders[0]
     clock.end("choose")
     engine = Engine(decoder, model.context_length)
-    prompt = [place * 7919 % 250 for place in range(context - DECODED)]
-    for step in engine.generate(prompt, Sampling(temperature=0, max_new_tokens=DECODED)):
+    ids = random.Random(0).choices(range(vocabulary.size), k=context - DECODED)
+    for step in engine.generate(ids, Sampling(temperature=0, max_new_tokens=DECODED)):
         if isinstance(step, PromptReady):
             clock.end("read")
     clock.end("decode")
@@ -166,35 +174,39 @@ class Phases:
     """Own memory at the end of each part of the work, and its highest value within it. Bytes."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = str(folder)
         self._ours = (str(folder), sys.prefix, sys.base_prefix)
-        self.phases: dict[str, tuple[int, int]] = {}
+        # Own memory, its peak, what of it is mapped from the model, and what is in no file.
+        self.phases: dict[str, tuple[int, int, int, int]] = {}
 
     def end(self, name: str) -> None:
-        resident, shared = self._memory()
-        self.phases[name] = (resident - shared, high_water() - shared)
+        resident, shared, mapped = self._memory()
+        self.phases[name] = (resident - shared, status("VmHWM") - shared, mapped, status("RssAnon"))
         Path("/proc/self/clear_refs").write_text("5")  # begins the high-water mark anew
 
     def peak(self) -> int:
-        return max(peak for _, peak in self.phases.values())
+        return max(peak for _, peak, _, _ in self.phases.values())
 
-    def _memory(self) -> tuple[int, int]:
-        """Resident, and what of it is shared with other programs."""
-        resident = shared = 0
-        is_ours = False
+    def _memory(self) -> tuple[int, int, int]:
+        """Resident, and what of it is shared with other programs, and what is mapped from the model's files."""
+        resident = shared = mapped = 0
+        is_ours = is_model = False
         for line in Path("/proc/self/smaps").read_text().splitlines():
             name, *rest = line.split()
             if not name.endswith(":"):
                 is_ours = len(rest) > 4 and rest[4].startswith(self._ours)
+                is_model = len(rest) > 4 and rest[4].startswith(self._folder)
             elif name == "Rss:":
                 resident += int(rest[0]) * 1024
+                mapped += int(rest[0]) * 1024 if is_model else 0
             elif name in ("Shared_Clean:", "Shared_Dirty:") and not is_ours:
                 shared += int(rest[0]) * 1024
-        return resident, shared
+        return resident, shared, mapped
 
 
-def high_water() -> int:
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+def status(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
 # --- models ---------------------------------------------------------------------

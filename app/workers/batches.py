@@ -80,6 +80,7 @@ class Batch:
             ends=self._ends,
             is_cancelled=lambda: self._control.is_cancelled,
             cache_bytes=loaded.placement.spare_bytes() // 4,
+            is_exact=loaded.placement.is_exact,
         )
 
     @property

@@ -1,32 +1,29 @@
 """Keys and values of one layer in 8 bits: ours, and the published form of the first generation.
 
-Owns both forms and attention over them. Invariant: what is stored of a token depends on its own keys and values alone;
-so in our form it does not matter in how many parts a prompt was read. (In the published form the parts are chunks that
-share a scale.)
+Owns both forms and attention over them. Invariant: every query sees what was stored, also of its own pass; so in our
+form it does not matter in how many parts a prompt was read. (In the published form the parts are chunks that share a
+scale, and change what is stored.)
 
-Ours: each token has a scale of its own for each head, symmetric, rounded. Some channels of keys are far larger than the
-others and would take all the levels, so keys are divided by the root of each channel's usual size before, and queries
-multiplied by it. Storing one token costs more calls than plain rows do, so a step attends to its own token as it is,
-and what all layers have of it is stored at once, by `settle`.
+Ours: each token has a scale of its own for each head, and everything is rounded. Some channels of keys are far larger
+than the others and would take all the levels, so keys are divided by the root of each channel's usual size before, and
+queries multiplied by it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
-from core.inference import packed_attention
+from core.inference import packed_attention as packed
 from core.inference.attention import Arithmetic, attend
-from core.inference.kv_rows import LayerRows, room_for
-from core.inference.packed_attention import STRIDE, Scratch, multiply
+from core.inference.kv_rows import room_for
 from core.models.qwen_v1 import int8_rows
 from core.models.qwen_v1.int8_rows import Rows
 
-LEVELS = 127  # on either side of 0
+LEVELS = 127  # of our keys, on either side of 0
 MIDDLE = 128  # of the published codes, 0 to 255
 SMALLEST = 1e-12  # of what is divided by, for rows of zeros
 AT_ONCE = 1 << 26  # bytes of rows made floating point at a time
@@ -34,35 +31,43 @@ AT_ONCE = 1 << 26  # bytes of rows made floating point at a time
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What the int8 rows of all layers have in common. most: tokens, no buffer is made for more unless it must.
-    settles: `settle` is called after each step, and `attend` before it, so that a step need not be stored at once."""
+    """What the int8 rows of all layers have in common. most: tokens, no buffer is made for more unless it must."""
 
     how: Arithmetic
     most: int
-    settles: bool = False
-    scratch: Scratch = field(default_factory=Scratch)
+    places: packed.Places = field(default_factory=packed.Places)
 
 
-class _Stored(NamedTuple):
-    """keys: (heads, tokens, width) and values: (heads, width, tokens), so that a product over tokens reads them in
-    order, both int8; marks: (kinds, heads, tokens), the numbers that each row has of its own."""
+class _Stored:
+    """keys: (heads, room, width) int8; marks: (kinds, heads, room), what belongs to each row of keys; values: (heads,
+    room, width + 8) uint8, as packed_attention.rows_of. can_pack: attention can read the codes themselves."""
 
-    keys: Tensor
-    values: Tensor
-    marks: Tensor
+    __slots__ = ("can_pack", "keys", "marks", "room", "values")
 
-    @property
-    def room(self) -> int:
-        return self.keys.shape[1]
+    def __init__(self, keys: Tensor, marks: Tensor, values: Tensor, room: int) -> None:
+        """Room for rows that are like these: (heads, tokens, width), (kinds, heads, tokens), (heads, tokens, width)."""
+        heads, self.room = keys.shape[0], room
+        self.keys = keys.new_empty(heads, room, keys.shape[2], dtype=torch.int8)
+        self.marks = marks.new_empty(marks.shape[0], heads, room)
+        self.values = keys.new_empty(heads, room, values.shape[2], dtype=torch.uint8)
+        fits = keys.device.type == "cpu" and keys.shape[2] % packed.STRIDE == 0
+        self.can_pack = fits and packed.is_better()
 
     def with_room(self, room: int, filled: int) -> _Stored:
         """A copy of the first `filled` tokens, with room for more."""
-        copies = []
-        for part, axis in zip(self, (1, 2, 2), strict=True):
-            copy = part.new_empty(*part.shape[:axis], room, *part.shape[axis + 1 :])
-            copy.narrow(axis, 0, filled).copy_(part.narrow(axis, 0, filled))
-            copies.append(copy)
-        return _Stored(*copies)
+        copy = _Stored(self.keys, self.marks, self.values, room)
+        copy.put(0, self.keys[:, :filled], self.marks[:, :, :filled], self.values[:, :filled])
+        return copy
+
+    def put(self, at: int, keys: Tensor, marks: Tensor, values: Tensor) -> None:
+        new = keys.shape[1]
+        self.keys.narrow(1, at, new).copy_(keys)
+        self.marks.narrow(2, at, new).copy_(marks)
+        self.values.narrow(1, at, new).copy_(values)
+
+    @property
+    def size_bytes(self) -> int:
+        return self.keys.nbytes + self.marks.nbytes + self.values.nbytes
 
 
 class _Rows:
@@ -72,31 +77,26 @@ class _Rows:
         self._shared = shared
         self._stored: _Stored | None = None
 
-    def _store(self, at: int, keys: Tensor, values: Tensor, marks: Tensor) -> None:
-        """keys, values: (heads, new, width), whole numbers from -128 to 127; marks: (kinds, heads, new)."""
-        heads, new = keys.shape[:2]
-        end = at + new
-        if self._stored is None:
-            empty = _Stored(
-                keys.new_empty(heads, 0, keys.shape[2], dtype=torch.int8),
-                keys.new_empty(heads, values.shape[2], 0, dtype=torch.int8),
-                marks.new_empty(marks.shape[0], heads, 0),
-            )
-            self._stored = empty.with_room(room_for(end, self._shared.most), 0)
-        elif self._stored.room < end:
-            self._stored = self._stored.with_room(room_for(end, self._shared.most), at)
-        self._stored.keys.narrow(1, at, new).copy_(keys)
-        self._stored.values.narrow(2, at, new).copy_(values.transpose(1, 2))
-        self._stored.marks.narrow(2, at, new).copy_(marks)
+    def _put(self, at: int, keys: Tensor, marks: Tensor, values: Tensor) -> None:
+        """As _Stored holds them; the codes of keys may be whole numbers of another kind."""
+        stored, end = self._stored, at + keys.shape[1]
+        if stored is None:
+            stored = self._stored = _Stored(keys, marks, values, room_for(end, self._shared.most))
+        elif stored.room < end:
+            stored = self._stored = stored.with_room(room_for(end, self._shared.most), at)
+        stored.put(at, keys, marks, values)
 
     def attend(self, queries: Tensor, end: int, mask: Tensor | None, scale: float | None = None) -> Tensor:
         stored = self._filled()
         scale = queries.shape[-1] ** -0.5 if scale is None else scale
-        if queries.shape[0] == 1 and _can_pack(stored):
-            return self._attend_packed(stored, queries, end, scale)
-        return self._attend_plain(stored, queries, end, mask, scale)
+        if not stored.can_pack or queries.shape[0] > 1:
+            return self._attend_plain(stored, queries, end, mask, scale)
+        shares = self._scores(stored, queries, end, scale).softmax(-1, dtype=torch.float32)
+        places = self._shared.places.of(shares.shape[0], shares.shape[1], stored.room, end)
+        return packed.sums(shares, stored.values, places).view(1, -1).to(queries.dtype)
 
-    def _attend_packed(self, stored: _Stored, queries: Tensor, end: int, scale: float) -> Tensor:
+    def _scores(self, stored: _Stored, queries: Tensor, end: int, scale: float) -> Tensor:
+        """Of one query, (1, heads, width), with the keys up to `end` -> (key heads, heads for each, end)."""
         raise NotImplementedError
 
     def _attend_plain(self, stored: _Stored, queries: Tensor, end: int, mask: Tensor | None, scale: float) -> Tensor:
@@ -108,18 +108,19 @@ class _Rows:
         parts = []
         for first in range(0, heads, count):
             last = min(first + count, heads)
-            keys, values = self._floats(stored, slice(first, last), end, dtype)
+            keys, values = self._floats(stored, slice(first, last), end)
             some = queries[:, first * group : last * group]
-            parts.append(attend(how, some, keys[None], values[None], mask, scale).to(queries.dtype))
+            seen = attend(how, some, keys[None].to(dtype), values[None].to(dtype), mask, scale)
+            parts.append(seen.to(queries.dtype))
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
-    def _floats(self, stored: _Stored, heads: slice, end: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def _floats(self, stored: _Stored, heads: slice, end: int) -> tuple[Tensor, Tensor]:
         """Keys and values of some heads, (heads, end, width)."""
         raise NotImplementedError
 
     def plain(self, end: int) -> tuple[Tensor, Tensor]:
-        keys, values = self._floats(self._filled(), slice(None), end, self._shared.how.dtype)
-        return keys[None], values[None]
+        keys, values = self._floats(self._filled(), slice(None), end)
+        return keys[None].to(self._shared.how.dtype), values[None].to(self._shared.how.dtype)
 
     def _filled(self) -> _Stored:
         assert self._stored is not None, "nothing was written"
@@ -136,13 +137,7 @@ class _Rows:
 
     @property
     def size_bytes(self) -> int:
-        return 0 if self._stored is None else sum(part.nbytes for part in self._stored)
-
-
-def _can_pack(stored: _Stored) -> bool:
-    widths = (stored.keys.shape[2], stored.values.shape[1], stored.room)
-    is_fitting = stored.keys.device.type == "cpu" and all(width % STRIDE == 0 for width in widths)
-    return is_fitting and packed_attention.is_better()
+        return 0 if self._stored is None else self._stored.size_bytes
 
 
 class ChannelSizes:
@@ -168,125 +163,67 @@ class ChannelSizes:
             found = self._ready[scale, dtype] = (self._sizes * scale).to(dtype)
         return found
 
-    def inverse(self, dtype: torch.dtype, scale: float = 1.0) -> Tensor:
-        if (found := self._ready.get((-scale, dtype))) is None:
-            found = self._ready[-scale, dtype] = (self._sizes.reciprocal() * scale).to(dtype)
+    def inverse(self, dtype: torch.dtype) -> Tensor:
+        if (found := self._ready.get((0.0, dtype))) is None:
+            found = self._ready[0.0, dtype] = self._sizes.reciprocal().to(dtype)
         return found
 
 
 class Int8Rows(_Rows):
-    """Ours. The marks are the largest value of each row of keys, and of values.
-
-    pending: keys and values, (heads, 1, width), of a step that is not stored yet
-    """
+    """Ours. Of a row of keys the largest value is kept, bf16: its step is a 127th of that."""
 
     def __init__(self, shared: Shared, sizes: ChannelSizes) -> None:
         super().__init__(shared)
-        self.sizes = sizes
-        self.pending: tuple[Tensor, Tensor] | None = None
+        self._sizes = sizes
 
     def _new(self) -> Self:
-        return type(self)(self._shared, self.sizes)
+        return type(self)(self._shared, self._sizes)
 
     def write(self, at: int, keys: Tensor, values: Tensor) -> None:
-        is_step = at > 0 and keys.shape[1] == 1 and self._shared.settles
-        if is_step and self._stored is not None and _can_pack(self._stored):
-            self.pending = keys, values
-            return
-        self.pending = None
-        key_codes, key_marks = _rounded(keys * self.sizes.inverse(keys.dtype))
-        value_codes, value_marks = _rounded(values)
-        self._store(at, key_codes, value_codes, torch.stack((key_marks, value_marks)))
+        keys = keys * self._sizes.inverse(keys.dtype)
+        most = keys.abs().amax(-1, True).clamp_min_(SMALLEST).bfloat16()
+        codes = (keys.float() * LEVELS).div_(most.float()).round_()
+        self._put(at, codes, most[None, ..., 0], packed.rows_of(values))
 
-    def settle(self, at: int, keys: Tensor, values: Tensor, marks: Tensor) -> None:
-        """Store a step; codes (heads, 1, width) and marks (2, heads, 1)."""
-        self._store(at, keys, values, marks)
-        self.pending = None
+    def _scores(self, stored: _Stored, queries: Tensor, end: int, scale: float) -> Tensor:
+        # What is the same for all rows, the 127th, goes into the queries.
+        times = self._sizes.times(scale / LEVELS, queries.dtype)
+        wide = (queries.view(times.shape[0], -1, times.shape[2]) * times).bfloat16()
+        return packed.products(wide, stored.keys.narrow(1, 0, end), stored.marks[0].narrow(1, 0, end))
 
-    def _attend_packed(self, stored: _Stored, queries: Tensor, end: int, scale: float) -> Tensor:
-        heads, width = stored.keys.shape[0], queries.shape[-1]
-        scratch, pending = self._shared.scratch, self.pending
-        if pending is not None:
-            end -= 1
-        marks = stored.marks.narrow(2, 0, end)
-        # A step is a 127th of its row's largest value: what is the same for all rows goes into the queries.
-        wide = (queries.view(heads, -1, width) * self.sizes.times(scale / LEVELS, queries.dtype)).bfloat16()
-        scores = multiply(wide, stored.keys.narrow(1, 0, end), marks[0])
-        if pending is not None:
-            own = pending[0] * self.sizes.inverse(queries.dtype, LEVELS)
-            scores = torch.cat((scores, torch.bmm(wide, own.bfloat16().transpose(1, 2))), -1)
-        shares = scores.softmax(-1)
-        weights = scratch.weights(heads, scores.shape[1], end, stored.room)
-        torch.mul(shares.narrow(2, 0, end), marks[1][:, None], out=weights.narrow(2, 0, end))
-        seen = multiply(weights, stored.values, scratch.same(heads, stored.values.shape[1], 1 / LEVELS))
-        if pending is not None:
-            seen = torch.addcmul(seen, shares.narrow(2, end, 1), pending[1])
-        return seen.view(1, -1).to(queries.dtype)
-
-    def _floats(self, stored: _Stored, heads: slice, end: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        steps = stored.marks[:, heads, :end, None].float().mul_(1 / LEVELS)
-        keys = (stored.keys[heads, :end] * steps[0]).mul_(self.sizes.times(1.0, torch.float32)[heads])
-        values = stored.values[heads, :, :end].transpose(1, 2) * steps[1]
-        return keys.to(dtype), values.to(dtype)
-
-
-@torch.inference_mode()
-def settle(layers: Sequence[LayerRows], at: int) -> None:
-    """Store the step that all layers hold; nothing where they do not."""
-    held = [rows for rows in layers if isinstance(rows, Int8Rows) and rows.pending is not None]
-    if not held or len(held) < len(layers):
-        return
-    keys = torch.stack([rows.pending[0] for rows in held if rows.pending])
-    values = torch.stack([rows.pending[1] for rows in held if rows.pending])
-    inverses = torch.stack([rows.sizes.inverse(keys.dtype) for rows in held])
-    key_codes, key_marks = _rounded(keys * inverses)
-    value_codes, value_marks = _rounded(values)
-    marks = torch.stack((key_marks, value_marks), 1)
-    for rows, *parts in zip(held, key_codes.unbind(), value_codes.unbind(), marks.unbind(), strict=True):
-        rows.settle(at, *parts)
-
-
-def _rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """(..., tokens, width) -> whole numbers of 127ths of each row's largest value, and those, (..., tokens) bf16."""
-    most = rows.abs().amax(-1, True).clamp_min_(SMALLEST).bfloat16()
-    return (rows.float() * LEVELS).div_(most.float()).round_(), most[..., 0]
+    def _floats(self, stored: _Stored, heads: slice, end: int) -> tuple[Tensor, Tensor]:
+        steps = stored.marks[0, heads, :end, None].float().mul_(1 / LEVELS)
+        keys = (stored.keys[heads, :end] * steps).mul_(self._sizes.times(1.0, torch.float32)[heads])
+        return keys, packed.floats_of(stored.values[heads, :end])
 
 
 class CompatibleRows(_Rows):
-    """The published form. The marks are scale and zero of the keys, then of the values, in the model's precision."""
+    """The published form. Of a row of keys scale and zero are kept, in the model's precision."""
 
     def write(self, at: int, keys: Tensor, values: Tensor) -> None:
         key, value = (int8_rows.quantise_chunk(part[None].to(self._shared.how.dtype)) for part in (keys, values))
-        marks = torch.stack([part[0, ..., 0] for part in (key.scale, key.zero, value.scale, value.zero)])
-        key_codes, value_codes = ((rows.levels[0] ^ MIDDLE).view(torch.int8) for rows in (key, value))
-        self._store(at, key_codes, value_codes, marks)
+        codes = (key.levels[0] ^ MIDDLE).view(torch.int8)
+        scale = value.scale[0].float()
+        table = packed.with_marks(value.levels[0], scale, -scale * value.zero[0].float())
+        self._put(at, codes, torch.cat((key.scale, key.zero))[..., 0], table)
 
     def published(self, end: int) -> tuple[Rows, Rows]:
         """Keys and values as the published cache holds them."""
-        stored = self._filled()
-        key_codes, value_codes = stored.keys[:, :end], stored.values[..., :end].transpose(1, 2)
-        key_scale, key_zero, value_scale, value_zero = stored.marks[:, None, :, :end, None].unbind()
-        return (
-            Rows(key_codes[None].view(torch.uint8) ^ MIDDLE, key_scale, key_zero),
-            Rows(value_codes.contiguous()[None].view(torch.uint8) ^ MIDDLE, value_scale, value_zero),
-        )
+        stored, dtype = self._filled(), self._shared.how.dtype
+        scale, zero = stored.marks[:, None, :, :end, None].unbind()
+        keys = Rows(stored.keys[None, :, :end].view(torch.uint8) ^ MIDDLE, scale, zero)
+        table = stored.values[None, :, :end]
+        step, low = packed.marks_of(table)
+        return keys, Rows(table[..., : -packed.MARKS], step.to(dtype), (-low / step).to(dtype))
 
-    def _attend_packed(self, stored: _Stored, queries: Tensor, end: int, scale: float) -> Tensor:
-        """A value is scale * code + rest, the rest being scale * (128 - zero): both parts are summed apart."""
-        heads, scratch, dtype = stored.keys.shape[0], self._shared.scratch, queries.dtype
-        queries = (queries.view(heads, -1, queries.shape[-1]) * scale).bfloat16()
-        key_scale, key_zero, value_scale, value_zero = stored.marks[:, :, None, :end].float().unbind()
-        products = multiply(queries, stored.keys.narrow(1, 0, end), scratch.same(heads, end, 1))
-        rest = (MIDDLE - key_zero) * queries.sum(-1, keepdim=True, dtype=torch.float32)
-        seen = ((products + rest) * key_scale).softmax(-1)
-        weights = scratch.weights(heads, seen.shape[1], end, stored.room)
-        scaled = torch.mul(seen, value_scale, out=weights.narrow(2, 0, end))
-        rest = (scaled * (MIDDLE - value_zero)).sum(-1, keepdim=True)
-        mixed = multiply(weights, stored.values, scratch.same(heads, stored.values.shape[1], 1)) + rest
-        return mixed.view(1, -1).to(dtype)
+    def _scores(self, stored: _Stored, queries: Tensor, end: int, scale: float) -> Tensor:
+        """A key is scale * code + rest, the rest being scale * (128 - zero)."""
+        wide = (queries.view(stored.keys.shape[0], -1, queries.shape[-1]) * scale).bfloat16()
+        marks = stored.marks.narrow(2, 0, end)
+        found = packed.products(wide, stored.keys.narrow(1, 0, end), marks[0].bfloat16())
+        scales, zeros = marks[:, :, None].float().unbind()
+        return torch.addcmul(found.float(), wide.sum(-1, keepdim=True, dtype=torch.float32), (MIDDLE - zeros) * scales)
 
-    def _floats(self, stored: _Stored, heads: slice, end: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        keys, values = self.published(end)
-        some = (Rows(*(part[:, heads] for part in rows)) for rows in (keys, values))
-        keys_, values_ = (int8_rows.dequantise(rows)[0].to(dtype) for rows in some)
-        return keys_, values_
+    def _floats(self, stored: _Stored, heads: slice, end: int) -> tuple[Tensor, Tensor]:
+        keys, values = (int8_rows.dequantise(rows)[0, heads] for rows in self.published(end))
+        return keys, values

@@ -84,8 +84,9 @@ class QuantisedLinear(nn.Module):
             out: Tensor = _Frozen.apply(rows, self.product)  # type: ignore[no-untyped-call]
         else:
             out = self.product(rows)
-        if self.bias is not None:
-            out = out + self.bias.to(out.dtype)
+        bias = self._buffers["bias"]  # as self.bias, without the search through three tables
+        if bias is not None:
+            out = out + bias.to(out.dtype)
         return out if x.dim() == 2 else out.view(*x.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:

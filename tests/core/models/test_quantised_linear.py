@@ -23,6 +23,11 @@ BLOCK = 64 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 32
 int4 = partial(Int4Packed, block=BLOCK, few=32)
 
 
+@pytest.fixture(autouse=True)
+def _same_numbers_each_time() -> None:
+    torch.manual_seed(0)
+
+
 def random_weight(
     bits: int, outputs: int, inputs: int, group: int, *, zeros: bool = False, order: bool = False
 ) -> QuantisedWeight:
