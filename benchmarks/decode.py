@@ -117,9 +117,7 @@ def parting(model: Any, prompt: list[int], mine: list[int], other: list[int]) ->
     }
 
 
-def compare(
-    mode: WeightChoice, folder: Path, reference: Any, options: argparse.Namespace
-) -> dict[str, Any]:
+def compare(mode: WeightChoice, folder: Path, reference: Any, options: argparse.Namespace) -> dict[str, Any]:
     loaded = load(folder, LoadOptions(weights=mode))
     is_exact = loaded.placement.is_exact
     engine = Engine(choose(loaded.model, loaded.context_length, is_exact=is_exact), loaded.context_length)

@@ -24,7 +24,7 @@ def extend(
     model: Annotated[str, typer.Option("--model", "-m", help=say("cli.help_model"))] = "",
     vocabulary: Annotated[Path | None, typer.Option("--vocabulary", help=say("cli.help_vocabulary"))] = None,
     start_id: Annotated[int | None, typer.Option("--start-id", min=0, help=say("cli.help_start_id"))] = None,
-    as_json: Annotated[bool, typer.Option("--json", help=say("library.help_json"))] = False,
+    as_json: Annotated[bool, typer.Option("--json", help=say("cli.help_json"))] = False,
 ) -> None:
     if bool(model) == bool(vocabulary):
         raise typer.BadParameter(say("cli.one_vocabulary"), param_hint="'--model' / '--vocabulary'")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+import msgspec
 
 from app.services.inference import InferenceService
 from app.services.library import LibraryService
@@ -17,6 +19,12 @@ def library() -> LibraryService:
     """The library in the folder that the settings name."""
     chosen = settings.load(settings_file())
     return LibraryService(Path(chosen.models_folder) if chosen.models_folder else models(), proxy=chosen.proxy)
+
+
+def load_options(model: str, asked: Mapping[str, str | int | None]) -> LoadOptions:
+    """What was chosen for this model in the window, with what the command line asks for in its place."""
+    kept = settings.load(settings_file()).load_options.get(model, DEFAULT)
+    return msgspec.structs.replace(kept, **{name: value for name, value in asked.items() if value is not None})
 
 
 @asynccontextmanager

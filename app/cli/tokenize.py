@@ -25,12 +25,10 @@ app.command("extend", help=say("cli.extend"))(extend)
 @app.callback()
 def tokenize(
     context: typer.Context,
-    model: Annotated[str, typer.Option("--model", "-m", help="A model of the library, a folder, or `starter`.")] = "",
-    text: Annotated[str | None, typer.Option("--text", help="The text; without it, standard input.")] = None,
-    unsafe_special: Annotated[
-        bool, typer.Option("--unsafe-special", help="Let control tokens in the text become control tokens.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+    model: Annotated[str, typer.Option("--model", "-m", help=say("cli.help_model"))] = "",
+    text: Annotated[str | None, typer.Option("--text", help=say("cli.help_text"))] = None,
+    unsafe_special: Annotated[bool, typer.Option("--unsafe-special", help=say("cli.help_unsafe"))] = False,
+    as_json: Annotated[bool, typer.Option("--json", help=say("cli.help_json"))] = False,
 ) -> None:
     if context.invoked_subcommand:
         return

@@ -29,12 +29,13 @@ LEAST_CONTEXT = 1024  # tokens; a model that has no room for so many is of no us
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A model as the load options see it."""
+    """A model as the load options see it. has_gguf: it was converted from a GGUF file."""
 
     name: str
     shape: Shape
     family: str
     lengths: Lengths
+    has_gguf: bool = False
 
     @property
     def longest(self) -> int:
@@ -123,20 +124,20 @@ def _held_by(loaded: ModelLoaded | None, index: int) -> int:
     return loaded.weight_bytes if loaded.device != "cuda" or index == 0 else 0
 
 
-async def look(name: str, folder: Path) -> Subject:
+async def look(name: str, folder: Path, *, has_gguf: bool = False) -> Subject:
     """Read what decides the size of a model.
 
     Raises:
         UserError: its files cannot be used.
     """
-    return await asyncio.to_thread(_look, name, folder)
+    return await asyncio.to_thread(_look, name, folder, has_gguf)
 
 
-def _look(name: str, folder: Path) -> Subject:
+def _look(name: str, folder: Path, has_gguf: bool = False) -> Subject:
     shape = footprint.read_shape(folder)
     config = msgspec.json.decode((folder / "config.json").read_bytes(), type=dict[str, object])
     family = families.family_of(config)
-    return Subject(name, shape, family.key, families.lengths(config, family))
+    return Subject(name, shape, family.key, families.lengths(config, family), has_gguf)
 
 
 def fit(subject: Subject, options: LoadOptions, free: Room) -> Fit:

@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QItemSelectionModel
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QFileDialog, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from app.services import details
 from app.services.details import Details
 from app.services.library import Installed, by_base
-from app.services.transfers import Transfer
 from app.ui import aio, shortcuts
 from app.ui.model_detail import ModelDetail
 from app.ui.tokens import Space
+from app.ui.transfers import TransferCard
 from app.ui.why import why
 from app.ui.widgets.button import Button, IconButton
 from app.ui.widgets.feedback import Banner, EmptyState
 from app.ui.widgets.layout import Card, Line, column, label, pane, row
+from app.ui.widgets.menu import Menu
 from app.ui.widgets.page import headed, page_header
-from app.ui.widgets.progress import ProgressRow
 from app.ui.widgets.table import Cell, Rows, Table
 from core import figures, store
 from core.errors import UserError
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from app.ui.window import Window
 
 STARTER = "starter"
+ASKS_FOR_BASE = ("adapter_base_unknown", "adapter_base_gone")
 COLUMNS = (("model", 0), ("weights", 110), ("size", 100), ("context", 110), ("used", 156))
 
 
@@ -51,7 +52,6 @@ class ModelsPage(QWidget):
         self._details: dict[str, Details] = {}
         self._reading: asyncio.Task[None] | None = None
         self._loading: asyncio.Task[None] | None = None
-        self._rows: dict[str, ProgressRow] = {}
         self._error = ""
         self.setAcceptDrops(True)
         self._import = Button(say("models.import"), "secondary", "folder")
@@ -79,9 +79,8 @@ class ModelsPage(QWidget):
 
     def _build_body(self) -> None:
         self._notice = column(gap=0)
-        self._transfers = column(gap=0)
-        self._transfer_card = Card(self._transfers, padding=0)
-        self._transfer_card.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self._transfers = TransferCard()
+        self._transfers.cancelled.connect(self._library.cancel)
         self._model = Rows([say(f"models.{name}") for name, _ in COLUMNS], [])
         self.table = Table(say("window.models"), self._model, [width for _, width in COLUMNS], tall=True)
         self.table.selectionModel().currentRowChanged.connect(lambda *_: self._show_detail())
@@ -94,8 +93,8 @@ class ModelsPage(QWidget):
         bring.clicked.connect(self._ask_import)
         self.empty = EmptyState("models", say("chat.no_model_title"), say("models.empty_body"), self.fetch, bring)
         self._offer = self._starter_offer()
-        for part in (self._transfer_card, self._offer, self._table_card, self.empty):
-            if part is self._transfer_card:
+        for part in (self._transfers, self._offer, self._table_card, self.empty):
+            if part is self._transfers:
                 self._body.addLayout(self._notice)
             self._body.addWidget(part, 1 if part in (self._table_card, self.empty) else 0)
         self._body.addStretch(0)
@@ -129,7 +128,7 @@ class ModelsPage(QWidget):
     # --- what is there ---------------------------------------------------------------
 
     def _refresh(self) -> None:
-        self._show_transfers(self._library.transfers)
+        self._transfers.show_transfers(self._library.transfers)
         if self._loading is not None:
             self._loading.cancel()  # what it read is old by now
         self._loading = aio.spawn(self._load(), "models")
@@ -192,20 +191,6 @@ class ModelsPage(QWidget):
             return  # what is wrong with its files is said when it is used or verified
         self.detail.show_vocabulary(facts.name, vocabulary.entries, vocabulary.rows)
 
-    def _show_transfers(self, transfers: dict[str, Transfer]) -> None:
-        for name in set(self._rows) - set(transfers):
-            gone = self._rows.pop(name)
-            self._transfers.removeWidget(gone)
-            gone.deleteLater()
-        for name, transfer in transfers.items():
-            if name not in self._rows:
-                line = ProgressRow(name)
-                line.cancelled.connect(lambda name=name: self._library.cancel(name))
-                self._rows[name] = line
-                self._transfers.addWidget(line)
-            self._rows[name].show_progress(transfer.share, transfer_words(transfer))
-        self._transfer_card.setVisible(bool(transfers))
-
     # --- verbs -----------------------------------------------------------------------
 
     def pull(self, name: str) -> None:
@@ -220,7 +205,29 @@ class ModelsPage(QWidget):
         dialog.setNameFilters([say("models.model_folders"), say("models.gguf_files")])
         dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
         if await aio.ask(dialog) == QFileDialog.DialogCode.Accepted:
-            await self._guarded(self._library.take(Path(dialog.selectedFiles()[0])))
+            await self._take(Path(dialog.selectedFiles()[0]))
+
+    async def _take(self, path: Path, base: str = "") -> None:
+        """Into the library; an adapter that does not say whose it is can be given its base where the error stands."""
+        self._clear_notice()
+        try:
+            await self._library.take(path, base=base)
+        except UserError as error:
+            self.tell(error, *self._base_choice(path, error.code))
+
+    def _base_choice(self, path: Path, code: str) -> list[Button]:
+        bases = [model.manifest.name for model in self._models if not model.manifest.base]
+        if code not in ASKS_FOR_BASE or not bases:
+            return []
+        button = Button(say("models.choose_base"), "secondary", small=True, trailing="down")
+        button.clicked.connect(lambda: self._open_bases(button, path, bases))
+        return [button]
+
+    def _open_bases(self, button: Button, path: Path, bases: list[str]) -> None:
+        menu = Menu(self)
+        for name in bases:
+            menu.add(name, partial(self._take_for, path, name))
+        menu.popup(button.mapToGlobal(button.rect().bottomLeft()))
 
     async def _guarded(self, work: object) -> None:
         """A verb of the library; its error stands on the page until it is closed or the next verb begins."""
@@ -234,12 +241,17 @@ class ModelsPage(QWidget):
         """The error that stands on the page, "" when none does."""
         return self._error
 
-    def tell(self, error: UserError) -> None:
+    def _take_for(self, path: Path, base: str) -> None:
+        aio.spawn(self._take(path, base), "import")
+
+    def tell(self, error: UserError, *actions: Button) -> None:
         self._clear_notice()
         self._error = str(error)
         close = IconButton("close", say("kit.close"))
         close.clicked.connect(self._clear_notice)
-        self._notice.addWidget(Banner("bad", say("models.failed"), str(error), *why(self._window, error.code), close))
+        self._notice.addWidget(
+            Banner("bad", say("models.failed"), str(error), *actions, *why(self._window, error.code), close)
+        )
 
     def _clear_notice(self) -> None:
         self._error = ""
@@ -284,7 +296,7 @@ class ModelsPage(QWidget):
     def dropEvent(self, event: QDropEvent) -> None:
         for url in event.mimeData().urls():
             if url.isLocalFile():
-                aio.spawn(self._guarded(self._library.take(Path(url.toLocalFile()))), "import")
+                aio.spawn(self._take(Path(url.toLocalFile())), "import")
 
 
 def _cells(model: Installed, used: datetime | None, names: set[str]) -> list[Cell]:
@@ -303,15 +315,3 @@ def _cells(model: Installed, used: datetime | None, names: set[str]) -> list[Cel
         Cell(figures.count(facts.context_length) if facts.context_length else "–", number=True),
         Cell(f"{used.astimezone():%Y-%m-%d %H:%M}" if used else say("models.never")),
     ]
-
-
-def transfer_words(transfer: Transfer) -> str:
-    """How far, how fast, how long still: ready to be shown."""
-    parts = [say(f"progress.{transfer.stage}")] if transfer.stage else []
-    if transfer.total and transfer.unit == "bytes":
-        parts.append(say("models.of", done=figures.size(transfer.done), total=figures.size(transfer.total)))
-    if transfer.bytes_per_s:
-        parts.append(figures.speed(transfer.bytes_per_s))
-    if transfer.seconds_left:
-        parts.append(say("models.left", time=figures.duration(transfer.seconds_left)))
-    return "  ·  ".join(parts)

@@ -64,6 +64,15 @@ async def _pages(folder: Path, look: str, window: Window) -> None:
     window.go("models")
     await settle(12)
     _save(window, folder / f"models-{look}.png")
+    await _load_dialog(folder / f"load-{look}.png", window)
+    tokenizer = window.go("tokenizer")
+    await until(lambda: tokenizer.found is not None, SHORT_S)  # type: ignore[union-attr]
+    tokenizer.view.choose(5)  # type: ignore[union-attr]
+    await settle(12)
+    _save(window, folder / f"tokenizer-{look}.png")
+    window.explain("context_lengths")
+    await settle(20)
+    _save(window, folder / f"help-{look}.png")
     page = window.go("settings")
     for view in ("preferences", "machine"):
         page.show_view(view)  # type: ignore[union-attr]
@@ -76,6 +85,18 @@ async def _pages(folder: Path, look: str, window: Window) -> None:
     _save(sheet, folder / f"shortcuts-{look}.png")
     sheet.close()
     sheet.deleteLater()
+
+
+async def _load_dialog(file: Path, window: Window) -> None:
+    from app.ui.load.dialog import LoadDialog
+
+    window.ask_load("starter")
+    await until(lambda: any(dialog.is_ready for dialog in window.findChildren(LoadDialog)), SHORT_S)
+    dialog = window.findChildren(LoadDialog)[-1]
+    await settle(12)
+    _save(dialog, file)
+    dialog.reject()
+    await until(lambda: not window.findChildren(LoadDialog), SHORT_S)
 
 
 def _save(widget: QWidget, file: Path) -> None:

@@ -120,7 +120,7 @@ class ShortcutSheet(QDialog):
         whole = column(Scroll(body, say("shortcut.title")), Line(), foot, gap=0)
         whole.setStretch(0, 1)
         self.setLayout(whole)
-        self.resize(780, 640)
+        self.resize(780, 700)
 
 
 def _line(key: Key) -> QWidget:

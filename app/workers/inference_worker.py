@@ -19,6 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.workers.batches import Batch
 from app.workers.host import JobControl, WorkerUnusable, serve
 from app.workers.replies import ReadyModel, Reply
 from core.chat.chat_format import ChatFormat, chat_format
@@ -31,6 +32,7 @@ from core.protocol.messages import (
     CountTokens,
     Finished,
     Generate,
+    GenerateBatch,
     JobEvent,
     LoadModel,
     ModelLoaded,
@@ -65,6 +67,7 @@ def main() -> None:
         {
             LoadModel: worker.load_model,
             Generate: worker.generate,
+            GenerateBatch: worker.generate_batch,
             CountTokens: worker.count_tokens,
             Tokenize: worker.tokenize,
         },
@@ -151,6 +154,11 @@ class InferenceWorker:
         model = self._need_model()
         with _sorted_errors(model.engine):
             yield from Reply(job, control, model).events()
+
+    def generate_batch(self, job: GenerateBatch, control: JobControl) -> Events:
+        model = self._need_model()
+        with _sorted_errors(model.engine):
+            yield from Batch(job, control, model).events()
 
     def count_tokens(self, job: CountTokens, control: JobControl) -> Events:
         model = self._need_model()

@@ -9,13 +9,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from app.workers.host import JobControl
 from core.chat.chat_format import ChatFormat, taught_format
 from core.chat.stream import Piece, ReplyStream
-from core.chat.turns import FinishReason, ReplyFigures
+from core.chat.turns import FinishReason, ReplyFigures, Sampling
 from core.chat.vocabulary import Vocabulary
+from core.chat.window import Prompt
 from core.load_options import KVChoice
 from core.protocol.messages import Finished, Generate, JobEvent, Notice, Progress, PromptRead, TextDelta
 
@@ -61,6 +62,31 @@ class ReadyModel:
             self.engine.forget()  # what was read with the old weights
         self.adapters.need(adapter)
 
+    def batch_module(self, adapter: str) -> Any | None:
+        """The module through which several prompts go at once. None where each has to go through the engine: models of
+        another engine, and keys and values in 8 bits."""
+        from core.inference.adapters import AdapterDecoder  # with torch, which is there once a model is loaded
+
+        if not isinstance(self.adapters, AdapterDecoder) or self.adapters.kv_cache != "plain":
+            return None
+        return self.adapters.module(adapter)
+
+    def prompt_limit(self, sampling: Sampling) -> int:
+        """How many tokens a prompt may have so that there is room for the reply."""
+        context = self.loaded.context_length
+        return context - max(1, min(sampling.max_new_tokens, context // REPLY_SHARE))
+
+    def stream(
+        self, template: ChatFormat, prompt: Prompt, sampling: Sampling, *, continues: bool = False
+    ) -> ReplyStream:
+        return ReplyStream(
+            self.vocabulary,
+            stop=(*sampling.stop, *prompt.stop),
+            can_think=template.can_think,
+            is_thinking=prompt.is_thinking,
+            continues=continues,
+        )
+
     @property
     def notices(self) -> tuple[Notice, ...]:
         found = () if self.template.can_chat else (Notice("base_model"),)
@@ -85,16 +111,9 @@ class Reply:
             yield Progress(job.job_id, 0, stage="loading_adapter")
             model.need_adapter(job.adapter)
         template = model.format_of(job.adapter)
-        context = model.loaded.context_length
-        room = max(1, min(job.sampling.max_new_tokens, context // REPLY_SHARE))
-        prompt = template.fitting_prompt(job.turns, context - room, thinking=job.thinking, continues=job.continues)
-        stream = ReplyStream(
-            model.vocabulary,
-            stop=(*job.sampling.stop, *prompt.stop),
-            can_think=template.can_think,
-            is_thinking=prompt.is_thinking,
-            continues=job.continues,
-        )
+        limit = model.prompt_limit(job.sampling)
+        prompt = template.fitting_prompt(job.turns, limit, thinking=job.thinking, continues=job.continues)
+        stream = model.stream(template, prompt, job.sampling, continues=job.continues)
         steps = model.engine.generate(
             prompt.ids,
             job.sampling,

@@ -173,7 +173,7 @@ class _Taking:
         return self._norm(self._model.get_submodule(name).weight, self._epsilon)
 
     def product(self, name: str) -> Product:
-        return product(name, self._model.get_submodule(name), in_fp32=self._in_fp32)
+        return product(name, self._model.get_submodule(name), in_fp32=self._in_fp32, dtype=self._dtype)
 
     def _joined(self, names: list[str]) -> Product:
         if len(names) == 1:

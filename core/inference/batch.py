@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from core.chat.turns import FinishReason, Sampling
 from core.errors import UserError
 from core.inference.batch_cache import bytes_per_token, keep_rows, new_cache
 from core.inference.sampling import Sampler
+from core.inference.wide_products import wide_products
 
 MAX_ROWS = 32
 CACHE_BYTES = 1 << 30
@@ -62,11 +64,13 @@ def answer_all(
     ends: Callable[[int, int], bool] = lambda index, id: False,
     is_cancelled: Callable[[], bool] = lambda: False,
     cache_bytes: int = CACHE_BYTES,
+    is_exact: bool = False,
 ) -> Iterator[BatchStep]:
     """The reply to every prompt, in any order, each as soon as it ended; None wherever others may have their turn.
 
     rows: as Sampler. ends: asked after every new token (index of the prompt, id) whether its reply ends there, for stop
-    texts. cache_bytes: what keys and values may take. A cancel ends every prompt under way as "cancelled", and the
+    texts. cache_bytes: what keys and values may take. is_exact: nothing is computed in another precision than the
+    model's. A cancel ends every prompt under way as "cancelled", and the
     iterator; prompts that were not begun are not answered then.
 
     Raises:
@@ -78,7 +82,8 @@ def answer_all(
     budget = cache_bytes // bytes_per_token(model.config, model.dtype)
     told = _Told(len(prompts))
     for group in _groups([len(prompt) for prompt in prompts], sampling.max_new_tokens, context_length, budget):
-        batch = _Batch(model, [_Row(at, list(prompts[at]), Sampler(sampling, prompts[at], rows)) for at in group])
+        begun = [_Row(at, list(prompts[at]), Sampler(sampling, prompts[at], rows)) for at in group]
+        batch = _Batch(model, begun, is_exact=is_exact)
         limits = _Limits(sampling.max_new_tokens, context_length, frozenset(stop_ids), ends)
         yield from batch.answers(limits, told, is_cancelled)
         if is_cancelled():
@@ -143,7 +148,7 @@ class _Row:
 class _Batch:
     """Rows that are computed together. The mask is (rows, tokens so far), 0 where a row is padded."""
 
-    def __init__(self, model: Any, rows: list[_Row]) -> None:
+    def __init__(self, model: Any, rows: list[_Row], *, is_exact: bool) -> None:
         self._model, self._rows = model, rows
         lengths = [len(row.prompt) for row in rows]
         self._width = max(lengths)
@@ -151,6 +156,7 @@ class _Batch:
         self._mask = torch.zeros(len(rows), self._width, dtype=torch.long, device=model.device)
         for place, length in enumerate(lengths):
             self._mask[place, self._width - length :] = 1
+        self._products = nullcontext() if is_exact else wide_products(model)
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
 
     def answers(self, limits: _Limits, told: _Told, is_cancelled: Callable[[], bool]) -> Iterator[BatchStep]:
@@ -208,14 +214,11 @@ class _Batch:
         places = {}
         if self._takes_positions:
             places["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
-        output = self._model(
-            input_ids=tokens,
-            attention_mask=mask,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-            **places,
-        )
+        with self._products:
+            output = self._model(
+                input_ids=tokens, attention_mask=mask, past_key_values=self._cache, use_cache=True, logits_to_keep=1,
+                **places,
+            )  # fmt: skip
         logits: Tensor = output.logits[:, -1]
         return logits
 

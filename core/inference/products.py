@@ -36,18 +36,24 @@ class Product(Protocol):
 
 
 class Plain:
-    """With the weights as they are. in_fp32: many rows are multiplied in fp32, and rounded back."""
+    """With the weights as they are. in_fp32: many rows are multiplied in fp32, and rounded back. dtype: of the input,
+    where that is another one than the weights'."""
 
-    __slots__ = ("_bias", "_in_fp32", "_weight", "parts")
+    __slots__ = ("_bias", "_in_fp32", "_is_converted", "_weight", "parts")
 
-    def __init__(self, name: str, module: nn.Linear, *, in_fp32: bool = False) -> None:
+    def __init__(
+        self, name: str, module: nn.Linear, *, in_fp32: bool = False, dtype: torch.dtype | None = None
+    ) -> None:
         self.parts = (Part(name, module.out_features),)
+        self._is_converted = dtype not in (None, module.weight.dtype)
         self._weight, self._bias, self._in_fp32 = module.weight, module.bias, in_fp32
 
     def __call__(self, x: Tensor, /) -> Tensor:
         if self._in_fp32 and x.shape[0] >= FP32_ROWS:
             bias = None if self._bias is None else self._bias.float()
             return F.linear(x.float(), self._weight.float(), bias).to(x.dtype)
+        if self._is_converted:
+            return F.linear(x.to(self._weight.dtype), self._weight, self._bias).to(x.dtype)
         return F.linear(x, self._weight, self._bias)
 
 
@@ -86,9 +92,10 @@ def is_known(module: Any) -> bool:
     return type(module) is nn.Linear or is_quantised(module) or type(module).__module__.startswith("bitsandbytes.")
 
 
-def product(name: str, module: Any, *, in_fp32: bool) -> Product:
+def product(name: str, module: Any, *, in_fp32: bool, dtype: torch.dtype | None = None) -> Product:
+    """dtype: of the input."""
     if type(module) is nn.Linear:
-        return Plain(name, module, in_fp32=in_fp32)
+        return Plain(name, module, in_fp32=in_fp32, dtype=dtype)
     return Quantised(module, Part(name, module.out_features))
 
 

@@ -5,6 +5,7 @@ Invariant: a base that was found is whole: a model of the library, or a folder w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from core.models import manifest
 from core.models.manifest import Manifest
 
 HUB_CACHE = "snapshots"
+# What hubs append to the names of quantised copies: an adapter that was trained on one fits the model itself too.
+_FORM = re.compile(r"(-unsloth)?(-bnb-[48]bit|-GPTQ-Int[48]|-AWQ|-Int[48])$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,10 @@ def find_base(models_folder: Path, asked: str, said: str, adapter_name: str) -> 
         UserError: adapter_base_unknown, adapter_base_missing.
     """
     wanted = asked or said
-    for known in _models(models_folder):
-        if wanted and _is_meant(known, wanted):
-            return known
+    known = list(_models(models_folder))
+    for name in (wanted, _FORM.sub("", wanted)) if wanted else ():
+        if found := next((one for one in known if _is_meant(one, name)), None):
+            return found
     folder = Path(wanted).expanduser() if wanted else None
     if folder is not None and folder.is_absolute() and (folder / "config.json").is_file():
         return Base(str(folder), folder, None)

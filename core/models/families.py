@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple
 
+from core.errors import UserError
 from core.models.qwen_v1.positions import WINDOW_ATTENTION_NOTICE, LongContext
 from core.protocol.messages import Notice
 
 Config = Mapping[str, Any]
-Thinking = Literal["none", "switch", "always"]
+# switch: unless told otherwise; asked: only when told to
+Thinking = Literal["none", "switch", "asked", "always"]
 # react: Thought/Action/Observation as text; qwen_agent: marks with flowers, written by the Qwen-Agent library;
 # hermes: JSON inside <tool_call>; xml: <function=..><parameter=..> inside <tool_call>
 Tools = Literal["none", "react", "qwen_agent", "hermes", "xml"]
@@ -79,6 +81,11 @@ class Lengths(NamedTuple):
     by: Literal["", "ntk", "yarn", "other"]
 
 
+_QUESTION: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "?"}], "add_generation_prompt": True, "tools": None, "documents": None,
+}  # fmt: skip
+_THINK, _DO_NOT_THINK = {"enable_thinking": True}, {"enable_thinking": False}
+
 OTHER = Family("other", "Not a Qwen", (), tools="none", turn_start="", turn_end="", text_end="")
 LINEAR = ("fla", "causal_conv1d")  # programs for linear attention
 FAMILIES = (
@@ -124,11 +131,18 @@ def text_config(config: Config) -> Config:
 
 def thinking_of(template: str) -> Thinking:
     """Whether the replies of this very model begin with thinking, and whether that can be switched. Families have
-    members of several kinds (Instruct, Thinking, both in one), which differ in their templates."""
-    if "enable_thinking" in template:
-        return "switch"
-    _, found, asking = template.rpartition("add_generation_prompt")
-    return "always" if found and "<think>" in asking else "none"
+    members of several kinds (Instruct, Thinking, both in one), which differ in what their templates ask for."""
+    if "<think>" not in template and "enable_thinking" not in template:
+        return "none"
+    from core.chat.jinja import render  # the window asks for families, never for this
+
+    try:
+        untold, on, off = (render(template, _QUESTION | chosen) for chosen in ({}, _THINK, _DO_NOT_THINK))
+    except UserError:  # it takes no such conversation, and will say so when it is used
+        return "none"
+    if on != off:
+        return "asked" if untold == off else "switch"
+    return "always" if untold.rstrip().endswith("<think>") else "none"
 
 
 def tools_of(family: Family, template: str) -> Tools:

@@ -53,6 +53,7 @@ def estimate(
     batch: int = 1,
     device: DeviceKind = "cpu",
     chunk: int = CHUNK,
+    threads: int = 0,
 ) -> Footprint:
     """The memory that `shape`, loaded with `options`, takes to hold `context` tokens in each of `batch` sequences.
 

@@ -16,7 +16,7 @@ from typing import Any
 from core.errors import UserError
 from core.figures import size
 from core.load_options import DEFAULT, LoadOptions
-from core.models import checkpoint, families
+from core.models import checkpoint, families, memory
 from core.models.checkpoint import examine
 from core.models.forms import Job
 from core.models.placement import Placement, place
@@ -81,6 +81,7 @@ class Loading:
         """loader: for models of another engine; None for `load`. then: more to do in the thread, with its progress."""
         self._folder, self._options, self._loader, self._then = folder, options, loader or load, then
         self._step = LoadStep("loading_libraries")
+        self._spare = memory.Sparing(folder)
         self._is_abandoned = False
         self._error: BaseException | None = None
         self._model: LoadedModel | None = None
@@ -116,11 +117,13 @@ class Loading:
             self._model = self._loader(self._folder, self._options, self._tell)
             if self._then is not None:
                 self._then(self._model, self._tell)
+            memory.give_back(self._folder)
         except BaseException as error:  # raised again where the steps are taken
             self._error = error
 
     def _tell(self, step: LoadStep) -> None:
         self._step = step
+        self._spare()
         if self._is_abandoned:
             raise _Abandoned
 

@@ -44,16 +44,25 @@ def place(options: LoadOptions, stored: Precision, config: Mapping[str, Any] | N
     Raises:
         UserError: config_precisions, a config that asks for several.
     """
-    has_card = torch.cuda.is_available()
-    device = torch.device("cuda" if has_card else "cpu")
-    device_reason = "runs_on_card" if has_card else "no_card_for_torch"
+    device, device_reason = _device(options)
+    has_card = device.type == "cuda"
     asked = _asked_by(config or {})
     if options.weights in DTYPES:
         return Placement(device, device_reason, DTYPES[options.weights], "precision_asked_for", True)
     dtype, reason = _card_precision(stored, asked) if has_card else _processor_precision(stored, asked)
     if options.weights in ("int4", "nf4") and dtype == torch.float32:
         dtype, reason = torch.bfloat16, "precision_of_packed"
+    elif options.weights in ("int8", "int4", "nf4") and reason == "processor_reads_in_fp32":
+        reason = "processor_beside_packed"
     return Placement(device, device_reason, dtype, reason, False)
+
+
+def _device(options: LoadOptions) -> tuple[torch.device, str]:
+    if options.device == "cpu":
+        return torch.device("cpu"), "processor_asked_for"
+    if torch.cuda.is_available():
+        return torch.device("cuda"), "runs_on_card"
+    return torch.device("cpu"), "no_card_for_torch"
 
 
 def _asked_by(config: Mapping[str, Any]) -> torch.dtype | None:

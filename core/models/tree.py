@@ -38,7 +38,7 @@ def read(
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as their_logging
 
-    _register()
+    _prepare_library()
     options: dict[str, Any] = {"attn_implementation": attention} if attention else {}
     options |= {"config": config} if config is not None else {}
     if quantisation is not None:
@@ -48,7 +48,6 @@ def read(
     elif quantisation is not None or device.type == "cuda":
         options["device_map"] = {"": device}
     before = their_logging.set_tqdm_hook(lambda factory, args, kwargs: _Bar(tell, *args, **kwargs))
-    their_logging.set_verbosity(logging.ERROR)
     try:
         made: Any = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -71,7 +70,7 @@ def config_of(folder: Path) -> Any:
     """transformers' config of a folder."""
     from transformers import AutoConfig
 
-    _register()
+    _prepare_library()
     return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
@@ -101,10 +100,15 @@ def need_all(missing: list[str]) -> None:
         raise UserError("weights_incomplete", count=len(missing), first=missing[0])
 
 
-def _register() -> None:
+def _prepare_library() -> None:
+    """transformers knows the first generation, and does not write to the user's log: what it would say of missing
+    packages are notices of ours."""
+    from transformers.utils import logging as their_logging
+
     from core.models.qwen_v1.registration import register
 
     register()
+    their_logging.set_verbosity(logging.ERROR)
 
 
 class _Bar:

@@ -52,7 +52,10 @@ class Generate(Job, frozen=True, tag=True):
 
 
 class GenerateBatch(Job, frozen=True, tag=True):
-    """Answer many conversations, several at a time; answered by one BatchAnswer each, in any order."""
+    """Answer many conversations, several at a time; answered by one BatchAnswer each, in any order.
+
+    Its Progress counts the tokens of all answers. Conversations that a cancel left unanswered get no BatchAnswer.
+    """
 
     conversations: tuple[tuple[Turn, ...], ...]
     sampling: Sampling = Sampling()
@@ -169,7 +172,7 @@ class ModelLoaded(Struct, frozen=True, tag=True):
     precision: of what is computed; weights: how they lie in memory, "bfloat16" ... "int8", "int4", "nf4"
     backend: what multiplies by them, "" for plain weights
     family: a key of core/models/families.py
-    thinking: whether replies begin with thinking, and whether that can be switched for each
+    thinking: whether replies begin with thinking: "switch" unless told otherwise, "asked" only when told to
     trained_length: tokens the model has been trained on; from there on to context_length it is extended
     ntk, logn: how the first generation extends it
     placement: (device, what lies there) where the model is spread over several
@@ -189,7 +192,7 @@ class ModelLoaded(Struct, frozen=True, tag=True):
     can_think: bool
     seconds: float
     family: str = ""
-    thinking: Literal["none", "switch", "always"] = "none"
+    thinking: Literal["none", "switch", "asked", "always"] = "none"
     weights: str = ""
     backend: str = ""
     backend_reason: str = ""
@@ -254,7 +257,10 @@ class Tokenized(Struct, frozen=True, tag=True):
 
 
 class BatchAnswer(Struct, frozen=True, tag=True):
-    """The reply to one conversation of a GenerateBatch; `index` is its place in the request."""
+    """The reply to one conversation of a GenerateBatch; `index` is its place in the request.
+
+    error, params: why there is none, `error.<error>` of the catalogue; the other conversations go on
+    """
 
     job_id: str
     index: int
@@ -263,6 +269,8 @@ class BatchAnswer(Struct, frozen=True, tag=True):
     reason: FinishReason
     prompt_tokens: int
     new_tokens: int
+    error: str = ""
+    params: dict[str, Param] = {}
 
 
 class ModelStored(Struct, frozen=True, tag=True):

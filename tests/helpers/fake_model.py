@@ -68,11 +68,13 @@ def _loaded(job: LoadModel) -> ModelLoaded:
     if job.name == "base":
         return ModelLoaded(job.job_id, job.name, "Fake", "cpu", *facts, 4096, False, False, 0.1)
     if job.name == "first":
-        notices = Notice("system_prompt_weak"), Notice("code_never_run", {"files": "modeling_qwen.py"})
+        notices = [Notice("system_prompt_weak"), Notice("code_never_run", {"files": "modeling_qwen.py"})]
+        if job.options.attention == "flash":
+            notices.append(Notice("flash_without_card"))
         return ModelLoaded(
             job.job_id, job.name, "QWenLMHeadModel", "cpu", *facts, 8192, True, False, 0.1,
             family="qwen", weights="float32", kv_cache="int8" if "int8" in job.options.kv_cache else "plain",
-            trained_length=2048, ntk=True, logn=True, notices=notices,
+            trained_length=2048, ntk=True, logn=True, notices=tuple(notices),
         )  # fmt: skip
     return ModelLoaded(job.job_id, job.name, "Fake", "cpu", *facts, 4096, True, True, 0.1, thinking="switch")
 

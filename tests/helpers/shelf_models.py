@@ -36,29 +36,51 @@ def put(models: Path, name: str, config: dict[str, Any] = TINY, **facts: Any) ->
     folder = models / name
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
-    header: dict[str, Any] = {}
-    end = 0
-    for tensor, (dtype, shape) in declared_tensors(config).items():
-        begin, end = end, end + prod(shape) * ITEM_BYTES[dtype]
-        header[tensor] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
-    raw = json.dumps(header).encode()
-    with (folder / "model.safetensors").open("wb") as file:
-        file.write(struct.pack("<Q", len(raw)) + raw)
-        file.truncate(8 + len(raw) + end)
+    size = _sparse(folder / "model.safetensors", declared_tensors(config))
     made = Manifest(
         name=name, source="a test", architecture=config["architectures"][0], model_type=config["model_type"],
-        weights="bfloat16", parameters=end // 2, context_length=config["max_position_embeddings"],
-        files=(FileRecord("model.safetensors", 8 + len(raw) + end, ""),), added="2026-01-02T03:04:05Z",
+        weights="bfloat16", parameters=size // 2, context_length=config["max_position_embeddings"],
+        files=(FileRecord("model.safetensors", size, ""),), added="2026-01-02T03:04:05Z",
     )  # fmt: skip
     made = msgspec.structs.replace(made, **facts)
     manifest.write(folder, made)
     return made
 
 
-def put_adapter(models: Path, name: str, base: str) -> Manifest:
-    folder = models / name
+def _sparse(file: Path, tensors: dict[str, tuple[str, tuple[int, ...]]]) -> int:
+    """Bytes of the file, none of which but the header is on the disk."""
+    header: dict[str, Any] = {}
+    end = 0
+    for tensor, (dtype, shape) in tensors.items():
+        begin, end = end, end + prod(shape) * ITEM_BYTES[dtype]
+        header[tensor] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+    raw = json.dumps(header).encode()
+    with file.open("wb") as out:
+        out.write(struct.pack("<Q", len(raw)) + raw)
+        out.truncate(8 + len(raw) + end)
+    return 8 + len(raw) + end
+
+
+def adapter_folder(folder: Path, base: str) -> Path:
+    """A LoRA of rank 8 on the attention of a TINY model, as PEFT writes it; `base` is what its config names."""
     folder.mkdir(parents=True)
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8}), "utf-8")
+    config = {
+        "peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj", "v_proj"],
+        "base_model_name_or_path": base, "task_type": "CAUSAL_LM", "bias": "none",
+    }  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(config), "utf-8")
+    tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for layer in range(2):
+        for part, rows in (("q_proj", 64), ("v_proj", 32)):
+            path = f"base_model.model.model.layers.{layer}.self_attn.{part}"
+            tensors[f"{path}.lora_A.weight"] = ("F32", (8, 64))
+            tensors[f"{path}.lora_B.weight"] = ("F32", (rows, 8))
+    _sparse(folder / "adapter_model.safetensors", tensors)
+    return folder
+
+
+def put_adapter(models: Path, name: str, base: str) -> Manifest:
+    folder = adapter_folder(models / name, base)
     made = Manifest(
         name=name, source="a test", architecture="LoRA", model_type="", weights="bfloat16", parameters=2_000_000,
         context_length=0, files=(FileRecord("adapter_model.safetensors", 4_000_000, ""),), base=base,

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from tests.helpers import tiny_models, tiny_qwen_v1
 
 EXPERTS = {
-    "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 48,
+    "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 64,
     "norm_topk_prob": True,
 }  # fmt: skip
 DELTA = {
@@ -40,6 +40,10 @@ OPEN = "{%- if tools %}{{ '<tool_call>\\n<function=' }}{% endif %}" + PLAIN.repl
     "'<|im_start|>assistant\\n' }}"
     "{% if enable_thinking is false %}{{ '<think>\\n\\n</think>\\n\\n' }}{% else %}{{ '<think>\\n' }}{% endif %}",
 )
+
+
+# Thinks only when told to, as the smallest of Qwen3.5.
+ASKED = OPEN.replace("enable_thinking is false", "enable_thinking is not true")
 
 
 class Tiny(NamedTuple):

@@ -28,6 +28,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+PACKED = 8  # outputs whose zeros share a word; gates of one output stay plain
 FUSED = (".experts.gate_up_proj", ".experts.down_proj")
 
 
@@ -109,7 +110,7 @@ def write(folder: Path, architecture: str, kind: Kind, seed: int = 0) -> tuple[P
 
 
 def _model(architecture: str, seed: int) -> Any:
-    if architecture == "qwen3_moe":  # 64 wide, experts of 32
+    if architecture not in SHAPES:  # 64 wide, experts of 32
         return tiny_families.model(architecture, seed)
     if architecture == "qwen":
         return tiny_qwen_v1.model(seed=seed, **SHAPES[architecture])
@@ -120,7 +121,7 @@ def _weights(model: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """What GPTQ quantises, by the name a file gives it: linear layers inside the blocks, experts one by one."""
     found: dict[str, Tensor] = {}
     for name, module in model.named_modules():
-        if type(module) is nn.Linear and "lm_head" not in name:
+        if type(module) is nn.Linear and "lm_head" not in name and module.out_features % PACKED == 0:
             found[f"{name}.weight"] = tensors[f"{name}.weight"]
     for name, tensor in tensors.items():
         where = name.rpartition(".")[0]

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from core.chat.tiktoken_file import SPECIAL_TOKENS, write_entries
+from core.chat.tiktoken_file import SPECIAL_TOKENS, special_ids, write_entries
 from core.models.qwen_v1.configuration import QWenConfig
 from core.models.qwen_v1.modeling import QWenLMHeadModel
 
@@ -84,6 +84,11 @@ def ranks() -> dict[bytes, int]:
             found.setdefault(data[:end], len(found))
     assert len(found) + len(SPECIAL_TOKENS) < VOCABULARY
     return found
+
+
+def special_id(token: str) -> int:
+    """Of a control token in the tiny vocabulary."""
+    return special_ids(len(ranks()))[token]
 
 
 def write_tokenizer(folder: Path, tiktoken: Path | None = None) -> None:

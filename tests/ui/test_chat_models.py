@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PySide6.QtCore import QEvent, QObject
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QLabel, QWidget
 
 from app.ui.load.dialog import LoadDialog
 from app.ui.widgets.button import Button
@@ -15,7 +16,7 @@ from app.ui.widgets.feedback import Banner, Toast
 from app.ui.widgets.menu import Menu
 from app.ui.window import Window
 from core import paths
-from core.protocol.messages import Notice
+from core.load_options import LoadOptions
 from core.translation import say
 from tests.helpers import shelf_models
 from tests.helpers.audit import faults
@@ -100,13 +101,18 @@ async def test_notices_stand_where_they_belong() -> None:
         await ask(page, "words")
         weak = say("notice.system_prompt_weak")
         assert page.inspector._prompt_remark.text() == weak and not page.inspector._prompt_remark.isHidden()
+        assert not [toast for toast in window.findChildren(Toast) if not toast.isHidden()]  # nothing came otherwise
+        context.preferences.choose_load_options("first", LoadOptions(attention="flash"))
+        await ask(page, "words")
         toasts = [toast for toast in window.findChildren(Toast) if not toast.isHidden()]
-        assert toasts and toasts[-1]._words == say("chat.loaded_remarks", name="first", count=1)  # the other one
+        assert toasts and toasts[-1]._words == say("chat.loaded_remarks", name="first")
         next(button for button in toasts[-1].findChildren(Button) if button.text() == say("chat.show")).click()
         await until(lambda: any(dialog.is_ready for dialog in window.findChildren(LoadDialog)), 10)
         dialog = window.findChildren(LoadDialog)[-1]
         assert dialog.view.current == 1  # what is in memory
-        assert Notice("code_never_run", {"files": "modeling_qwen.py"}) in context.inference.state.loaded.notices  # type: ignore[union-attr]
+        told = [label.text() for label in dialog.loaded_facts.findChildren(QLabel)]
+        assert say("notice.flash_without_card") in told
+        assert say("notice.code_never_run", files="modeling_qwen.py") in told
         dialog.reject()
         await until(lambda: not window.findChildren(LoadDialog))
 
@@ -176,3 +182,51 @@ async def test_no_part_of_a_page_is_ever_a_window_of_its_own() -> None:
         await until(lambda: not window.findChildren(LoadDialog))
         QApplication.instance().removeEventFilter(shows)  # type: ignore[union-attr]
         assert set(shows.names) == {"LoadDialog"}
+
+
+async def test_an_adapter_that_names_no_model_is_given_one(tmp_path: Path) -> None:
+    shelf_models.put(paths.models(), "Qwen3-tiny")
+    folder = shelf_models.adapter_folder(tmp_path / "poems", "somebody/unknown")
+    async with live() as (window, context):
+        page: Any = window.go("models")
+        await until(lambda: bool(page._models))
+        await page._take(folder)
+        assert page.failed() == say("error.adapter_base_unknown", name="poems", base="somebody/unknown")
+        taken: list[tuple[Path, str]] = []
+
+        async def take(path: Path, *, base: str = "") -> None:  # the real one needs seconds for its libraries
+            taken.append((path, base))
+
+        context.library.take = take  # type: ignore[assignment, method-assign]
+        next(b for b in page.findChildren(Button) if b.text() == say("models.choose_base")).click()
+        menu = page.findChildren(Menu)[-1]
+        menu.actions()[0].trigger()
+        menu.close()
+        await until(lambda: bool(taken))
+        assert taken == [(folder, "Qwen3-tiny")]
+        await until(lambda: not page.failed())
+
+
+async def test_the_details_name_what_an_adapter_is_and_what_a_model_brings() -> None:
+    code = ("modeling_qwen.py",)
+    shelf_models.put(paths.models(), "first", shelf_models.QWEN_7B, code_files=code)
+    shelf_models.put_adapter(paths.models(), "poems", "first")
+    (paths.models() / "first" / "LICENSE").write_text("terms")
+    async with live() as (window, _):
+        page: Any = window.go("models")
+        await until(lambda: len(page._models) == 2)
+
+        async def told(place: int, name: str) -> set[str]:
+            page.table.selectRow(place)
+            await until(lambda: name in page._details)
+            await settle(3)
+            return {label.text() for label in page.detail.findChildren(QLabel) if label.isVisibleTo(page)}
+
+        adapter = await told(1, "poems")
+        assert {"LoRA", "first", say("models.rank_alpha", rank=8, alpha="16"), "q_proj, v_proj"} <= adapter
+        model = await told(0, "first")
+        assert {say("family.qwen"), "modeling_qwen.py", "poems", say("models.licence_first")} <= model
+        assert {say("models.tokens", count="8,192"), say("models.tokens", count="32,768")} <= model
+        assert {say("notice.system_prompt_weak"), say("notice.qwen_v1_no_window_attention")} <= model
+        await until(lambda: page.detail._entries.text() == say("models.entries_rows", entries="1,851", rows="1,936"))
+        assert any(button.text() == say("models.read_licence") for button in page.detail.findChildren(Button))

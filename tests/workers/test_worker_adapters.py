@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 
+from app.workers.host import JobControl, answered
 from app.workers.inference_worker import InferenceWorker
 from core.chat.turns import Turn
-from core.protocol.messages import Failed, Finished, Generate, JobEvent, LoadModel, Progress, PromptRead
+from core.protocol.messages import (
+    BatchAnswer,
+    Failed,
+    Finished,
+    Generate,
+    GenerateBatch,
+    JobEvent,
+    LoadModel,
+    Progress,
+    PromptRead,
+)
 from core.translation import say
 from tests.helpers import tiny_adapters, tiny_models
 from tests.workers.test_inference_worker import HI, SHORT, run, text_of
@@ -84,3 +96,24 @@ def test_an_adapter_that_does_not_fit_costs_its_reply_only(
         last = ask(worker, folder)[-1]
         assert isinstance(last, Failed) and last.kind == "user" and say(f"error.{last.code}", **last.params)
     assert text_of(ask(worker, None)) == alone
+
+
+def test_batches_and_chats_with_other_adapters_run_side_by_side(
+    worker: InferenceWorker, architecture: str, tmp_path: Path
+) -> None:
+    folder = adapter(tmp_path / "adapter", architecture, 1)
+    questions = tuple((Turn("user", words),) for words in ("Hi", "12 345", "The quick brown fox"))
+    alone = {name: [text_of(ask(worker, name, turns)) for turns in questions] for name in (None, folder)}
+    batches = {
+        name: answered(
+            worker.generate_batch, GenerateBatch("b", questions, SHORT, adapter=str(name or "")), JobControl()
+        )
+        for name in alone
+    }
+    found: dict[Path | None, dict[int, str]] = {name: {} for name in alone}
+    for pair in itertools.zip_longest(*batches.values()):
+        for name, event in zip(alone, pair, strict=True):
+            if isinstance(event, BatchAnswer):
+                found[name][event.index] = event.text
+    assert {name: [texts[at] for at in range(3)] for name, texts in found.items()} == alone
+    assert alone[None] != alone[folder]

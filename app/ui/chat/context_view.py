@@ -103,9 +103,10 @@ class ContextView(QWidget):
         self.bar = ContextBar()
         self._values: dict[str, QLabel] = {name: label("–", "caption") for name in LINES}
         self._lines: dict[str, QWidget] = {}
+        self._trained = label("", "caption", "muted")
         for name, value in self._values.items():
             value.setFont(theme.font(Type.CAPTION, tabular=True))
-            title = label(say(f"context.{name}"), "caption", "muted")
+            title = self._trained if name == "trained" else label(say(f"context.{name}"), "caption", "muted")
             title.setToolTip(say(f"context.{name}_means"))
             self._lines[name] = pane(row(title, None, value))
         self._warning = label("", "caption", "warn", wrap=True)
@@ -134,6 +135,7 @@ class ContextView(QWidget):
             "alpha": f"{use.alpha:g}" if past and use.ntk and use.alpha else "",
             "logn": say("context.on" if use.logn else "context.off") if past and (use.ntk or use.logn) else "",
         }
+        self._trained.setText(say("context.trained_t0" if use.ntk else "context.trained"))
         for name, value in values.items():
             self._values[name].setText(value)
             self._lines[name].setVisible(bool(value))

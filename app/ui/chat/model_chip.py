@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QFontMetricsF
 
@@ -18,12 +20,12 @@ class ModelChip(Chip):
         super().__init__("", "chip", opens=True)
         self._tip = tip
 
-    def show_model(self, base: str, adapter: str, state: str) -> None:
-        """`state` is how it is loaded, or that it is not."""
+    def show_model(self, base: str, adapter: str, state: str, remarks: Sequence[str] = ()) -> None:
+        """`state` is how it is loaded, or that it is not; `remarks` are what is to be known of it."""
         name = say("chat.with_adapter", base=base, adapter=adapter) if adapter else base
         shown = QFontMetricsF(self._font()).elidedText(name, Qt.TextElideMode.ElideMiddle, WIDEST)
         self.setText(f"{shown} · {state}")
         self.setAccessibleName(f"{name} · {state}")
-        self.setToolTip(f"{name} · {state}\n{self._tip}")
+        self.setToolTip("\n".join([f"{name} · {state}", *remarks, self._tip]))
         self.updateGeometry()
         self.update()

@@ -13,7 +13,7 @@ from PySide6.QtCore import QPoint
 
 from app.services.inference import ModelState
 from app.services.library import Installed, by_base
-from app.ui.chat.notices import PROMPT_NOTICES, TRANSCRIPT_NOTICES
+from app.ui.chat.notices import PROMPT_NOTICES, QUIET_NOTICES
 from app.ui.model_words import loaded_words, notice_words
 from app.ui.why import why_button
 from app.ui.widgets.feedback import Banner
@@ -78,10 +78,14 @@ class ModelChoice:
         panel.composer.set_hint("" if can_chat else say("chat.base_hint"))
         blocked = "" if self.is_there else say("chat.choose_first" if self.models else "chat.fetch_first")
         panel.composer.set_blocked(blocked)
-        can_switch = loaded is not None and loaded.thinking == "switch"
-        panel.composer.show_thinking(self.thinking is not False if can_switch else None)
+        panel.composer.show_thinking(self.thinks())
         self._show_chip(loaded)
         self._show_notices(loaded, can_chat)
+
+    def thinks(self) -> bool | None:
+        """Whether the next reply begins with thinking; None where that cannot be chosen."""
+        kind = loaded.thinking if (loaded := self.loaded()) is not None else "none"
+        return {"switch": self.thinking is not False, "asked": self.thinking is True}.get(kind)
 
     def _can_chat(self) -> bool:
         base, loaded = self.base(), self.loaded()
@@ -95,7 +99,9 @@ class ModelChoice:
         chip.setVisible(base is not None)
         if base is not None:
             adapter = self.name if base.manifest.name != self.name else ""
-            chip.show_model(base.manifest.name, adapter, loaded_words(loaded) if loaded else say("chat.not_loaded"))
+            remarks = [notice_words(notice) for notice in loaded.notices] if loaded else []
+            state = loaded_words(loaded) if loaded else say("chat.not_loaded")
+            chip.show_model(base.manifest.name, adapter, state, remarks)
 
     def _show_notices(self, loaded: ModelLoaded | None, can_chat: bool) -> None:
         panel = self._panel
@@ -109,15 +115,13 @@ class ModelChoice:
         )
 
     def tell_remarks(self, state: ModelState) -> None:
-        """Once for each loading: what has no other place on this page is offered in a toast."""
+        """Once for each loading: what came otherwise than asked for is offered in a toast."""
         loaded = state.loaded if state.phase == "ready" else None
         if loaded is None or loaded is self._told or not self._panel.isVisible():
             return
         self._told = loaded
-        said = (*PROMPT_NOTICES, *TRANSCRIPT_NOTICES)
-        others = [notice for notice in loaded.notices if notice.code not in said]
-        if others:
-            words = say("chat.loaded_remarks", name=loaded.name, count=len(others))
+        if any(notice.code not in QUIET_NOTICES for notice in loaded.notices):
+            words = say("chat.loaded_remarks", name=loaded.name)
             show = partial(self._panel.window_.ask_load, loaded.name, see_loaded=True)
             self._panel.window_.notify("info", words, say("chat.show"), show)
 

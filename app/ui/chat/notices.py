@@ -16,8 +16,9 @@ from core.translation import say
 
 PROMPT_NOTICES = ("system_prompt_weak",)
 """Codes of ModelLoaded whose place is beside the system prompt."""
-TRANSCRIPT_NOTICES = ("base_model",)
-"""Codes that the page says above the transcript, whether the model is loaded or not."""
+QUIET_NOTICES = (*PROMPT_NOTICES, "base_model", "not_a_qwen", "code_never_run", "text_only", "context_stretched")
+"""Codes that stand elsewhere (beside the prompt, above the transcript, in the details of the model) and need no toast:
+what remains is that something was loaded otherwise than asked for."""
 
 
 class NoticeArea(QWidget):

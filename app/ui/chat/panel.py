@@ -349,8 +349,8 @@ class ChatPanel(QWidget):
         self.configure(system_prompt=system_prompt, sampling=sampling)
 
     def _on_think_toggled(self, on: bool) -> None:
-        if on != (self.choice.thinking is not False):
-            self.choice.thinking = None if on else False
+        if on != self.choice.thinks():
+            self.choice.thinking = on
             self.configure(thinking=self.choice.thinking)
 
     def _take_example(self, words: str) -> None:

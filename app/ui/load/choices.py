@@ -19,7 +19,7 @@ from app.ui.tokens import Space
 from app.ui.widgets.layout import column, label, row
 from app.ui.widgets.toggle import Segmented
 from core import figures
-from core.load_options import DEFAULT, AttentionChoice, DeviceChoice, KVChoice, LoadOptions, WeightChoice
+from core.load_options import DEFAULT, AttentionChoice, DeviceChoice, EngineChoice, KVChoice, LoadOptions, WeightChoice
 from core.translation import say
 
 VALUES: dict[str, tuple[str, ...]] = {
@@ -27,6 +27,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "kv_cache": get_args(KVChoice),
     "attention": get_args(AttentionChoice),
     "device": get_args(DeviceChoice),
+    "engine": get_args(EngineChoice),
 }
 
 
@@ -83,6 +84,8 @@ class Choices(QWidget):
             choice = self.rows[field] = Choice(field)
             choice.chosen.connect(lambda value, field=field: self._take(field, value))
             self._lines.addWidget(choice)
+            if field == "engine":  # only models from GGUF files have a choice
+                choice.hide()
             yield
         self.length = LengthField()
         self.length.changed.connect(lambda length: self._take("context_length", length))
@@ -93,6 +96,7 @@ class Choices(QWidget):
     def show_options(self, subject: Subject, options: LoadOptions, *, has_card: bool = False) -> None:
         """What can be chosen for `subject` on this machine, and what is."""
         self._subject, self.options, self._has_card = subject, options, has_card
+        self.rows["engine"].setVisible(subject.has_gguf)
         assert self.length is not None
         lengths = subject.lengths
         self.length.show_range(subject.own, lengths.trained, subject.longest, options.context_length)
@@ -130,6 +134,10 @@ def _meaning(subject: Subject, options: LoadOptions, field: str, value: str) -> 
         if quantised is not None:
             return say("load.weights_auto_quantised", bits=quantised.bits, method=quantised.method.upper())
         return say("load.weights_auto_means", precision=figures.precision(subject.shape.stored))
+    if field == "weights" and quantised is not None:
+        return say("load.weights_stay_quantised", bits=quantised.bits, method=quantised.method.upper())
+    if field == "engine" and value == "llama_cpp" and find_spec("llama_cpp") is None:
+        return say("load.engine_llama_cpp_missing")
     if field == "attention" and value == "flash":
         if find_spec("flash_attn") is None:
             return say("load.attention_flash_missing")

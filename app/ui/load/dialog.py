@@ -128,8 +128,9 @@ class LoadDialog(QDialog):
         for _ in self._steps():
             await asyncio.sleep(0)
         try:
-            files = self._context.library.files_of(self.model)
-            self.subject = await fitting.look(self.model, files.folder)
+            found = self._context.library.find(self.model)
+            has_gguf = bool(found.manifest.gguf)
+            self.subject = await fitting.look(self.model, found.files_folder, has_gguf=has_gguf)
         except UserError as error:
             self._fail(error)
             return
@@ -228,11 +229,14 @@ class LoadDialog(QDialog):
         if running:
             self.view.choose(0)
             self.progress.show_progress(None, say("load.waiting"))
-        self.progress.setVisible(running)
         for part in (self.choices, self.memory.change, self.view):
             part.setEnabled(not running)
+        if not running:
+            self.progress.hide()
         for button in (self.defaults, self.keep, self.load):
             button.setVisible(not running and self.view.current == 0)
+        if running:  # in the buttons' place, never beside them: the dialog would grow
+            self.progress.show()
 
     def _on_model(self, state: ModelState) -> None:
         if self._loading is not None and state.progress is not None and state.name == self.model:

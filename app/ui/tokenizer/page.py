@@ -174,7 +174,8 @@ class TokenizerPage(QWidget):
         self._asking = aio.spawn(self._read(), "tokenize")
 
     async def _read(self) -> None:
-        text = self.text.toPlainText()
+        # Qt's text can hold half a character, which nothing outside can be told.
+        text = self.text.toPlainText().encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         is_cut = len(text) > MOST
         text = text[:MOST]
         service, unsafe = self._context.inference, self.unsafe.isChecked()

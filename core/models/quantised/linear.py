@@ -56,6 +56,11 @@ class QuantisedLinear(nn.Module):
         return self._device
 
     @property
+    def qweight(self) -> Tensor:
+        """Holds nothing: PEFT looks here for the device of a layer without `weight`, and puts adapters beside it."""
+        return torch.empty(0, dtype=torch.uint8, device=self._device)
+
+    @property
     def whole(self) -> QuantisedLinear:
         """The layer it was joined into, or itself."""
         return self.product.whole if isinstance(self.product, _Part) else self
@@ -79,8 +84,9 @@ class QuantisedLinear(nn.Module):
             out: Tensor = _Frozen.apply(rows, self.product)  # type: ignore[no-untyped-call]
         else:
             out = self.product(rows)
-        if self.bias is not None:
-            out = out + self.bias.to(out.dtype)
+        bias = self._buffers["bias"]  # as self.bias, without the search through three tables
+        if bias is not None:
+            out = out + bias.to(out.dtype)
         return out if x.dim() == 2 else out.view(*x.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:

@@ -8,7 +8,7 @@ the weights are read once for both rows, it costs little.
 
 from __future__ import annotations
 
-import threading
+import warnings
 from typing import Any
 
 import torch
@@ -25,7 +25,16 @@ ROW_SPAN, ROW_GAIN = 63, 63.0  # one row alone: steps from its smallest to its l
 
 _quantised: Any = torch.ops.quantized
 _aten: Any = torch.ops.aten
-_engine_lock = threading.Lock()
+
+
+def _announce() -> None:
+    """Let torch say, where nobody hears it, that its quantised tensors will go one day; it says so once a process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
+
+
+_announce()
 
 
 # --- 4 bits -------------------------------------------------------------------
@@ -197,14 +206,7 @@ def _pack(codes: Tensor, weight: QuantisedWeight, group: int) -> Any:
     zeros = torch.zeros_like(scales, dtype=torch.int64)
     if weight.zeros is not None:
         zeros = weight.zeros[:, group].long() - 128
-    quantised: Any = torch._make_per_channel_quantized_tensor(codes, scales, zeros, 0)
-    with _engine_lock:  # one setting for the whole process
-        before = torch.backends.quantized.engine
-        torch.backends.quantized.engine = "fbgemm"
-        try:
-            return _quantised.linear_prepack(quantised, None)
-        finally:
-            torch.backends.quantized.engine = before
+    return _quantised.linear_prepack(torch._make_per_channel_quantized_tensor(codes, scales, zeros, 0), None)
 
 
 def _unpacked(packed: Any) -> Tensor:

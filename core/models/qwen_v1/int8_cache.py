@@ -62,9 +62,6 @@ class Int8Layer(CacheLayerMixin):
     def batch_select_indices(self, indices: Tensor) -> None:
         self._change(lambda part: part[indices])
 
-    def offload(self) -> None:
-        self._change(lambda part: part.to("cpu", non_blocking=True))
-
     def _change(self, change: Any) -> None:
         if self.key_rows is not None and self.value_rows is not None:
             self.key_rows = Rows(*map(change, self.key_rows))

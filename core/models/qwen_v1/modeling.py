@@ -264,8 +264,18 @@ class QWenLMHeadModel(QWenPreTrainedModel, GenerationMixin):
         )  # fmt: skip
 
     def _prepare_cache_for_generation(self, generation_config: Any, model_kwargs: dict[str, Any], *args: Any) -> Any:
-        chosen = model_kwargs.get("past_key_values") or generation_config.cache_implementation
-        if self.config.use_cache_quantization and generation_config.use_cache and chosen is None:
+        is_open = model_kwargs.get("past_key_values") is None and generation_config.cache_implementation is None
+        if self.config.use_cache_quantization and generation_config.use_cache and is_open:
             model_kwargs["past_key_values"] = Int8Cache(self.config)
             return None
         return super()._prepare_cache_for_generation(generation_config, model_kwargs, *args)  # type: ignore[misc]
+
+    def _prefill(
+        self, input_ids: Tensor, generation_config: Any, model_kwargs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """A prompt that generate() reads in parts has the alpha of the whole."""
+        cache, mask = model_kwargs.get("past_key_values"), model_kwargs.get("attention_mask")
+        if generation_config.prefill_chunk_size and cache is not None and not int(cache.get_seq_length()):
+            rotary.prefill_for(cache, input_ids.shape[1] if mask is None else mask.sum(-1).tolist())
+        ids: Any = input_ids
+        return super()._prefill(ids, generation_config, model_kwargs, *args, **kwargs)  # type: ignore[misc]

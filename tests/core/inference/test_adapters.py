@@ -25,7 +25,7 @@ from tests.helpers.tiny_families import TINY, covered
 
 their_logging.set_verbosity_error()  # as loading a model does
 CONTEXT = 128
-IDS = [(7 * i + 3) % 480 for i in range(24)]
+IDS = [(7 * i + 3) % 480 for i in range(17)]
 HOW = "LoRA put on by PEFT and saved: the logits are PEFT's own, and the base's again when it is off"
 DENSE = list(BY_KEY["qwen3"].adapter_targets)
 Make = Callable[[], Any]
@@ -114,6 +114,17 @@ def test_every_kind_of_family_takes_adapters_on_its_layers(name: str, tmp_path: 
     base = logits(found, "")
     same(logits(found, str(folder)), whole(tiny_adapters.through_peft(tiny_families.model(name), folder)), 5e-3)
     assert torch.equal(logits(found, ""), base)
+
+
+def test_an_adapter_of_a_first_generation_base_brings_embedding_and_head(tmp_path: Path) -> None:
+    """As the published script trains it, with the layers that the script forgot to save."""
+    options = {"target_modules": ["c_attn", "c_proj", "w1", "w2"], "modules_to_save": ["wte", "lm_head"], "r": 8}
+    folder = tiny_adapters.write(tmp_path / "adapter", tiny_families.model("qwen"), lora_alpha=2, **options)
+    model = tiny_families.model("qwen")
+    found = decoder(model)
+    base = logits(found, "")
+    same(logits(found, str(folder)), whole(tiny_adapters.through_peft(tiny_families.model("qwen"), folder)))
+    assert torch.equal(logits(found, ""), base) and isinstance(found._way(str(folder)), DenseDecoder)
 
 
 def test_factors_of_fused_experts_go_through_peft(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from core.chat.turns import GREEDY, Sampling
 from core.errors import UserError
-from core.inference import batch
+from core.inference import batch, wide_products
 from core.inference.batch import Answered, BatchProgress, BatchStep, answer_all
 from core.inference.engine import Engine, NewToken
 from core.inference.module import ModuleDecoder
@@ -135,3 +135,22 @@ def test_no_prompts_and_no_tokens() -> None:
     assert together("qwen3", []) == []
     found = together("qwen3", [prompt(4)], msgspec.structs.replace(SHORT, max_new_tokens=0))
     assert (found[0].ids, found[0].reason) == ((), "length")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_slow_processors_multiply_many_rows_in_fp32(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wide_products, "has_bf16_products", lambda: False)
+    made: Any = tiny_models.model("qwen3", dtype)
+    linear = made.model.layers[0].mlp.gate_proj
+    few, many = (torch.randn(1, rows, 64).to(dtype) for rows in (7, 8))
+    exact = torch.nn.functional.linear(many.float(), linear.weight.float()).to(dtype)
+    heads = torch.randn(3, 2, 4, 8, 16).to(dtype).unbind()
+    attended = torch.nn.functional.scaled_dot_product_attention(*(part.float() for part in heads), is_causal=True)
+    plain = linear(few)
+    with torch.inference_mode(), wide_products.wide_products(made):
+        assert torch.equal(linear(many), exact)
+        assert torch.equal(linear(few), plain)
+        found = torch.nn.functional.scaled_dot_product_attention(*heads, is_causal=True)
+    assert torch.equal(found, attended.to(dtype))
+    steps = answer_all(made, [prompt(9), prompt(30)] * 5, SHORT, context_length=256)
+    assert [len(step.ids) for step in steps if isinstance(step, Answered)] == [NEW] * 10

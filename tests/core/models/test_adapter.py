@@ -129,6 +129,7 @@ def test_the_base_is_found_by_name_or_folder_or_asked_for(folder: Path, models: 
         return manifest.read(result(import_model(folder, name, models, base=asked))).base
 
     assert taken("a", "Qwen/Tiny-Qwen3") == taken("b", str(base)) == taken("c", None, "tiny-qwen3") == "Tiny-Qwen3"
+    assert taken("g", "unsloth/tiny-qwen3-unsloth-bnb-4bit") == taken("h", "Qwen/Tiny-Qwen3-Int4") == "Tiny-Qwen3"
     assert taken("d", "/cache/models--Qwen--Tiny-Qwen3/snapshots/abc") == "Tiny-Qwen3"
     outside = shutil.copytree(base, base.parent / "Outside", dirs_exist_ok=True)
     assert taken("e", "Somebody/Else", str(outside)) == str(outside)

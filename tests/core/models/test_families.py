@@ -271,6 +271,12 @@ def test_templates_tell_how_tools_are_called() -> None:
     assert tools_of(BY_KEY["qwen3_moe"], tiny_families.OPEN) == "xml"  # Qwen3-Coder
 
 
+def test_templates_tell_when_a_model_thinks() -> None:
+    kinds = [tiny_families.PLAIN, tiny_models.TEMPLATE, tiny_families.OPEN, tiny_families.ASKED, tiny_families.ALWAYS]
+    assert [thinking_of(kind) for kind in kinds] == ["none", "switch", "switch", "asked", "always"]
+    assert thinking_of("{{ raise_exception('no <think>') }}") == thinking_of("{% <think>") == "none"
+
+
 def test_every_family_and_notice_has_words() -> None:
     codes = {notice.code for notice in families.notices({"model_type": "x"}, ("a.py",))}
     codes |= {"text_only", "system_prompt_weak", "linear_attention_slow", "qwen_v1_no_window_attention"}

@@ -96,3 +96,10 @@ def test_flash_attention_where_it_can_be_had(
     found, notices = choose_attention(LoadOptions(attention=choice, kv_cache=kv_cache), where)
     assert (found, "".join(notice.code for notice in notices)) == expected
     assert all(say(f"notice.{notice.code}") for notice in notices)
+
+
+def test_the_processor_can_be_chosen_beside_a_card(card: Any) -> None:
+    card(8)
+    chosen, own = place(LoadOptions(device="cpu"), "bfloat16"), place(LoadOptions(), "bfloat16")
+    assert (chosen.device.type, chosen.device_reason) == ("cpu", "processor_asked_for")
+    assert (own.device.type, own.device_reason) == ("cuda", "runs_on_card")

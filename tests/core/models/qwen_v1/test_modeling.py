@@ -127,7 +127,7 @@ def test_generate_takes_the_likeliest_whatever_the_cache(length: int) -> None:
             logits = logits_of(ids[-1:], cache)[-1]
         expected.append(ids[-6:])
         assert len(ids) == length + 6 - 3 * row
-    for options in ({}, {"cache_implementation": "static"}, {"use_cache": True, "num_beams": 1}):
+    for options in ({}, {"cache_implementation": "static"}, {"prefill_chunk_size": 7}):
         found = model().generate(rows, attention_mask=mask, **common, **options)
         assert found[:, length:].tolist() == expected
 
@@ -170,6 +170,15 @@ def test_the_8_bit_cache_follows_generate_and_stays_near() -> None:
     cache.crop(-3)
     assert cache.get_seq_length() == 50
     assert exact.generate(torch.tensor([ids]), max_new_tokens=1).shape == (1, 51)
+
+
+def test_a_cache_of_the_callers_own_is_used() -> None:
+    """Also an empty one of whose layers none is made yet, beside a config that asks for 8 bits."""
+    own = DynamicCache()
+    tiny_qwen_v1.model(use_cache_quantization=True).generate(
+        torch.tensor([random_ids(9)]), past_key_values=own, max_new_tokens=2, pad_token_id=0
+    )
+    assert own.get_seq_length() == 10
 
 
 @pytest.mark.parametrize(

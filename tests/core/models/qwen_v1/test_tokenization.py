@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
 
-from core.chat.tiktoken_file import EXTRA_FILE_NAME, FIRST_EXTRA_ID, write_entries
+from core.chat.tiktoken_file import EXTRA_FILE_NAME, write_entries
 from core.errors import UserError
 from core.models.qwen_v1.tokenization import QWenTokenizer
 from tests.helpers import tiny_qwen_v1
@@ -156,21 +155,21 @@ def test_it_travels_by_pickle_and_folder(tiny_file: Path, tmp_path: Path) -> Non
         assert (other.decode([0xE4]), other.pad_token_id, len(other)) == ("", tiny.pad_token_id, len(tiny))
 
 
-def test_tokens_of_an_extra_vocabulary(real: QWenTokenizer, qwen_tiktoken: Path, tmp_path: Path) -> None:
-    words = ["是一只", "是一只猫"]  # made of 是一, 只 and 猫
-    extra = tmp_path / EXTRA_FILE_NAME
-    write_entries(extra, {word.encode(): FIRST_EXTRA_ID + at for at, word in enumerate(words)})
-    extended = QWenTokenizer(str(qwen_tiktoken), extra_vocab_file=str(extra))
-    assert len(extended) == 151_853
-    assert extended("我是一只猫").input_ids == [real("我").input_ids[0], FIRST_EXTRA_ID + 1]
-    assert extended.decode(extended("我是一只猫<|im_end|>").input_ids, skip_special_tokens=True) == "我是一只猫"
-    (tmp_path / "saved").mkdir()
+def test_tokens_of_an_extra_vocabulary(tiny_file: Path, tmp_path: Path) -> None:
+    free = tiny_qwen_v1.special_id("<|extra_204|>") + 1
+    extra = tmp_path / "added" / EXTRA_FILE_NAME
+    extra.parent.mkdir()
+    write_entries(extra, {b"systemuser": free, b"systemuserassistant": free + 1})
+    extended = QWenTokenizer(str(tiny_file), extra_vocab_file=str(extra))
+    assert extended("systemuserassistant systemuser").input_ids == [free + 1, ord(" "), free]
+    assert (len(extended), extended.eod_id) == (free + 2, QWenTokenizer(str(tiny_file)).eod_id)
+    assert extended.decode(extended("systemuser<|im_end|>").input_ids, skip_special_tokens=True) == "systemuser"
     extended.save_pretrained(tmp_path / "saved")
-    again = AutoTokenizer.from_pretrained(tmp_path / "saved")
-    assert (again.eod_id, again("我是一只猫").input_ids) == (151_643, extended("我是一只猫").input_ids)
-    with pytest.raises(UserError, match="151851"):
-        write_entries(extra, {"一只猫".encode(): 151_700})
-        QWenTokenizer(str(qwen_tiktoken), extra_vocab_file=str(extra))
+    again = QWenTokenizer.from_pretrained(tmp_path / "saved")
+    assert (again.eod_id, again("systemuser").input_ids) == (extended.eod_id, [free])
+    write_entries(extra, {b"systemuser": free - 1})
+    with pytest.raises(UserError, match=str(free)):
+        QWenTokenizer(str(tiny_file), extra_vocab_file=str(extra))
 
 
 def test_a_folder_cannot_point_at_files_elsewhere(tiny_file: Path, tmp_path: Path) -> None:

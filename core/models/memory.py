@@ -1,0 +1,75 @@
+"""Gives memory back to the system that loading needed for a while.
+
+Two kinds: pages of model files that were read once, to convert or quantise their weights, and freed blocks that the C
+library keeps for itself. Invariant: nothing that is in use changes; a dropped page is read from its file again when
+somebody touches it, and a mapping that was written to is left alone. Elsewhere than on Linux nothing happens.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import sys
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger("memory")
+
+MADV_DONTNEED = 4
+EVERY_S = 0.2
+
+
+def give_back(folder: Path) -> None:
+    """Once a model of `folder` is loaded."""
+    if sys.platform != "linux":
+        return
+    drop_read_pages(folder)
+    trim_heap()
+
+
+def trim_heap() -> None:
+    """Have the C library let go of freed blocks."""
+    trim: Any = getattr(_libc(), "malloc_trim", None)  # glibc has it
+    if trim is not None:
+        trim(0)
+
+
+def drop_read_pages(folder: Path) -> None:
+    """Let go of the pages of files in `folder` that are mapped and were only read."""
+    for start, size in _unchanged(folder):
+        _libc().madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), MADV_DONTNEED)
+
+
+class Sparing:
+    """Call it often while weights are converted: it drops pages every now and then."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._next = folder, time.monotonic() + EVERY_S
+
+    def __call__(self) -> None:
+        if time.monotonic() >= self._next:
+            give_back(self._folder)
+            self._next = time.monotonic() + EVERY_S
+
+
+def _unchanged(folder: Path) -> list[tuple[int, int]]:
+    """Where files of the folder are mapped, and how many bytes; none of them written to."""
+    found: list[tuple[int, int]] = []
+    place, is_ours = (0, 0), False
+    files = {str(file.resolve()) for file in folder.glob("*.safetensors")}  # links, in the caches of hubs
+    for line in Path("/proc/self/smaps").read_text("utf-8", errors="replace").splitlines():
+        name, _, rest = line.partition(" ")
+        if not name.endswith(":"):
+            first, _, last = name.partition("-")
+            place = int(first, 16), int(last, 16) - int(first, 16)
+            is_ours = rest[3:4] == "p" and any(rest.endswith(f" {file}") for file in files)  # private
+        elif is_ours and name == "Anonymous:" and rest.split()[0] == "0":
+            found.append(place)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _libc() -> Any:
+    return ctypes.CDLL(None)

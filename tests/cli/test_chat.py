@@ -1,0 +1,176 @@
+"""`chat` as scripts and terminals use it, with a worker that says how it was asked."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.cli.entry import run
+from core import paths, settings
+from core.load_options import LoadOptions
+from core.translation import say
+from tests.helpers.fake_answers import ARGV
+
+QUESTIONS = '{"prompt": "one", "id": "a"}\n{"prompt": "two"}\n{"prompt": "three"}\n'
+
+
+@pytest.fixture(autouse=True)
+def _fake_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.services.inference.worker_argv", lambda name: ARGV)
+    monkeypatch.setenv("LANG", "en")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Callable[[str], str]:
+    def made(name: str) -> str:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text('{"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}')
+        return str(tmp_path / name)
+
+    return made
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> tuple[str, str]:
+    found = capsys.readouterr()
+    return found.out, found.err
+
+
+Model = Callable[[str], str]
+
+
+def test_options_of_loading_and_answering_arrive(
+    model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    options = ["--weights", "int8", "--kv-cache", "int8", "--attention", "eager", "--device", "cpu"]
+    asked = ["chat", "-m", model("chat"), "-p", "Hi", "--system", "Be brief.", "--adapter", str(adapter), *options]
+    assert run([*asked, "--context-length", "100", "--json"]) == 0
+    out, err = said(capsys)
+    got = json.loads(json.loads(out)["text"])
+    assert got["turns"] == [["system", "Be brief."], ["user", "Hi"]] and got["adapter"] == str(adapter)
+    assert LoadOptions(**got["options"]) == LoadOptions("int8", "int8", "eager", "cpu", 100)
+    assert err == say("notice.system_prompt_weak") + "\n"
+
+
+def test_what_was_chosen_in_the_window_counts(model: Model, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = model("chat")
+    home.mkdir()
+    chosen = settings.Settings(load_options={name: LoadOptions(weights="int4", kv_cache="int8")})
+    settings.save(paths.settings_file(), chosen)
+    assert run(["chat", "-m", name, "-p", "Hi", "--weights", "int8"]) == 0
+    out, err = said(capsys)
+    assert LoadOptions(**json.loads(out)["options"]) == LoadOptions(weights="int8", kv_cache="int8")
+    assert err == ""  # what is known of a model is not told at every call
+
+
+def test_a_base_model_is_said_to_be_one(
+    model: Model, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("  The capital of Ethiopia is \n"))
+    assert run(["chat", "-m", model("base")]) == 0
+    out, err = said(capsys)
+    assert err == say("notice.base_model") + "\n"
+    assert json.loads(out)["turns"] == [["user", "  The capital of Ethiopia is "]]  # to the last space
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--weights", "int5", "-p", "x"], 2),
+        (["--batch", "questions"], 2),
+        (["--batch", "questions", "--out", "answers", "-p", "x"], 2),
+        (["--batch", "no-such-file", "--out", "answers"], 1),
+        (["--adapter", "no-such-folder", "-p", "x"], 1),
+    ],
+)
+def test_mistakes_are_told(model: Model, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int) -> None:
+    assert run(["chat", "-m", model("chat"), *arguments]) == code
+    out, err = said(capsys)
+    assert out == "" and err and "Traceback" not in err
+
+
+# --- files of questions -------------------------------------------------------------
+
+
+def rows(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+
+
+def test_a_file_of_questions_becomes_a_file_of_answers(
+    model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").write_text(QUESTIONS, "utf-8")
+    out, name = tmp_path / "out", model("chat")
+    asked = ["chat", "-m", name, "--batch", str(tmp_path / "in"), "--out", str(out), "--system", "S"]
+    assert run([*asked, "--json"]) == 0
+    summary, _ = said(capsys)
+    assert json.loads(summary) == {
+        "model": name, "out": str(out), "total": 3, "answered": 3, "failed": 0, "earlier": 0, "finish_reason": "stop"
+    }  # fmt: skip
+    found = rows(out)
+    assert [row["index"] for row in found] == [0, 1, 2] and found[0]["id"] == "a"
+    assert [row["prompt"] for row in found] == ["one", "two", "three"]
+    assert json.loads(found[1]["text"]) == [["system", "S"], ["user", "two"]]
+    assert (found[2]["finish_reason"], found[2]["figures"]) == ("stop", {"prompt_tokens": 2, "new_tokens": 3})
+    assert not list(tmp_path.glob("out.*"))
+
+
+def test_progress_is_told_now_and_then(
+    model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cli.batch.QUIET_S", 0)
+    monkeypatch.setattr("app.cli.batch.SETTLED_S", 0)
+    (tmp_path / "in").write_text(QUESTIONS, "utf-8")
+    assert run(["chat", "-m", model("chat"), "--batch", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
+    lines = said(capsys)[1].splitlines()
+    assert lines[0] == "1 of 3 answered, 3 tokens" and lines[-1].startswith("3 of 3 answered, 9 tokens")
+    assert any(" left" in line for line in lines[1:-1])
+
+
+def test_a_second_start_answers_what_is_missing(
+    model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a kill the file has lines as they came, the last of them cut."""
+    (tmp_path / "in").write_text(QUESTIONS, "utf-8")
+    out, name = tmp_path / "out", model("chat")
+    kept = {"index": 2, "prompt": "three", "model": name, "text": "kept"}
+    cut = json.dumps({"index": 0, "id": "a", "prompt": "one", "model": name, "text": "cut"})
+    out.write_text(json.dumps(kept) + "\n" + cut[:-5], "utf-8")
+    asked = ["chat", "-m", name, "--batch", str(tmp_path / "in"), "--out", str(out)]
+    assert run(asked) == 0
+    assert [json.loads(row["text"]) if row["index"] < 2 else row["text"] for row in rows(out)] == [
+        [["user", "one"]], [["user", "two"]], "kept"
+    ]  # fmt: skip
+    before = out.read_bytes()
+    assert run(asked) == 0 and out.read_bytes() == before
+    assert run(["chat", "-m", model("other"), *asked[3:]]) == 1
+    assert "delete" in said(capsys)[1] and out.read_bytes() == before
+
+
+@pytest.mark.parametrize(("word", "code"), [("interrupt", 130), ("die", 1)])
+def test_what_came_is_kept(
+    model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str], word: str, code: int
+) -> None:
+    (tmp_path / "in").write_text(f"{word} now\nfirst\nsecond\n", "utf-8")
+    asked = ["chat", "-m", model("chat"), "--batch", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    assert run(asked) == code
+    assert [row["index"] for row in rows(tmp_path / "out")] == [1, 2]
+    assert said(capsys)[1].strip()
+
+
+def test_a_question_that_cannot_be_answered_stops_no_other(
+    model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").write_text("one\nlong long\ntwo\n", "utf-8")
+    asked = ["chat", "-m", model("chat"), "--batch", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    for earlier in (0, 2):  # failed ones are tried again
+        assert run([*asked, "--json"]) == 1
+        summary, err = said(capsys)
+        assert json.loads(summary)["earlier"] == earlier and "1 of 3" in err
+        assert rows(tmp_path / "out")[1]["error"] == say("error.message_too_long", tokens=9, limit=8)
