@@ -140,10 +140,10 @@ class _Frozen(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        gradient = gradients[0]
+        gradient, weight = gradients[0], context.product.weight()
         wide = gradient if gradient.is_cuda else gradient.float()
-        into = wide.new_zeros(gradient.shape[0], context.product.weight().in_features)
-        for start, stop, block in context.product.weight().blocks():
+        into = wide.new_zeros(gradient.shape[0], weight.in_features)
+        for start, stop, block in weight.blocks():
             into.addmm_(wide[:, start:stop], block.to(wide.dtype))
         return into.to(gradient.dtype), None
 

@@ -12,15 +12,20 @@ Tell = Callable[[int, int], None]
 
 def each(jobs: Sequence[Callable[[], None]], tell: Tell) -> None:
     """Run all jobs. What one of them or `tell` raises is raised when the jobs that run have ended; no other begins."""
-    with ThreadPoolExecutor(max_workers=max(torch.get_num_threads(), 1)) as pool:
-        running = [pool.submit(_quietly, job) for job in jobs]
-        try:
-            for done, finished in enumerate(as_completed(running)):
-                finished.result()
-                tell(done + 1, len(jobs))
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    threads = max(torch.get_num_threads(), 1)
+    # One thread of torch's in each of ours: several teams of them would only wait for each other.
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            running = [pool.submit(_quietly, job) for job in jobs]
+            try:
+                for done, finished in enumerate(as_completed(running), 1):
+                    finished.result()
+                    tell(done, len(jobs))
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _quietly(job: Callable[[], None]) -> None:
