@@ -4,8 +4,8 @@ Decoding with plain, int8 and int8_compatible rows after contexts of several len
 often as the other; on the model in FOLDER and on random weights of the shape of Qwen3-0.6B. Contexts are filled with
 random rows, since what they hold does not change the time. Memory is that of the rows, counted and as this process
 grew. Then the quality on the model in FOLDER: a fixed text (the licence of this project), the first part read, the rest
-stepped through token by token, perplexity and distance from the plain rows over the rest. "exact" there is the same with
-plain rows, computed in another order: what bf16 makes of differences that mean nothing.
+stepped through token by token, perplexity and distance from the plain rows over the rest. "exact" there is the same
+with plain rows, computed in another order: what bf16 makes of differences that mean nothing.
 """
 
 from __future__ import annotations
