@@ -52,6 +52,8 @@ class KVCache:
         return rows
 
     def advance(self, tokens: int) -> None:
+        if tokens == 1 and self._keeping.settle is not None:
+            self._keeping.settle(self.layers, self.length)
         self.length += tokens
 
     def crop(self, length: int) -> None:

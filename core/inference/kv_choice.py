@@ -7,6 +7,7 @@ Invariant: 8 bits are used only where all layers keep plain keys and values, and
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from core.inference import module_attention
 from core.inference.decoder import KVKind
 from core.inference.dense import DenseDecoder
-from core.inference.kv_int8 import ChannelSizes, CompatibleRows, Int8Rows, Shared
+from core.inference.kv_int8 import ChannelSizes, CompatibleRows, Int8Rows, Shared, settle
 from core.inference.kv_rows import Keeping
 from core.inference.module import ModuleCache, ModuleDecoder
 from core.load_options import KVChoice
@@ -31,13 +32,17 @@ def keep(model: Any, decoder: DenseDecoder | ModuleDecoder, choice: KVChoice) ->
     kind = wanted(model, choice)
     if kind == "plain" or not decoder.layer_count:
         return
-    decoder.keeping = _in_8_bits(kind, model, decoder)
-    if isinstance(decoder, ModuleDecoder) and module_attention.take_over(model):
+    sizes = _channel_sizes(model, decoder) if kind == "int8" else []
+    if isinstance(decoder, DenseDecoder):
+        decoder.keeping = _in_8_bits(decoder, sizes, settles=True)
+        return
+    decoder.keeping = plain = _in_8_bits(decoder, sizes, settles=False)
+    if module_attention.take_over(model):
         expected = _logits(model, decoder)
-        decoder.hands_over = True
+        decoder.keeping, decoder.hands_over = _in_8_bits(decoder, sizes, settles=True), True
         if not _agrees(model, decoder, expected):
             module_attention.give_back(model)
-            decoder.hands_over = False
+            decoder.keeping, decoder.hands_over = plain, False
 
 
 def wanted(model: Any, choice: KVChoice) -> KVKind:
@@ -47,12 +52,12 @@ def wanted(model: Any, choice: KVChoice) -> KVKind:
     return "int8_compatible" if getattr(model.config, "use_cache_quantization", False) else "plain"
 
 
-def _in_8_bits(kind: KVKind, model: Any, decoder: DenseDecoder | ModuleDecoder) -> Keeping:
-    shared = Shared(decoder.arithmetic, decoder.context_length)
-    if kind == "int8_compatible":
-        return Keeping(kind, lambda layer: CompatibleRows(shared))
-    sizes = _channel_sizes(model, decoder)
-    return Keeping(kind, lambda layer: Int8Rows(shared, sizes[layer]))
+def _in_8_bits(decoder: DenseDecoder | ModuleDecoder, sizes: Sequence[ChannelSizes], *, settles: bool) -> Keeping:
+    """sizes: of the keys of each layer, for our form. settles: as Shared."""
+    shared = Shared(decoder.arithmetic, decoder.context_length, settles)
+    if not sizes:
+        return Keeping("int8_compatible", lambda layer: CompatibleRows(shared))
+    return Keeping("int8", lambda layer: Int8Rows(shared, sizes[layer]), settle)
 
 
 def _channel_sizes(model: Any, decoder: DenseDecoder | ModuleDecoder) -> list[ChannelSizes]:

@@ -1,16 +1,18 @@
 """Keys and values of one layer in 8 bits: ours, and the published form of the first generation.
 
-Owns both forms and attention over them. Invariant: every query sees what was stored, also of its own pass; so in our
-form it does not matter in how many parts a prompt was read. (In the published form the parts are chunks that share a
-scale, and change what is stored.)
+Owns both forms and attention over them. Invariant: what is stored of a token depends on its own keys and values alone,
+so in our form it does not matter in how many parts a prompt was read. (In the published form the parts are chunks that
+share a scale.)
 
 Ours: each token has a scale of its own for each head, and everything is rounded. Some channels of keys are far larger
 than the others and would take all the levels, so keys are divided by the root of each channel's usual size before, and
-queries multiplied by it.
+queries multiplied by it. Rounding the keys of one token takes a dozen calls, which for a small model is more than
+attention itself; so a step sees its own key as it is, and `settle` rounds those of all layers at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from core.inference import packed_attention as packed
 from core.inference.attention import Arithmetic, attend
-from core.inference.kv_rows import room_for
+from core.inference.kv_rows import LayerRows, room_for
 from core.models.qwen_v1 import int8_rows
 from core.models.qwen_v1.int8_rows import Rows
 
@@ -31,10 +33,12 @@ AT_ONCE = 1 << 26  # bytes of rows made floating point at a time
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What the int8 rows of all layers have in common. most: tokens, no buffer is made for more unless it must."""
+    """What the int8 rows of all layers have in common. most: tokens, no buffer is made for more unless it must.
+    settles: `settle` follows each step, and only `attend` sees the rows before."""
 
     how: Arithmetic
     most: int
+    settles: bool = False
     places: packed.Places = field(default_factory=packed.Places)
 
 
@@ -170,31 +174,69 @@ class ChannelSizes:
 
 
 class Int8Rows(_Rows):
-    """Ours. Of a row of keys the largest value is kept, bf16: its step is a 127th of that."""
+    """Ours. Of a row of keys the largest value is kept, bf16: its step is a 127th of that.
+
+    pending: keys of a step, (heads, 1, width), that are not stored yet; its values are
+    """
 
     def __init__(self, shared: Shared, sizes: ChannelSizes) -> None:
         super().__init__(shared)
-        self._sizes = sizes
+        self.sizes = sizes
+        self.pending: Tensor | None = None
 
     def _new(self) -> Self:
-        return type(self)(self._shared, self._sizes)
+        return type(self)(self._shared, self.sizes)
 
     def write(self, at: int, keys: Tensor, values: Tensor) -> None:
-        keys = keys * self._sizes.inverse(keys.dtype)
-        most = keys.abs().amax(-1, True).clamp_min_(SMALLEST).bfloat16()
-        codes = (keys.float() * LEVELS).div_(most.float()).round_()
-        self._put(at, codes, most[None, ..., 0], packed.rows_of(values))
+        stored, table = self._stored, packed.rows_of(values)
+        if keys.shape[1] == 1 and self._shared.settles and stored is not None and stored.can_pack and at < stored.room:
+            self.pending = keys
+            stored.values.narrow(1, at, 1).copy_(table)
+            return
+        self.pending = None
+        codes, most = _rounded(keys * self.sizes.inverse(keys.dtype))
+        self._put(at, codes, most[None], table)
+
+    def settle(self, at: int, codes: Tensor, most: Tensor) -> None:
+        """Store the keys of a step: (heads, 1, width) int8, (heads, 1)."""
+        stored, self.pending = self._filled(), None
+        stored.keys.narrow(1, at, 1).copy_(codes)
+        stored.marks[0].narrow(1, at, 1).copy_(most)
 
     def _scores(self, stored: _Stored, queries: Tensor, end: int, scale: float) -> Tensor:
         # What is the same for all rows, the 127th, goes into the queries.
-        times = self._sizes.times(scale / LEVELS, queries.dtype)
-        wide = (queries.view(times.shape[0], -1, times.shape[2]) * times).bfloat16()
-        return packed.products(wide, stored.keys.narrow(1, 0, end), stored.marks[0].narrow(1, 0, end))
+        times, pending = self.sizes.times(scale / LEVELS, queries.dtype), self.pending
+        queries = queries.view(times.shape[0], -1, times.shape[2])
+        before = end if pending is None else end - 1
+        wide = (queries * times).bfloat16()
+        scores = packed.products(wide, stored.keys.narrow(1, 0, before), stored.marks[0].narrow(1, 0, before))
+        if pending is None:
+            return scores
+        own = torch.bmm(queries, pending.transpose(1, 2)).mul_(scale)
+        return torch.cat((scores, own), -1)
 
     def _floats(self, stored: _Stored, heads: slice, end: int) -> tuple[Tensor, Tensor]:
         steps = stored.marks[0, heads, :end, None].float().mul_(1 / LEVELS)
-        keys = (stored.keys[heads, :end] * steps).mul_(self._sizes.times(1.0, torch.float32)[heads])
+        keys = (stored.keys[heads, :end] * steps).mul_(self.sizes.times(1.0, torch.float32)[heads])
         return keys, packed.floats_of(stored.values[heads, :end])
+
+
+@torch.inference_mode()
+def settle(layers: Sequence[LayerRows], at: int) -> None:
+    """Store the keys of a step where all layers hold them."""
+    held = [rows for rows in layers if isinstance(rows, Int8Rows) and rows.pending is not None]
+    if not held or len(held) < len(layers):
+        return
+    keys = torch.stack([rows.pending for rows in held if rows.pending is not None])
+    codes, most = _rounded(keys * torch.stack([rows.sizes.inverse(keys.dtype) for rows in held]))
+    for rows, *parts in zip(held, codes.to(torch.int8).unbind(), most.unbind(), strict=True):
+        rows.settle(at, *parts)
+
+
+def _rounded(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """(..., tokens, width) -> whole numbers of 127ths of each row's largest value, and those, (..., tokens) bf16."""
+    most = keys.abs().amax(-1, True).clamp_min_(SMALLEST).bfloat16()
+    return (keys.float() * LEVELS).div_(most.float()).round_(), most[..., 0]
 
 
 class CompatibleRows(_Rows):

@@ -6,7 +6,7 @@ more than it must. Invariant: what lies after the rows that were written is free
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -41,10 +41,12 @@ class LayerRows(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """How a model's keys and values are kept. rows: makes those of the layer of this number."""
+    """How a model's keys and values are kept. rows: makes those of the layer of this number; settle: called with those
+    of all layers after each token that was added by itself, and with where it stands."""
 
     kind: KVKind
     rows: Callable[[int], LayerRows]
+    settle: Callable[[Sequence[LayerRows], int], None] | None = None
 
 
 def plainly(how: Arithmetic, most: int) -> Keeping:

@@ -66,6 +66,11 @@ def rows_of(values: Tensor) -> Tensor:
     if values.device.type == "cpu":
         packed: Tensor = _prepack(values.float().flatten(0, -2))
         return packed.view(*values.shape[:-1], -1)
+    return rounded_rows(values)
+
+
+def rounded_rows(values: Tensor) -> Tensor:
+    """As rows_of, on any device."""
     wide = values.float()
     low, high = wide.aminmax(dim=-1, keepdim=True)
     codes = (wide - low).mul_(LEVELS / (high - low + 1e-8)).round_().to(torch.uint8)
