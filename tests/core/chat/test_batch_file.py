@@ -54,7 +54,9 @@ def test_files_without_questions_are_refused(tmp_path: Path) -> None:
         assert refused.value.code == code and str(refused.value)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.permutations(range(6)), st.integers(0, 6), st.integers(0, 400))
 def test_a_kill_at_any_byte_loses_only_what_was_not_whole(
     tmp_path: Path, order: list[int], count: int, cut: int

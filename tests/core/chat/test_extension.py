@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.cli.entry import run
@@ -89,7 +89,7 @@ def test_mistakes_are_told(folder: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert not (tmp_path / "out").exists()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(st.text("theanbxy你好吗é'1 ", min_size=1, max_size=7), st.integers(1, 50), max_size=12),
     st.integers(0, 9),

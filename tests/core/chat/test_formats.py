@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, processors
 
@@ -57,6 +57,7 @@ def test_published_contexts(published: ChatMl) -> None:
     assert published.stop_ids == {151643, 151644, 151645}
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(hostile, hostile, hostile)
 def test_no_text_can_end_a_turn(system: str, asked: str, answered: str) -> None:
     turns = [Turn("system", system), Turn("user", asked), Turn("assistant", answered), Turn("user", asked)]

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.chat import long_text, tiktoken_vocabulary
@@ -86,6 +86,7 @@ def test_rows_above_the_vocabulary_are_nothing(published: Vocabulary) -> None:
     assert published.shown(151645) == "<|im_end|>" and published.decode([151645]) == ""
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(hostile.map("".join))
 def test_no_text_becomes_a_control_token_and_none_is_lost(text: str) -> None:
     found = tiny()
@@ -94,6 +95,7 @@ def test_no_text_becomes_a_control_token_and_none_is_lost(text: str) -> None:
     assert found.decode(ids) == unicodedata.normalize("NFC", text)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.integers(0, 500)))
 def test_a_stream_of_any_ids_is_their_whole(ids: list[int]) -> None:
     reader = detokenizer(tiny())
@@ -107,7 +109,7 @@ edges = st.lists(
 ).map("".join)  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(edges)
 def test_taking_runs_of_blanks_out_changes_no_id(published: TiktokenVocabulary, text: str) -> None:
     text = unicodedata.normalize("NFC", text)
