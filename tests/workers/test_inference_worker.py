@@ -42,6 +42,7 @@ from core.protocol.messages import (
     TokensCounted,
 )
 from core.translation import say
+from tests.helpers import tiny_families, tiny_qwen_v1
 from tests.helpers.tiny_models import CONTEXT, write_model
 
 HI = (Turn("user", "Hi"),)
@@ -101,6 +102,32 @@ def test_a_precision_that_is_asked_for_is_used(folder: Path, precision: Any) -> 
     events = run(InferenceWorker().load_model, LoadModel("j", "tiny", str(folder), LoadOptions(weights=precision)))
     found = next(event for event in events if isinstance(event, ModelLoaded))
     assert (found.precision, found.precision_reason) == (precision, "precision_asked_for")
+
+
+@pytest.mark.parametrize("kv_cache", ["int8", "int8_compatible"])
+def test_keys_and_values_are_kept_as_asked(folder: Path, kv_cache: Any) -> None:
+    worker = InferenceWorker()
+    events = run(worker.load_model, LoadModel("j", "tiny", str(folder), LoadOptions(kv_cache=kv_cache)))
+    found = next(event for event in events if isinstance(event, ModelLoaded))
+    assert (found.kv_cache, found.notices) == (kv_cache, ())
+    assert figures(run(worker.generate, Generate("g", HI, SHORT))).new_tokens == 12
+
+
+def test_keys_and_values_that_cannot_be_put_into_8_bits_are_told(tmp_path: Path) -> None:
+    sliding = tiny_families.write(tmp_path / "sliding", "qwen2_5 with a window")
+    events = run(InferenceWorker().load_model, LoadModel("j", "sliding", str(sliding), LoadOptions(kv_cache="int8")))
+    found = next(event for event in events if isinstance(event, ModelLoaded))
+    assert (found.kv_cache, [notice.code for notice in found.notices]) == ("plain", ["kv_stays_plain"])
+    assert say("notice.kv_stays_plain")
+
+
+def test_how_far_positions_are_stretched_is_told(tmp_path: Path) -> None:
+    worker = InferenceWorker()
+    first = tiny_qwen_v1.write_model(tmp_path / "first")
+    assert run(worker.load_model, LoadModel("j", "first", str(first)))[-1] == Finished("j")
+    for text, alpha in (("a", 1), ("aa", 3), ("a" * tiny_qwen_v1.TRAINED * 2, 7)):
+        events = run(worker.generate, Generate("g", (Turn("user", text),), SHORT))
+        assert next(event for event in events if isinstance(event, PromptRead)).ntk_alpha == alpha
 
 
 def test_a_manifest_may_point_to_the_files(folder: Path, tmp_path: Path) -> None:
