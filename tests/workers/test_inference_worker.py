@@ -355,7 +355,7 @@ async def test_two_chats_and_a_cancelled_third_share_one_model(folder: Path, pro
         assert [end.reason for end in ends if isinstance(end, Finished)] == ["length", "length", "cancelled"]
         together = {name: "".join(said[name]) for name in "ab"}
         changes = sum(left != right for left, right in itertools.pairwise(order))
-        assert changes > 50
+        assert changes > 2  # one after the other it would be 2; a busy reader gets many deltas of one job at once
         for name in "ab":
             said[name].clear()
             await collect(asked[name])
