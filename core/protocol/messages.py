@@ -13,6 +13,7 @@ from msgspec import Struct
 from core.chat.turns import FinishReason, ReplyFigures, Sampling, Turn
 from core.errors import Param
 from core.load_options import LoadOptions
+from core.sources import Access, Source
 
 PROTOCOL_VERSION = 2
 
@@ -88,6 +89,20 @@ class PullModel(Job, frozen=True, tag=True):
     proxy: str = ""
 
 
+class DownloadModel(Job, frozen=True, tag=True):
+    """Fetch a repository of a hub and put it into `models_folder` as `name`; answered by Progress and ModelStored.
+
+    sources: the same model, the preferred one first; the next is asked when one cannot be reached. accesses: how each
+    hub is reached. Stopped early it keeps what has come, and the same job goes on from there.
+    """
+
+    name: str
+    models_folder: str
+    sources: tuple[Source, ...]
+    accesses: tuple[Access, ...] = ()
+    proxy: str = ""
+
+
 class ImportModel(Job, frozen=True, tag=True):
     """Take the folder or GGUF file `source` into the library as `name`; answered by Progress and ModelStored.
 
@@ -132,7 +147,16 @@ class Shutdown(Struct, frozen=True, tag=True):
 
 
 JobRequest = (
-    LoadModel | Generate | GenerateBatch | CountTokens | Tokenize | PullModel | ImportModel | VerifyModel | Train
+    LoadModel
+    | Generate
+    | GenerateBatch
+    | CountTokens
+    | Tokenize
+    | PullModel
+    | DownloadModel
+    | ImportModel
+    | VerifyModel
+    | Train
 )
 Request = JobRequest | Cancel | Pause | Resume | Shutdown
 
@@ -148,8 +172,19 @@ class Heartbeat(Struct, frozen=True, tag=True):
     pass
 
 
+class FileProgress(Struct, frozen=True):
+    """How far one file of a download is, in bytes."""
+
+    name: str
+    done: int
+    total: int
+
+
 class Progress(Struct, frozen=True, tag=True):
-    """How far a job is. `stage` is a key of the catalogue (`progress.<stage>`); unit says what `done` counts."""
+    """How far a job is. `stage` is a key of the catalogue (`progress.<stage>`); unit says what `done` counts.
+
+    files: of a download, those that have changed since the last time they were told
+    """
 
     job_id: str
     done: int
@@ -157,6 +192,7 @@ class Progress(Struct, frozen=True, tag=True):
     stage: str = ""
     unit: Literal["bytes", "tokens", "steps", "files"] = "steps"
     detail: str = ""
+    files: tuple[FileProgress, ...] = ()
 
 
 class Notice(Struct, frozen=True):
