@@ -15,6 +15,7 @@ from msgspec import Struct
 from core.errors import UserError
 from core.sources import Source
 
+
 class RepoFile(Struct, frozen=True):
     """One file of a repository.
 
