@@ -26,7 +26,7 @@ class AppContext:
         self.preferences = preferences
         self.secrets = Secrets()
         self.store = Store(paths.database())
-        self.library = LibraryService(preferences.models_folder, proxy=preferences.settings.proxy)
+        self.library = LibraryService(preferences.models_folder, proxy=lambda: preferences.settings.proxy)
         self.inference = InferenceService(
             self.library.files_of,
             options=preferences.load_options,

@@ -18,7 +18,7 @@ from core.paths import models, settings_file
 def library() -> LibraryService:
     """The library in the folder that the settings name."""
     chosen = settings.load(settings_file())
-    return LibraryService(Path(chosen.models_folder) if chosen.models_folder else models(), proxy=chosen.proxy)
+    return LibraryService(Path(chosen.models_folder) if chosen.models_folder else models(), proxy=lambda: chosen.proxy)
 
 
 def load_options(model: str, asked: Mapping[str, str | int | None]) -> LoadOptions:

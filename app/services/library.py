@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from core.models import adapter, manifest, shelf
 from core.models.adapter_base import find_base
 from core.models.manifest import Manifest
 from core.protocol.messages import (
+    DownloadModel,
     Failed,
     FileVerified,
     ImportModel,
@@ -35,6 +36,7 @@ from core.protocol.messages import (
     PullModel,
     VerifyModel,
 )
+from core.sources import Access, Source
 
 TRASH = ".trash"
 TRASH_KEPT_S = 3600.0
@@ -52,6 +54,18 @@ class Installed:
         return manifest.files_folder(self.folder, self.manifest)
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A model to fetch from a hub, as DownloadModel says it; without sources one of the catalogue that comes as a
+    package."""
+
+    name: str
+    sources: tuple[Source, ...] = ()
+    file: str = ""
+    base: str = ""
+    convert_pickle: bool = False
+
+
 class LibraryService:
     """
     Attributes:
@@ -59,7 +73,9 @@ class LibraryService:
         transfers: what is running, by the name of the model
     """
 
-    def __init__(self, models_folder: Path, *, proxy: str = "", argv: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, models_folder: Path, *, proxy: Callable[[], str] = str, argv: Sequence[str] | None = None
+    ) -> None:
         self.changed: Event[None] = Event()
         self.transfers: dict[str, Transfer] = {}
         self._folder = models_folder
@@ -144,6 +160,11 @@ class LibraryService:
         # The folder's own name counts: a user may have renamed it.
         return Installed(msgspec.structs.replace(known[1], name=folder.name), folder)
 
+    @property
+    def folder(self) -> Path:
+        """Where the models lie."""
+        return self._folder
+
     def move_to(self, models_folder: Path) -> None:
         """Look into another folder from now on. What is running goes on where it began."""
         self._folder = models_folder
@@ -158,8 +179,21 @@ class LibraryService:
             UserError: not_in_catalogue, transfer_running.
         """
         entry = catalogue.find(name)
-        job = PullModel(uuid.uuid4().hex, entry.name, str(self._folder), self._proxy)
+        job = PullModel(uuid.uuid4().hex, entry.name, str(self._folder), self._proxy())
         return self._run(entry.name, job)
+
+    def download(self, wanted: Wanted, accesses: Sequence[Access]) -> AsyncGenerator[JobEvent, None]:
+        """Fetch a model from a hub; the events end with Finished or Failed. Given up, it goes on next time.
+
+        Raises:
+            UserError: transfer_running, name_unusable.
+        """
+        name = shelf.safe_name(wanted.name)
+        job = DownloadModel(
+            uuid.uuid4().hex, name, str(self._folder), wanted.sources, tuple(accesses), self._proxy(), wanted.file,
+            wanted.base, wanted.convert_pickle,
+        )  # fmt: skip
+        return self._run(name, job)
 
     def import_(
         self, path: Path, name: str = "", *, convert_pickle: bool = False, base: str = ""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from core.protocol.messages import Progress
+from core.protocol.messages import FileProgress, Progress
 
 WINDOW_S = 5.0
 SETTLED_S = 1.0  # a speed from less is noise
@@ -17,6 +17,7 @@ class Transfer:
     Attributes:
         stage: key of `progress.<stage>`, "" before the worker has said anything
         done, total: bytes; total is None while it is not known
+        files: of a download, how far each file is that has been looked at
     """
 
     unit = "bytes"
@@ -28,6 +29,7 @@ class Transfer:
         self.detail = ""
         self.done = 0
         self.total: int | None = None
+        self.files: dict[str, FileProgress] = {}
         self._seen: deque[tuple[float, int]] = deque()
 
     def update(self, progress: Progress, now: float | None = None) -> None:
@@ -37,6 +39,7 @@ class Transfer:
             self._seen.clear()
         self.stage, self.detail = progress.stage, progress.detail
         self.done, self.total = progress.done, progress.total
+        self.files |= {file.name: file for file in progress.files}
         self._seen.append((now, progress.done))
         while now - self._seen[0][0] > WINDOW_S and len(self._seen) > 2:
             self._seen.popleft()

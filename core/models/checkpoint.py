@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 
 from core.chat.chat_format import is_chat_folder
 from core.errors import UserError
-from core.models import families
+from core.models import families, known_architectures
 from core.models.quantised import scheme
 from core.models.quantised.scheme import Scheme
 from core.models.safetensors_file import INDEX_NAME, ITEM_BYTES, TensorEntry, read_header
@@ -172,23 +172,8 @@ def _architecture(config: Json) -> str:
 
 
 def _is_known(model_type: str, architecture: str) -> bool:
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
-    )
-
-    if architecture and OWN_ARCHITECTURES.get(model_type) == architecture:
-        return True
-    known = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type, ())
-    if not known:
-        return False
-    # A model that also sees, as Qwen3.5 is published: its language model is loaded alone.
-    seeing = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(model_type, ())
-    return architecture in (*_names(known), *_names(seeing))
-
-
-def _names(found: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (found,) if isinstance(found, str) else found
+    ours = bool(architecture) and OWN_ARCHITECTURES.get(model_type) == architecture
+    return ours or known_architectures.is_known(model_type, architecture)
 
 
 def _all_entries(folder: Path, files: tuple[str, ...]) -> dict[str, TensorEntry]:

@@ -54,9 +54,9 @@ def import_model(
         work = import_adapter(source, chosen, base, models_folder, convert_pickle=convert_pickle, at_home=at_home)
         return (yield from work)
     if source.is_file():
-        return (yield from _import_file(source, chosen, models_folder))
+        return (yield from import_gguf(source, chosen, models_folder, str(source), keep=True))
     if convert_pickle and checkpoint.has_pickle(source) and not _has_safetensors(source):
-        return (yield from _import_pickles(source, chosen, models_folder))
+        return (yield from import_pickles(source, chosen, models_folder, str(source)))
     return (yield from _import_folder(source, chosen, models_folder))
 
 
@@ -97,31 +97,41 @@ def built_bytes(source: GgufFile) -> int:
     return elements * BFLOAT16_BYTES + 100_000_000
 
 
-def _import_file(file: Path, name: str, models_folder: Path) -> Work[Path]:
+def import_gguf(
+    file: Path, name: str, models_folder: Path, source: str, licence: str = "", *, keep: bool = False
+) -> Work[Path]:
+    """Convert a GGUF file into the library. source: where it came from, for people; keep: the file stays where it is,
+    so the model remembers it.
+
+    Raises:
+        UserError: import_not_a_model, gguf_*, disk_full.
+    """
     if not is_gguf(file):
         raise UserError("import_not_a_model", file=file.name)
     opened = open_gguf(file)
     needed = built_bytes(opened)
     need_space(models_folder, needed)
-    licence = opened.metadata.get("general.license", "")
+    licence = licence or str(opened.metadata.get("general.license", ""))
+    kept = file if keep else None
     with disk_errors(models_folder, needed), shelf.incoming(models_folder) as folder:
         config = yield from convert(file, folder)
-        return (yield from store_built(folder, config, name, str(file), models_folder, str(licence), gguf=file))
+        return (yield from store_built(folder, config, name, source, models_folder, licence, gguf=kept))
 
 
-def _import_pickles(source: Path, name: str, models_folder: Path) -> Work[Path]:
+def import_pickles(folder: Path, name: str, models_folder: Path, source: str) -> Work[Path]:
+    """Convert a folder with pickle weights into the library; only with the user's consent."""
     from core.models.pickles import convert_pickles, pickle_files
 
-    config = checkpoint.read_config(source)
-    checkpoint.need_tokenizer(source)
-    needed = sum((source / file).stat().st_size for file in pickle_files(source))
+    config = checkpoint.read_config(folder)
+    checkpoint.need_tokenizer(folder)
+    needed = sum((folder / file).stat().st_size for file in pickle_files(folder))
     need_space(models_folder, needed)
-    with disk_errors(models_folder, needed), shelf.incoming(models_folder) as folder:
-        yield from convert_pickles(source, folder)
+    with disk_errors(models_folder, needed), shelf.incoming(models_folder) as built:
+        yield from convert_pickles(folder, built)
         for side in checkpoint.SIDE_FILES:
-            if (source / side).is_file() and not (folder / side).exists():
-                shutil.copyfile(source / side, folder / side)
-        return (yield from store_built(folder, config, name, str(source), models_folder))
+            if (folder / side).is_file() and not (built / side).exists():
+                shutil.copyfile(folder / side, built / side)
+        return (yield from store_built(built, config, name, source, models_folder))
 
 
 def store_built(

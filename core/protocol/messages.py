@@ -94,6 +94,7 @@ class DownloadModel(Job, frozen=True, tag=True):
 
     sources: the same model, the preferred one first; the next is asked when one cannot be reached. accesses: how each
     hub is reached. Stopped early it keeps what has come, and the same job goes on from there.
+    file: the one GGUF file to take, "" for what is needed; base: of an adapter, as for ImportModel
     """
 
     name: str
@@ -101,6 +102,9 @@ class DownloadModel(Job, frozen=True, tag=True):
     sources: tuple[Source, ...]
     accesses: tuple[Access, ...] = ()
     proxy: str = ""
+    file: str = ""
+    base: str = ""
+    convert_pickle: bool = False
 
 
 class ImportModel(Job, frozen=True, tag=True):

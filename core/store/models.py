@@ -8,13 +8,13 @@ from __future__ import annotations
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from core.store.records import StoredModel
+from core.store.records import MeasuredMemory, StoredModel
 from core.store.schema import ModelRow, utc_now
 
 
 def remember(s: Session, name: str, folder: str) -> StoredModel:
     """Add the model, or note its new folder."""
-    row = s.get(ModelRow, name) or ModelRow(name=name, last_used=None)
+    row = s.get(ModelRow, name) or ModelRow(name=name, last_used=None, measured=None)
     row.folder = folder
     s.add(row)
     return _record(row)
@@ -36,5 +36,11 @@ def note_use(s: Session, name: str) -> None:
         row.last_used = utc_now()
 
 
+def note_memory(s: Session, name: str, measured: MeasuredMemory) -> None:
+    """What it took just now. An unknown name is no error."""
+    if row := s.get(ModelRow, name):
+        row.measured = measured
+
+
 def _record(row: ModelRow) -> StoredModel:
-    return StoredModel(row.name, row.folder, row.last_used)
+    return StoredModel(row.name, row.folder, row.last_used, row.measured)

@@ -6,11 +6,30 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from msgspec import Struct
+
 from core.chat.turns import ReplyFigures, Role, Sampling
+from core.errors import Param
+from core.sources import Source
 
 MessageState = Literal["done", "streaming", "interrupted", "stopped", "cut", "failed"]
 """done: ended by itself. stopped: the user stopped it. cut: the length limit. interrupted: the program or the worker
 died while it streamed. failed: an error, see `error_code`. All but done and streaming can be continued."""
+
+
+DownloadState = Literal["waiting", "running", "paused", "failed", "done", "cancelled"]
+"""waiting: for its turn, or for the network. running: also after the program died, until it is continued. cancelled:
+taken out by the user; its files go when the program ends, so that it can be undone."""
+
+
+class MeasuredMemory(Struct, frozen=True):
+    """What a model really took when it ran here. bytes: the highest; tokens: the longest conversation it held."""
+
+    bytes: int
+    tokens: int
+    weights: str
+    kv_cache: str
+    device: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +75,7 @@ class Message:
     state: MessageState
     figures: ReplyFigures | None
     error_code: str
-    error_params: dict[str, str | int | float]
+    error_params: dict[str, Param]
     created: datetime
     sibling: int = 1
     siblings: int = 1
@@ -80,6 +99,30 @@ class StoredModel:
     name: str
     folder: str
     last_used: datetime | None
+    measured: MeasuredMemory | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """One model on its way into the library, or what became of it.
+
+    sources: empty for a model that comes as a Python package; file: the one file of the repository to take (GGUF), ""
+    for what is needed; base: of an adapter, the model it belongs to; total_bytes: 0 while it is not known
+    """
+
+    id: int
+    name: str
+    sources: tuple[Source, ...]
+    file: str
+    base: str
+    convert_pickle: bool
+    state: DownloadState
+    done_bytes: int
+    total_bytes: int
+    error_code: str
+    error_params: dict[str, Param]
+    created: datetime
+    ended: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

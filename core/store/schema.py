@@ -16,7 +16,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from core.chat.turns import ReplyFigures, Role, Sampling
 from core.errors import Param
-from core.store.records import MessageState
+from core.sources import Source
+from core.store.records import DownloadState, MeasuredMemory, MessageState
 
 
 def utc_now() -> datetime:
@@ -160,3 +161,26 @@ class ModelRow(Row):
     name: Mapped[str] = mapped_column(primary_key=True)
     folder: Mapped[str]
     last_used: Mapped[datetime | None]
+    measured: Mapped[MeasuredMemory | None] = mapped_column(Json(MeasuredMemory))
+
+
+class DownloadRow(Row):
+    """`place`: its turn in the queue, from the front."""
+
+    __tablename__ = "downloads"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    sources: Mapped[tuple[Source, ...]] = mapped_column(Json(tuple[Source, ...]))
+    file: Mapped[str]
+    base: Mapped[str]
+    convert_pickle: Mapped[bool]
+    state: Mapped[DownloadState] = mapped_column(Text)
+    place: Mapped[int]
+    done_bytes: Mapped[int]
+    total_bytes: Mapped[int]
+    error_code: Mapped[str]
+    error_params: Mapped[dict[str, Param] | None] = mapped_column(Json(dict[str, Param]))
+    created: Mapped[datetime]
+    ended: Mapped[datetime | None]

