@@ -7,14 +7,20 @@ the first call into the store, the worker by the first job.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 from app.services.chat import ChatService
+from app.services.discovery import DiscoveryService
+from app.services.downloads import DownloadService
+from app.services.hub_access import HubAccess
 from app.services.inference import InferenceService, ModelState
 from app.services.library import LibraryService
 from app.services.preferences import Preferences
 from app.services.secrets import Secrets
 from core import paths, store
+from core.chat.turns import ReplyFigures
+from core.store.records import MeasuredMemory
 from core.store.store import Store
 
 if TYPE_CHECKING:
@@ -32,10 +38,14 @@ class AppContext:
             options=preferences.load_options,
             keep_loaded_s=lambda: 60.0 * preferences.settings.keep_loaded_minutes,
         )
+        self.hub_access = HubAccess(preferences, self.secrets)
+        self.downloads = DownloadService(self.store, self.library, self.hub_access.now)
+        self.discovery = DiscoveryService(self.hub_access)
         self.chat = ChatService(self.store, self.inference)
         self._noted = ""
-        self._noting: asyncio.Task[None] | None = None
+        self._noting: set[asyncio.Task[None]] = set()
         self.inference.changed.listen(self._on_model)
+        self.inference.answered.listen(self._on_answer)
         # What pages that were rebuilt shall still hold: a new chat's draft, the text of the tokenizer page.
         self.new_chat_draft: str | None = None
         self.tokenizer_text: str | None = None
@@ -43,8 +53,22 @@ class AppContext:
     def _on_model(self, state: ModelState) -> None:
         """When a model was used last is the store's to remember."""
         if state.phase == "ready" and state.name != self._noted:
-            self._noting = asyncio.get_running_loop().create_task(self._note_use(state.name), name="note use")
+            self._note(self._note_use(state.name))
         self._noted = state.name if state.phase == "ready" else ""
+
+    def _on_answer(self, told: tuple[ModelState, ReplyFigures]) -> None:
+        """What a model really took is the store's to remember."""
+        state, figures = told
+        if state.loaded is None or not figures.memory_bytes:
+            return
+        loaded, tokens = state.loaded, figures.prompt_tokens + figures.new_tokens
+        measured = MeasuredMemory(figures.memory_bytes, tokens, loaded.weights, loaded.kv_cache, loaded.device)
+        self._note(self.store.call(lambda s: store.models.note_memory(s, state.name, measured)))
+
+    def _note(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="note model")
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
 
     async def _note_use(self, name: str) -> None:
         folder = str(self.library.find(name).folder)
@@ -58,8 +82,10 @@ class AppContext:
     async def close(self) -> None:
         """Replies are stopped and saved, workers ended, then the database closed."""
         await self.chat.close()
+        await self.downloads.close()
+        await self.discovery.close()
         await self.library.close()
         await self.inference.close()
-        if self._noting is not None:
-            await asyncio.wait([self._noting])
+        if self._noting:
+            await asyncio.wait(self._noting)
         await self.store.close()

@@ -137,10 +137,12 @@ def child(folder: Path, weights: str, kv_cache: str, context: int, threads: int)
     from core.inference.choice import choose_with_adapters
     from core.inference.engine import Engine, PromptReady
     from core.load_options import LoadOptions
+    from core.models import memory
     from core.models.load import Loading, LoadStep
 
     vocabulary = Vocabulary.load(folder)
     kept = [vocabulary, chat_format(folder, vocabulary)]
+    memory.trim_heap()
     clock.end("vocabulary")
     options = LoadOptions(weights=weights, kv_cache=kv_cache)  # type: ignore[arg-type]
     decoders = []

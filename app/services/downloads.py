@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -82,7 +82,7 @@ class DownloadService:
         self,
         the_store: Store,
         library: LibraryService,
-        accesses: Callable[[], Sequence[Access]],
+        accesses: Callable[[], Awaitable[Sequence[Access]]],
         *,
         at_once: int = AT_ONCE,
         first_pause_s: float = FIRST_PAUSE_S,
@@ -224,7 +224,7 @@ class DownloadService:
         saved = time.monotonic()
         end: JobEvent | None = None
         try:
-            async with aclosing(self._events(item)) as events:
+            async with aclosing(await self._events(item)) as events:
                 async for event in events:
                     end = event
                     if item.state != "running" or self._is_closing:  # asked for before the worker knew the job
@@ -240,12 +240,12 @@ class DownloadService:
             end = Failed("", "user", error.code, error.params)
         await self._ended(item, end)
 
-    def _events(self, item: Item) -> AsyncGenerator[JobEvent, None]:
+    async def _events(self, item: Item) -> AsyncGenerator[JobEvent, None]:
         record = item.record
         wanted = Wanted(record.name, record.sources, record.file, record.base, record.convert_pickle)
         if not wanted.sources:
             return self._library.pull(wanted.name)
-        return self._library.download(wanted, self._accesses())
+        return self._library.download(wanted, await self._accesses())
 
     async def _ended(self, item: Item, end: JobEvent | None) -> None:
         if item.transfer is not None and item.transfer.stage == "downloading":

@@ -22,6 +22,7 @@ from app.launch import worker_argv
 from app.services.events import Event
 from app.supervisor import State, WorkerSupervisor
 from core import load_options
+from core.chat.turns import ReplyFigures
 from core.errors import UserError
 from core.load_options import LoadOptions
 from core.protocol.messages import (
@@ -76,6 +77,7 @@ class InferenceService:
     Attributes:
         state: ModelState
         changed: emitted with the new state
+        answered: emitted with the state and the figures of each reply that has ended
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class InferenceService:
         loaded: when that changes it is loaded anew for the next job; keep_loaded_s 0 is for ever."""
         self.state = ModelState()
         self.changed: Event[ModelState] = Event()
+        self.answered: Event[tuple[ModelState, ReplyFigures]] = Event()
         self._locate = locate
         self._options = options
         self._keep_loaded_s = keep_loaded_s
@@ -196,6 +199,8 @@ class InferenceService:
             self._cancel_unload()
             self._note_adapter(model if files.adapter is not None else "")
             async for event in self._worker.run(job):
+                if isinstance(event, Finished) and event.figures is not None:
+                    self.answered.emit((self.state, event.figures))
                 yield event
         except UserError as error:  # no such model
             yield Failed(job_id, "user", error.code, error.params)

@@ -26,7 +26,7 @@ from core.chat.chat_format import ChatFormat, chat_format
 from core.chat.folder_json import table_rows
 from core.chat.vocabulary import Vocabulary
 from core.errors import UserError
-from core.models import families, manifest
+from core.models import families, manifest, memory
 from core.models.qwen_v1.positions import LongContext
 from core.protocol.messages import (
     CountTokens,
@@ -95,6 +95,7 @@ class InferenceWorker:
         folder = model_files(Path(job.folder))
         vocabulary = Vocabulary.load(folder)
         template = chat_format(folder, vocabulary)
+        memory.trim_heap()  # reading a vocabulary takes twice what it keeps
         self._let_go()
         yield Progress(job.job_id, 0, stage="loading_libraries")
         self.warm()

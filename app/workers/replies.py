@@ -18,6 +18,7 @@ from core.chat.turns import FinishReason, ReplyFigures, Sampling
 from core.chat.vocabulary import Vocabulary
 from core.chat.window import Prompt
 from core.load_options import KVChoice
+from core.models import memory
 from core.protocol.messages import Finished, Generate, JobEvent, Notice, Progress, PromptRead, TextDelta
 
 if TYPE_CHECKING:
@@ -163,5 +164,6 @@ class Reply:
             reused_tokens=self._reused_tokens,
             thinking_s=max(0.0, self._thinking_until - self._first_token_at),
             context_length=self._model.loaded.context_length,
+            memory_bytes=memory.taken(self._model.loaded.placement.device.type),
         )
         return Finished(self._job.job_id, reason, figures)

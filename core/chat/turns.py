@@ -41,7 +41,8 @@ class ReplyFigures(Struct, frozen=True):
 
     prompt_tokens counts the whole prompt, of which reused_tokens were still in the KV cache. first_token_s is the time
     from the start of the job to the first token, tokens_per_s the rate of the decode steps after it (0 when there were
-    none).
+    none). memory_bytes is what the model's process takes once the reply is there, on the card where it computes on one
+    (0 where that was not measured).
     """
 
     prompt_tokens: int
@@ -51,3 +52,4 @@ class ReplyFigures(Struct, frozen=True):
     reused_tokens: int = 0
     thinking_s: float = 0.0
     context_length: int = 0
+    memory_bytes: int = 0

@@ -1,6 +1,6 @@
-"""Gives memory back to the system that loading needed for a while.
+"""What a model's process takes of the memory, and giving back to the system what loading needed for a while.
 
-Two kinds: pages of model files that were read once, to convert or quantise their weights, and freed blocks that the C
+Two kinds go back: pages of model files that were read once, to convert or quantise their weights, and freed blocks that the C
 library keeps for itself. Invariant: nothing that is in use changes; a dropped page is read from its file again when
 somebody touches it, and a mapping that was written to is left alone. Elsewhere than on Linux nothing happens.
 """
@@ -19,6 +19,17 @@ log = logging.getLogger("memory")
 
 MADV_DONTNEED = 4
 EVERY_S = 0.2
+
+
+def taken(device: str) -> int:
+    """Bytes: on a card the most that was set aside for this process so far, else what it has for itself (USS)."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_reserved(device))
+    import psutil
+
+    return int(psutil.Process().memory_full_info().uss)
 
 
 def give_back(folder: Path) -> None:

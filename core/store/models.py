@@ -37,8 +37,16 @@ def note_use(s: Session, name: str) -> None:
 
 
 def note_memory(s: Session, name: str, measured: MeasuredMemory) -> None:
-    """What it took just now. An unknown name is no error."""
-    if row := s.get(ModelRow, name):
+    """What it took just now. Of measurements with the same weights and KV cache the largest stays. An unknown name is
+    no error."""
+    row = s.get(ModelRow, name)
+    if row is None:
+        return
+    old = row.measured
+    is_same = old is not None and (old.weights, old.kv_cache, old.device) == (
+        measured.weights, measured.kv_cache, measured.device,
+    )  # fmt: skip
+    if old is None or not is_same or measured.bytes >= old.bytes:
         row.measured = measured
 
 
