@@ -34,8 +34,8 @@ class Badge:
 
 
 def badges(subject: Subject, free: Room, context: int = 0) -> dict[Form, Badge]:
-    """Of a model whose weights are published in 8 or 4 bits only those forms that can be had from it. context: 0 for the
-    usual one."""
+    """Of a model whose weights are published in 8 or 4 bits only those forms that can be had from it. context: 0 for
+    the usual one."""
     tokens = min(context or USUAL_CONTEXT, subject.longest) if subject.longest else context or USUAL_CONTEXT
     quantised = subject.shape.quantised is not None
     running: tuple[Form, ...] = ("stored",) if quantised else ("bfloat16", "int8", "int4")
@@ -53,7 +53,8 @@ def _running(subject: Subject, form: Form, free: Room, tokens: int) -> Badge:
     fit = fitting.fit(subject, LoadOptions(weights=FORMS[form], context_length=tokens), free)
     need = fit.footprint
     parts = (
-        ("weights", need.weights), ("kv_cache", need.kv_cache), ("workspace", need.workspace), ("process", need.overhead),
+        ("weights", need.weights), ("kv_cache", need.kv_cache), ("workspace", need.workspace),
+        ("process", need.overhead),
     )  # fmt: skip
     return Badge(form, fit.verdict, need.total, fit.free, fit.on_card, tokens, parts)
 
@@ -67,5 +68,9 @@ def _training(subject: Subject, method: Literal["lora", "qlora"], free: Room) ->
         ("weights", need.weights), ("adapter", need.trained), ("activations", need.activations),
         ("process", need.overhead),
     )  # fmt: skip
-    verdict: Verdict = "too_big" if need.total > room else "tight" if need.total > TIGHT_FROM * room else "fits"
-    return Badge(method, verdict, need.total, room, on_card, length, parts)
+    return Badge(method, verdict_of(need.total, room), need.total, room, on_card, length, parts)
+
+
+def verdict_of(needed: int, free: int) -> Verdict:
+    """Of something that is needed whole."""
+    return "too_big" if needed > free else "tight" if needed > TIGHT_FROM * free else "fits"

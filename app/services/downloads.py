@@ -124,6 +124,11 @@ class DownloadService:
                 )
                 self.items.append(Item(record))
 
+    def find(self, name: str) -> Item | None:
+        """The download of that name which has not ended."""
+        found = self._unfinished(name)
+        return found if found is not None and found.state != "cancelled" else None
+
     # --- verbs -----------------------------------------------------------------------------
 
     async def add(self, wanted: Wanted, total_bytes: int = 0) -> Item:

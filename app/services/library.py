@@ -6,12 +6,14 @@ remembered, so a folder that was copied, moved or deleted by hand is simply seen
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -37,6 +39,9 @@ from core.protocol.messages import (
     VerifyModel,
 )
 from core.sources import Access, Source
+
+if TYPE_CHECKING:
+    from core.hub.local_cache import Cached
 
 TRASH = ".trash"
 TRASH_KEPT_S = 3600.0
@@ -69,7 +74,8 @@ class Wanted:
 class LibraryService:
     """
     Attributes:
-        changed: emitted after the models, or a running transfer, changed
+        changed: emitted after the models changed, or which transfers run
+        progressed: emitted after a figure of a running transfer changed, as often as its worker says
         transfers: what is running, by the name of the model
     """
 
@@ -77,6 +83,7 @@ class LibraryService:
         self, models_folder: Path, *, proxy: Callable[[], str] = str, argv: Sequence[str] | None = None
     ) -> None:
         self.changed: Event[None] = Event()
+        self.progressed: Event[None] = Event()
         self.transfers: dict[str, Transfer] = {}
         self._folder = models_folder
         self._proxy = proxy
@@ -243,7 +250,7 @@ class LibraryService:
             async for event in worker.run(job):
                 if isinstance(event, Progress):
                     transfer.update(event)
-                    self.changed.emit(None)
+                    self.progressed.emit(None)
                 yield event
             await worker.stop()
         finally:
@@ -303,6 +310,18 @@ class LibraryService:
         for place in self._removed:
             shutil.rmtree(place.parent, ignore_errors=True)
         self._removed.clear()
+
+
+async def found_here(models: Sequence[Installed]) -> tuple[Cached, ...]:
+    """Whole models that other programs have fetched to this machine and that the library does not use yet."""
+    used = {model.files_folder.resolve() for model in models}
+    return tuple(one for one in await asyncio.to_thread(_cached) if one.folder.resolve() not in used)
+
+
+def _cached() -> tuple[Cached, ...]:
+    from core.hub import local_cache
+
+    return local_cache.cached_models()
 
 
 def by_base(models: Sequence[Installed]) -> list[Installed]:
