@@ -1,7 +1,7 @@
 """What can be had: the catalogue at once, both hubs a moment later, and everything a hub says of one model.
 
-No Qt, no torch: hubs are asked with httpx, which is imported at the first question. Invariant: an answer that has come is
-kept until the program ends or the user asks anew; a hub that does not answer costs a bounded wait and a sentence.
+No Qt, no torch: hubs are asked with httpx, which is imported at the first question. Invariant: an answer that has come
+is kept until the program ends or the user asks anew; a hub that does not answer costs a bounded wait and a sentence.
 """
 
 from __future__ import annotations

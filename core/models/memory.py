@@ -1,7 +1,7 @@
 """What a model's process takes of the memory, and giving back to the system what loading needed for a while.
 
-Two kinds go back: pages of model files that were read once, to convert or quantise their weights, and freed blocks that the C
-library keeps for itself. Invariant: nothing that is in use changes; a dropped page is read from its file again when
+Two kinds go back: pages of model files that were read once, to convert or quantise their weights, and freed blocks that
+the C library keeps for itself. Invariant: nothing in use changes; a dropped page is read from its file again when
 somebody touches it, and a mapping that was written to is left alone. Elsewhere than on Linux nothing happens.
 """
 
