@@ -36,6 +36,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=False):
     huggingface_endpoint: str = ""
     modelscope_endpoint: str = ""
     proxy: str = ""
+    accepted_licences: tuple[str, ...] = ()  # by their short names
     load_options: dict[str, LoadOptions] = {}  # by the name of the model; the defaults are not kept
 
 

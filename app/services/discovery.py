@@ -150,7 +150,7 @@ class DiscoveryService:
         repository = await hubs.HUBS[source.place].describe(self._asking(), access, source, deadline_s=LOOK_S)
         needed = needed_files(repository)
         try:
-            shape, config = await remote_shape.read_shape(self._asking(), access, repository)
+            shape, config = await remote_shape.read_shape(self._asking(), access, repository, deadline_s=LOOK_S)
             return Look(offer, repository, needed, subject_of(offer.name, shape, config))
         except UserError as error:
             return Look(offer, repository, needed, why=error)
@@ -198,8 +198,8 @@ class DiscoveryService:
                     repositories.append(other)
                 except UserError:
                     continue
-        candidates = [(await self._access_to(one.source.place), one) for one in repositories]
-        return tuple(await speed.measure(self._asking(), candidates))
+        candidates = [speed.Candidate(await self._access_to(one.source.place), one) for one in repositories]
+        return await speed.faster(self._asking(), candidates)
 
     # --- the network ---------------------------------------------------------------------------
 
@@ -208,12 +208,12 @@ class DiscoveryService:
 
     def _asking(self) -> httpx.AsyncClient:
         """The client, made anew after the proxy was changed."""
-        from core.hub import hubs
+        from core.hub.client import open_client
 
         if self._client is None or self._client_proxy != self._access.proxy:
             self._drop_client()
             self._client_proxy = self._access.proxy
-            self._client = hubs.client(self._client_proxy)
+            self._client = open_client(self._client_proxy)
         return self._client
 
     def _drop_client(self) -> None:
