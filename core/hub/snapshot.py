@@ -33,9 +33,9 @@ FIRST_BYTES = 64_000_000  # files up to this size come before the others: they t
 LISTING_S = 60.0
 # With one of these the next source is asked; the bytes that have come count there too, where their digest is the same.
 ELSEWHERE = (
-    "hub_unreachable", "hub_slow", "hub_busy", "hub_untrusted", "hub_refused", "hub_gated", "hub_unknown_repository", "hub_unknown_revision",
-    "hub_token_refused", "download_interrupted", "download_forbidden", "download_gone", "download_refused",
-    "download_redirects", "download_wrong_length",
+    "hub_unreachable", "hub_slow", "hub_busy", "hub_untrusted", "hub_refused", "hub_gated", "hub_unknown_repository",
+    "hub_unknown_revision", "hub_token_refused", "download_interrupted", "download_forbidden", "download_gone",
+    "download_refused", "download_redirects", "download_wrong_length",
 )  # fmt: skip
 
 
