@@ -212,8 +212,9 @@ class DownloadService:
 
     async def _run(self, item: Item) -> None:
         try:
-            await self._note(item, "running")
-            await self._follow(item)
+            if item.state == "running":  # nobody has stopped it before it began
+                await self._note(item, "running")
+                await self._follow(item)
         finally:
             item.transfer = None
             del self._tasks[item.id]

@@ -1,4 +1,4 @@
-"""The queue of downloads: nothing is forgotten, what a network breaks goes on by itself, the user's word comes first."""
+"""The queue of downloads: nothing is forgotten, what a network breaks goes on by itself, the user has the last word."""
 
 from __future__ import annotations
 
