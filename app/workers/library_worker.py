@@ -17,6 +17,7 @@ from core.hub import catalogue
 from core.models import shelf
 from core.models.steps import Step, T, Work
 from core.protocol.messages import (
+    DownloadModel,
     FileVerified,
     Finished,
     ImportModel,
@@ -39,7 +40,7 @@ class _Cancelled(Exception):
 
 def main() -> None:
     """Be the worker until the front says Shutdown or is gone."""
-    serve({PullModel: pull_model, ImportModel: import_, VerifyModel: verify_model})
+    serve({PullModel: pull_model, DownloadModel: download_model, ImportModel: import_, VerifyModel: verify_model})
 
 
 def pull_model(job: PullModel, control: JobControl) -> Events:
@@ -50,6 +51,15 @@ def pull_model(job: PullModel, control: JobControl) -> Events:
     shelf.sweep(models_folder)
     work = pull(catalogue.find(job.name), models_folder, paths.downloads(), Network(job.proxy))
     yield from _stored(job, control, work)
+
+
+def download_model(job: DownloadModel, control: JobControl) -> Events:
+    from core.hub.download import Network
+    from core.hub.snapshot import download
+
+    models_folder = Path(job.models_folder)
+    shelf.sweep(models_folder)
+    yield from _stored(job, control, download(job, Network(job.proxy)))
 
 
 def import_(job: ImportModel, control: JobControl) -> Events:

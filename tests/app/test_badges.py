@@ -25,7 +25,7 @@ def subject(name: str) -> Subject:
     "name, gigabytes, verdicts",
     [
         ("Qwen-7B-Chat", 32, {"bfloat16": "fits", "int8": "fits", "int4": "fits", "lora": "fits", "qlora": "fits"}),
-        ("Qwen-7B-Chat", 12, {"bfloat16": "too_big", "int8": "tight", "int4": "fits", "lora": "too_big",
+        ("Qwen-7B-Chat", 14, {"bfloat16": "too_big", "int8": "tight", "int4": "fits", "lora": "too_big",
                               "qlora": "fits"}),
         ("Qwen-7B-Chat", 4, dict.fromkeys(("bfloat16", "int8", "int4", "lora", "qlora"), "too_big")),
         ("Qwen3-0.6B", 8, dict.fromkeys(("bfloat16", "int8", "int4", "lora", "qlora"), "fits")),

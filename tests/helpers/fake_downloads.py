@@ -2,7 +2,8 @@
 
 Run as a program it is the child; ARGV starts it from any working directory. Names: "quick…" is there at once,
 "endless…" goes on for ever, "full…" finds the disk full, "offline…" cannot reach the hub twice and then is
-there, "dies…" kills itself once and then is there, "bug…" raises. How often each was tried is counted beside the models.
+there, "dies…" kills itself once and then is there, "bug…" raises. Beside the models it is counted how often each was
+tried.
 """
 
 from __future__ import annotations
