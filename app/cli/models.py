@@ -70,16 +70,33 @@ def pull(
 app.command("search", help=say("pull.search"))(search)
 
 
+@app.command("found", help=say("pull.found_help"))
+def found(as_json: AsJson = False) -> None:
+    async def listed(service: LibraryService) -> None:
+        models = await service.found_here()
+        if as_json:
+            facts_ = [{"id": one.source.id, "hub": one.source.place, "folder": str(one.folder),
+                       "size_bytes": one.size_bytes} for one in models]  # fmt: skip
+            print_json({"found": facts_})
+            return
+        print(say("pull.found" if models else "pull.found_none"))
+        for one in models:
+            print(f"  {one.source.id}  {figures.size(one.size_bytes)}  {one.folder}")
+
+    _with_library(listed)
+
+
 @app.command("import", help=say("library.import"))
 def import_(
     path: Annotated[Path, typer.Argument(metavar="PATH", help=say("library.help_path"))],
     name: Annotated[str, typer.Option("--name", help=say("library.help_new_name"))] = "",
     base: Annotated[str, typer.Option("--base", help=say("library.help_base"))] = "",
     convert_pickle: Annotated[bool, typer.Option("--convert-pickle", help=say("library.help_pickle"))] = False,
+    keep: Annotated[bool, typer.Option("--keep", help=say("pull.help_keep"))] = False,
     as_json: AsJson = False,
 ) -> None:
     async def imported(service: LibraryService) -> None:
-        events = service.import_(path, name, convert_pickle=convert_pickle, base=base)
+        events = service.import_(path, name, convert_pickle=convert_pickle, base=base, keeps=keep)
         await pulling.stored(service, events, as_json)
 
     _with_library(imported)

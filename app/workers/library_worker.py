@@ -67,7 +67,10 @@ def import_(job: ImportModel, control: JobControl) -> Events:
 
     models_folder = Path(job.models_folder)
     shelf.sweep(models_folder)
-    work = import_model(Path(job.source), job.name, models_folder, convert_pickle=job.convert_pickle, base=job.base)
+    work = import_model(
+        Path(job.source), job.name, models_folder, convert_pickle=job.convert_pickle, base=job.base, keeps=job.keeps,
+        came_from=job.came_from,
+    )  # fmt: skip
     yield from _stored(job, control, work)
 
 

@@ -21,9 +21,7 @@ import httpx
 import msgspec
 
 from core.errors import UserError
-from core.sources import Access, Place
-
-NAMES: dict[Place, str] = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
+from core.sources import NAMES, Access
 
 DEADLINE_S = 20.0
 CONNECT_SHARE = 0.8  # of the deadline: a hub that cannot be reached is told from one that is slow

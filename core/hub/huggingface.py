@@ -14,9 +14,9 @@ import msgspec
 from msgspec import Struct
 
 from core.errors import UserError
-from core.hub.asking import DEADLINE_S, NAMES, Answer, Enquiry, moment, number, read_range, refused, text
+from core.hub.asking import DEADLINE_S, Answer, Enquiry, moment, number, read_range, refused, text
 from core.hub.repository import Found, RepoFile, Repository, safe_path
-from core.sources import Access, Source
+from core.sources import NAMES, Access, Source
 
 DEFAULT_REVISION = "main"
 MOST_FOUND = 100  # of one page

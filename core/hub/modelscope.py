@@ -15,7 +15,6 @@ import httpx
 from core.errors import UserError
 from core.hub.asking import (
     DEADLINE_S,
-    NAMES,
     Answer,
     Enquiry,
     moment,
@@ -26,7 +25,7 @@ from core.hub.asking import (
     together,
 )
 from core.hub.repository import Found, RepoFile, Repository, safe_path
-from core.sources import Access, Source
+from core.sources import NAMES, Access, Source
 
 DEFAULT_REVISION = "master"
 MOST_FOUND = 50  # of one page

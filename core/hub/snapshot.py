@@ -13,7 +13,6 @@ from pathlib import Path
 import msgspec
 
 from core.errors import UserError
-from core.hub.asking import NAMES
 from core.hub.async_steps import awaited
 from core.hub.client import open_client
 from core.hub.download import Network, RemoteFile, fetch_all
@@ -27,7 +26,7 @@ from core.models.manifest import FileRecord
 from core.models.space import disk_errors, need_space
 from core.models.steps import Step, T, Work
 from core.protocol.messages import DownloadModel
-from core.sources import Access, Source
+from core.sources import NAMES, Access, Source
 
 FIRST_BYTES = 64_000_000  # files up to this size come before the others: they tell whether the rest is of use
 LISTING_S = 60.0

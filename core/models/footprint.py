@@ -33,6 +33,7 @@ INT4_GROUP = 128  # inputs that share a scale and a zero
 PROCESS_BYTES = {"cpu": 390_000_000, "cuda": 500_000_000}
 VOCABULARY_ENTRY_BYTES = 700
 CONVERTED_AT_ONCE = 48_000_000
+LOOKED_UP = 0.7  # of a mapped table of embeddings comes into memory, more or less as the kernel reads ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,9 @@ def weights_format(shape: Shape, options: LoadOptions, device: DeviceKind = "cpu
 def weight_bytes(shape: Shape, options: LoadOptions, device: DeviceKind = "cpu") -> int:
     """All weights as they will lie in memory."""
     body = sum(block_bytes(block, shape, options, device) for block in shape.blocks if block is not shape.head)
+    is_mapped = device == "cpu" and weights_format(shape, options, device) == shape.stored
+    if is_mapped and shape.head is not None:  # the table is only looked up in
+        body -= round((1 - LOOKED_UP) * block_bytes(shape.embedding, shape, options, device))
     return body + head_bytes(shape, options, device)
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 POLL_S = 0.04
 
-Stage = Literal["asking", "downloading", "checking", "unpacking", "converting"]
+Stage = Literal["asking", "downloading", "checking", "unpacking", "converting", "copying"]
 
 
 class Step(Struct, frozen=True):
