@@ -18,6 +18,7 @@ from core.models import shelf
 from core.models.steps import Step, T, Work
 from core.protocol.messages import (
     DownloadModel,
+    FileProgress,
     FileVerified,
     Finished,
     ImportModel,
@@ -115,18 +116,22 @@ def _told(job: Job, control: JobControl, work: Work[T]) -> Generator[JobEvent | 
 
 
 class _Told:
-    """Turns steps into Progress, at most ten a second; the first and the last of each stage always."""
+    """Turns steps into Progress, at most ten a second; the first and the last of each stage always, and of each file
+    the last that was said."""
 
     def __init__(self, job: Job) -> None:
         self._job_id = job.job_id
         self._stage = ""
         self._due = 0.0
+        self._files: dict[str, FileProgress] = {}
 
     def progress(self, step: Step | None) -> Progress | None:
         if step is None:
             return None
         now = time.monotonic()
+        self._files |= {file.name: FileProgress(file.name, file.done, file.total) for file in step.files}
         if step.stage == self._stage and now < self._due and step.done != step.total:
             return None
         self._stage, self._due = step.stage, now + TOLD_EVERY_S
-        return Progress(self._job_id, step.done, step.total, step.stage, "bytes", step.detail)
+        files, self._files = tuple(self._files.values()), {}
+        return Progress(self._job_id, step.done, step.total, step.stage, "bytes", step.detail, files)
