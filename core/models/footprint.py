@@ -171,7 +171,14 @@ def workspace_bytes(
     # Keys and values move to larger buffers as they grow; the smaller ones stay in the heap.
     growing = min(kept // 2, 2 * HEAP_BYTES * len(shape.layers)) if context > BUCKET else 0
     activations = rows * width * (9 if form in ITEM_BYTES else 30)  # products of 8 and 4 bits take and give fp32
-    return max(converted + activations + logits + growing, _loading_bytes(shape, form) - kept)
+    reading = converted + activations + logits + growing + _experts_bytes(shape)
+    return max(reading, _loading_bytes(shape, form) - kept)
+
+
+def _experts_bytes(shape: Shape) -> int:
+    """While a prompt goes through a mixture, the experts of a layer are laid out anew, twice."""
+    item = ITEM_BYTES.get(shape.stored, 2)
+    return 2 * max((sum(m.elements for m in block.matrices if m.count > 1) * item for block in shape.layers), default=0)
 
 
 def _loading_bytes(shape: Shape, form: str) -> int:
