@@ -24,6 +24,9 @@ BODIES = {
     "assets/a b.png": b"odd name",
 }
 
+pytestmark = pytest.mark.loops("asyncio")  # in the window's loop too where it matters: BOTH
+BOTH = pytest.mark.loops("asyncio", "qasync")
+
 
 @pytest.fixture
 def server() -> Iterator[ModelScopeServer]:
@@ -48,6 +51,7 @@ async def read(server: ModelScopeServer, path: str, start: int = 0, length: int 
         return await modelscope.read_bytes(client, access(server), repository, path, start, length, deadline_s=2)
 
 
+@BOTH
 async def test_a_search_tells_of_each_repository_what_a_row_shows(server: ModelScopeServer) -> None:
     server.publish("qwen/Qwen-7B", BODIES, downloads=5, gated=True, parameters=7)
     async with hub_client() as client:
@@ -98,6 +102,7 @@ async def test_the_hub_s_own_spelling_is_kept(server: ModelScopeServer) -> None:
     assert (await described(server, "QWEN/qwen-7b-chat")).source.id == ID
 
 
+@BOTH
 async def test_bytes_come_by_range_of_small_and_large_files(server: ModelScopeServer) -> None:
     assert await read(server, "config.json", 1, 4) == BODIES["config.json"][1:5]  # 200 with Content-Range
     assert await read(server, "config.json") == BODIES["config.json"]
@@ -156,6 +161,7 @@ async def test_a_listing_that_was_cut_falls_back_to_the_top_folder(server: Model
 
 
 @pytest.mark.parametrize("kind", ["silent", "slow"])
+@BOTH
 async def test_a_deadline_holds_whatever_the_hub_does(server: ModelScopeServer, kind: str) -> None:
     server.inject(kind, 20, times=0)  # type: ignore[arg-type]
     start = time.monotonic()
