@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from core.hub.local_cache import cached_models
@@ -149,8 +151,6 @@ def test_modelscope_s_own_library_works_against_our_server(proxy: ProxyServer, t
 
 
 def test_addresses_of_stored_files_expire() -> None:
-    import httpx
-
     with HuggingFaceServer() as server:
         publish(server)
         with httpx.Client(trust_env=False) as client:
@@ -168,3 +168,47 @@ def test_addresses_of_stored_files_expire() -> None:
             assert again.content == BODIES["model.safetensors"]
             head = client.head(f"{server.address}/{ID}/resolve/main/config.json", follow_redirects=True)
             assert head.headers["Content-Length"] == "22" and head.headers["X-Repo-Commit"] and not head.content
+
+
+def test_faults_are_what_they_are_called() -> None:
+    body = BODIES["model.safetensors"]
+    with ModelScopeServer() as server, httpx.Client(trust_env=False, follow_redirects=True, timeout=0.3) as client:
+        publish(server)
+        address = f"{server.address}/api/v1/models/{ID}/repo?Revision=master&FilePath=model.safetensors"
+
+        def fetched(kind: Any, amount: int = 0) -> httpx.Response:
+            server.inject(kind, amount, "/stored/")
+            return client.get(address, headers={"Range": "bytes=0-99"})
+
+        for kind, amount in (("cut", 50), ("longer", 5), ("drop", 0)):
+            with pytest.raises(httpx.RemoteProtocolError):
+                fetched(kind, amount)
+        for kind, amount in (("silent", 0), ("stall", 10)):
+            with pytest.raises(httpx.ReadTimeout):
+                fetched(kind, amount)
+        with pytest.raises(httpx.TooManyRedirects):
+            server.inject("loop", path="/stored/", times=0)
+            client.get(address)
+        server.faults.clear()
+        assert len(fetched("shorter", 5).content) == 95
+        assert fetched("corrupt").content == bytes(byte ^ 1 for byte in body[:100])
+        assert fetched("etag").headers["ETag"] == '"another"'
+        assert fetched("whole").content == body and fetched("status", 418).status_code == 418
+        assert fetched("slow", 2000).content == body[:100]
+        assert client.get(address).content == body
+
+
+def test_the_proxy_opens_tunnels_and_refuses_hosts() -> None:
+    with HuggingFaceServer() as server, ProxyServer(refused={"example.org"}) as proxy:
+        publish(server)
+        for host, expected in ((f"127.0.0.1:{server.port}", b"200"), ("example.org:443", b"403")):
+            with socket.create_connection(("127.0.0.1", int(proxy.address.rpartition(":")[2])), 5) as line:
+                line.sendall(f"CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                answer = line.makefile("rb")
+                assert expected in answer.readline()
+                if expected == b"200":
+                    while answer.readline().strip():
+                        pass
+                    line.sendall(b"GET /api/models?search=qwen HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                    assert b"200" in answer.readline() and ID.encode() in answer.read()
+        assert proxy.requests == [("CONNECT", "127.0.0.1"), ("CONNECT", "example.org")]

@@ -14,7 +14,7 @@ from core.hub.needed_files import Needed
 from core.models.shape import Shape, shape_of
 from core.models.shape import read_shape as shape_of_folder
 from core.sources import Access, Place, Source
-from tests.core.hub.clients import hub_client, refusal
+from tests.helpers.hub_clients import hub_client, refusal
 from tests.helpers.hub_server import HubServer
 from tests.helpers.huggingface_server import HuggingFaceServer
 from tests.helpers.modelscope_server import ModelScopeServer

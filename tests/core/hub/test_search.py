@@ -12,7 +12,7 @@ import pytest
 from core.hub.hubs import Row, merged, search_all, searching
 from core.hub.repository import Found
 from core.sources import Access, Source
-from tests.core.hub.clients import hub_client
+from tests.helpers.hub_clients import hub_client
 from tests.helpers.huggingface_server import HuggingFaceServer
 from tests.helpers.modelscope_server import ModelScopeServer
 
@@ -80,7 +80,7 @@ async def test_one_hub_in_trouble_costs_neither_the_other_s_rows_nor_more_time(
     start = time.monotonic()
     async with hub_client() as client:
         found = await search_all(client, accesses(address, modelscope.address), "qwen-7b", 10, DEADLINE_S)
-    assert time.monotonic() - start < DEADLINE_S + 0.3
+    assert time.monotonic() - start < DEADLINE_S + 1  # a hub that holds the line would take 10 s
     assert [row.id for row in found.rows] == ["qwen/Qwen-7B-Chat"] and not found.waiting
     assert [problem.place for problem in found.problems] == ["huggingface"]
     expected = "hub_slow" if trouble in ("silent", "slow") else "hub_unreachable"

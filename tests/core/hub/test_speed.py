@@ -9,7 +9,7 @@ import pytest
 from core.hub import huggingface, modelscope, speed
 from core.hub.speed import Candidate, faster
 from core.sources import Access, Source
-from tests.core.hub.clients import hub_client
+from tests.helpers.hub_clients import hub_client
 from tests.helpers.huggingface_server import HuggingFaceServer
 from tests.helpers.modelscope_server import ModelScopeServer
 
@@ -35,7 +35,7 @@ async def test_the_faster_source_comes_first_and_a_broken_one_last() -> None:
             ]
             start = time.monotonic()
             found = await faster(client, candidates, 0.5)
-            assert time.monotonic() - start < 0.9
+            assert time.monotonic() - start < 1.5
     assert [one.source.place for one in found[:2]] == ["modelscope", "huggingface"]
     assert found[0].bytes_per_s > 2_000_000 and 100_000 < found[1].bytes_per_s < 600_000 and not found[1].error
     assert found[2].bytes_per_s == 0 and found[2].error and found[2].error.code == "hub_unreachable"
