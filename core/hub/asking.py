@@ -129,6 +129,18 @@ async def _read(response: httpx.Response, most: int) -> tuple[bytes, bool]:
     return bytes(body), False
 
 
+def usable_token(access: Access) -> str:
+    """The token as it can stand in a header, "" for none.
+
+    Raises:
+        UserError: hub_token_refused, for something else that was pasted in its place.
+    """
+    token = access.token.strip()
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise UserError("hub_token_refused", hub=NAMES[access.place])
+    return token
+
+
 async def together(*questions: Coroutine[Any, Any, T]) -> list[T]:
     """All of them at once. The first failure ends the others too, before it is raised."""
     tasks = [asyncio.ensure_future(question) for question in questions]

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from core.errors import UserError
-from core.hub.asking import DEADLINE_S, Answer, Enquiry, moment, number, read_range, refused, text
+from core.hub.asking import DEADLINE_S, Answer, Enquiry, moment, number, read_range, refused, text, usable_token
 from core.hub.repository import Found, RepoFile, Repository, safe_path
 from core.sources import NAMES, Access, Source
 
@@ -107,8 +107,13 @@ def address(access: Access, repository: Repository, path: str) -> str:
 
 
 def headers(access: Access) -> dict[str, str]:
-    """For requests to this endpoint only."""
-    return {"Authorization": f"Bearer {access.token}"} if access.token else {}
+    """For requests to this endpoint only.
+
+    Raises:
+        UserError: hub_token_refused.
+    """
+    token = usable_token(access)
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 async def read_bytes(

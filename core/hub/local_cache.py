@@ -116,11 +116,12 @@ def _has_all(index: Path, sizes: dict[str, int]) -> bool:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """Those directly in it. Not the links: ModelScope's library links the plain name to the one without points."""
+    """Those directly in it. Not the links, as ModelScope's library links the plain name to the one without points, nor
+    the hidden ones, where downloads are under way."""
     found = []
     for entry in _entries(folder):
         try:
-            if entry.is_dir() and not entry.is_symlink():
+            if not entry.name.startswith(".") and entry.is_dir() and not entry.is_symlink():
                 found.append(entry)
         except OSError:
             continue

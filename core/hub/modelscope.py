@@ -23,6 +23,7 @@ from core.hub.asking import (
     refused,
     text,
     together,
+    usable_token,
 )
 from core.hub.repository import Found, RepoFile, Repository, safe_path
 from core.sources import NAMES, Access, Source
@@ -52,7 +53,7 @@ async def search(
     """
     enquiry = Enquiry(client, access, headers(access), deadline_s)
     found: list[Found] = []
-    size = min(limit, MOST_FOUND)
+    size = max(1, min(limit, MOST_FOUND))
     for number_of_page in range(1, -(-limit // size) + 1):
         params = {"search": words, "sort": "downloads", "page_number": str(number_of_page), "page_size": str(size)}
         data = await _data(enquiry, f"{access.address}/openapi/v1/models", params, None)
@@ -93,10 +94,13 @@ def address(access: Access, repository: Repository, path: str) -> str:
 
 
 def headers(access: Access) -> dict[str, str]:
-    """For requests to this endpoint only. Its older interface knows accounts by the cookie."""
-    if not access.token:
-        return {}
-    return {"Authorization": f"Bearer {access.token}", "Cookie": f"m_session_id={access.token}"}
+    """For requests to this endpoint only. Its older interface knows accounts by the cookie.
+
+    Raises:
+        UserError: hub_token_refused.
+    """
+    token = usable_token(access)
+    return {"Authorization": f"Bearer {token}", "Cookie": f"m_session_id={token}"} if token else {}
 
 
 async def read_bytes(

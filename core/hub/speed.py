@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import httpx
 
 from core.errors import UserError
-from core.hub.asking import Answer, failure, slow
+from core.hub.asking import Answer, failure, refused, slow
 from core.hub.hubs import HUBS
 from core.hub.repository import Repository
 from core.sources import Access, Source
@@ -46,6 +46,9 @@ async def faster(
 
 
 async def _measured(client: httpx.AsyncClient, candidate: Candidate, seconds: float) -> Speed:
+    source = candidate.repository.source
+    if not candidate.repository.files:
+        return Speed(source, error=UserError("hub_no_model", id=source.id))
     probe = _Probe(client, candidate)
     start = time.monotonic()
     error: UserError | None = None
@@ -54,11 +57,10 @@ async def _measured(client: httpx.AsyncClient, candidate: Candidate, seconds: fl
             await probe.run(seconds)
     except TimeoutError:
         error = slow(candidate.access, seconds)
-    except httpx.HTTPError as found:
+    except (httpx.HTTPError, httpx.InvalidURL) as found:
         error = failure(candidate.access, found, probe.address, seconds)
     except UserError as found:
         error = found
-    source = candidate.repository.source
     if not probe.received:
         return Speed(source, error=error or slow(candidate.access, seconds))
     return Speed(source, probe.received / max(time.monotonic() - start, 1e-3))
@@ -82,7 +84,9 @@ class _Probe:
         ) as response:
             if response.status_code >= 400:
                 answer = Answer(response.status_code, response.headers, await response.aread())
-                raise hub.refusal(access, answer, self._candidate.repository.source, self._path) or RuntimeError
+                raise hub.refusal(access, answer, self._candidate.repository.source, self._path) or refused(
+                    access, answer
+                )
             async for chunk in response.aiter_raw():
                 self.received += len(chunk)
                 if self.received >= SLICE_BYTES:  # one that ignores ranges

@@ -139,7 +139,7 @@ def _bucket(context: int, shape: Shape, options: LoadOptions) -> int:
 
 
 def _matrix_bytes(matrix: Matrix, form: str, plain: int, shape: Shape) -> int:
-    match form:
+    match "" if matrix.is_expert else form:  # experts stay plain
         case "int8":
             return matrix.elements + matrix.rows * matrix.count * 4
         case "int4":
@@ -159,7 +159,7 @@ def workspace_bytes(
     weights are brought into another form, whichever is more."""
     form = weights_format(shape, options, device)
     rows = min(chunk, context) * batch
-    width = max(3 * shape.hidden, 2 * shape.inner)
+    width = max(3 * shape.hidden, 2 * _inner(shape))
     logits = batch * shape.vocabulary * (ITEM_BYTES.get(form, 2) + 4)
     if device == "cuda":
         return rows * width * 3 + logits
@@ -171,14 +171,22 @@ def workspace_bytes(
     # Keys and values move to larger buffers as they grow; the smaller ones stay in the heap.
     growing = min(kept // 2, 2 * HEAP_BYTES * len(shape.layers)) if context > BUCKET else 0
     activations = rows * width * (9 if form in ITEM_BYTES else 30)  # products of 8 and 4 bits take and give fp32
-    reading = converted + activations + logits + growing + _experts_bytes(shape)
+    experts = _experts_bytes(shape) if form == shape.stored else 0
+    reading = converted + activations + logits + growing + experts
     return max(reading, _loading_bytes(shape, form) - kept)
+
+
+def _inner(shape: Shape) -> int:
+    """The widest inner row of an MLP that all tokens go through."""
+    if not any(matrix.is_expert for block in shape.layers for matrix in block.matrices):
+        return shape.inner
+    return max((m.rows for block in shape.layers for m in block.matrices if not m.is_expert), default=0)
 
 
 def _experts_bytes(shape: Shape) -> int:
     """While a prompt goes through a mixture, the experts of a layer are laid out anew, twice."""
     item = ITEM_BYTES.get(shape.stored, 2)
-    return 2 * max((sum(m.elements for m in block.matrices if m.count > 1) * item for block in shape.layers), default=0)
+    return 2 * max((sum(m.elements for m in block.matrices if m.is_expert) * item for block in shape.layers), default=0)
 
 
 def _loading_bytes(shape: Shape, form: str) -> int:

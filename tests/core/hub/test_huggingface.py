@@ -11,7 +11,7 @@ import pytest
 from core.hub import huggingface
 from core.hub.repository import Found, Repository
 from core.sources import Access, Source
-from tests.core.hub.clients import hub_client, refusal
+from tests.helpers.hub_clients import hub_client, refusal
 from tests.helpers.huggingface_server import HuggingFaceServer
 from tests.helpers.proxy_server import ProxyServer
 
@@ -23,6 +23,9 @@ BODIES = {
     "LICENSE": b"the terms",
     "original/a b#c.txt": b"odd name",
 }
+
+pytestmark = pytest.mark.loops("asyncio")  # in the window's loop too where it matters: BOTH
+BOTH = pytest.mark.loops("asyncio", "qasync")
 
 
 @pytest.fixture
@@ -51,6 +54,7 @@ async def read(
         )
 
 
+@BOTH
 async def test_a_search_tells_of_each_repository_what_a_row_shows(server: HuggingFaceServer) -> None:
     server.publish("someone/Qwen3-8B-GGUF", {"a.gguf": b"x"}, downloads=5, gated=True)
     async with hub_client() as client:
@@ -76,6 +80,7 @@ async def test_an_odd_row_of_a_search_hides_no_other(server: HuggingFaceServer) 
     assert list(found) == [Found(Source("huggingface", "a/b"), gated=True)]
 
 
+@BOTH
 async def test_a_repository_is_pinned_with_sizes_and_digests(server: HuggingFaceServer) -> None:
     found = await described(server, revision="v1.0")
     assert found.commit == server.repositories[ID].commit and found.source == Source("huggingface", ID, "v1.0")
@@ -101,6 +106,7 @@ async def test_a_renamed_repository_is_followed_and_goes_by_its_new_name(server:
     assert (await described(server, "old/Name")).source.id == ID
 
 
+@BOTH
 async def test_bytes_come_by_range_from_where_they_are_stored(server: HuggingFaceServer) -> None:
     assert await read(server, "model.safetensors", 1000, 50) == WEIGHTS[1000:1050]
     assert server.requests[-1].host.startswith("localhost") and server.requests[-1].sent == 50
@@ -119,6 +125,7 @@ async def test_the_token_stays_with_the_hub(server: HuggingFaceServer) -> None:
     assert "secret" not in repr(access(server, "secret"))
 
 
+@BOTH
 async def test_a_hub_that_ignores_ranges_costs_no_more_than_was_asked_for(server: HuggingFaceServer) -> None:
     server.inject("whole", path="/stored/", times=0)
     assert await read(server, "model.safetensors", 100, 16) == WEIGHTS[100:116]
@@ -141,7 +148,8 @@ async def test_each_refusal_has_its_own_sentence(server: HuggingFaceServer) -> N
     error = await refusal(described(server, revision="refs/pr/1"))
     assert (error.code, error.params["revision"]) == ("hub_unknown_revision", "refs/pr/1")
     assert (await refusal(read(server, "missing.json"))).code == "hub_unknown_file"
-    assert (await refusal(described(server, token="wrong"))).code == "hub_token_refused"
+    for token in ("wrong", "两个字", "two words"):
+        assert (await refusal(described(server, token=token))).code == "hub_token_refused"
 
 
 @pytest.mark.parametrize(
@@ -173,21 +181,24 @@ async def test_what_is_no_hub_is_unreadable(server: HuggingFaceServer) -> None:
 
 
 @pytest.mark.parametrize("kind", ["silent", "stall", "slow"])
+@BOTH
 async def test_a_deadline_holds_whatever_the_hub_does(server: HuggingFaceServer, kind: str) -> None:
     server.inject(kind, 20, times=0)  # type: ignore[arg-type]
     start = time.monotonic()
     async with hub_client() as client:
         question = huggingface.describe(client, access(server), Source("huggingface", ID), deadline_s=0.3)
         error = await refusal(question)
-    assert error.code == "hub_slow" and time.monotonic() - start < 0.8
+    assert error.code == "hub_slow" and time.monotonic() - start < 2
 
 
 @pytest.mark.parametrize("kind", ["drop", "cut", "longer"])
+@BOTH
 async def test_a_broken_connection_is_an_unreachable_hub(server: HuggingFaceServer, kind: str) -> None:
     server.inject(kind, 5)  # type: ignore[arg-type]
     assert (await refusal(described(server))).code == "hub_unreachable"
 
 
+@BOTH
 async def test_nobody_at_the_address_is_said_with_the_host() -> None:
     async with hub_client() as client:
         for endpoint in ("http://127.0.0.1:9", "hub.example", "http://[bad"):

