@@ -53,3 +53,18 @@ def logs() -> Path:
 
 def backups() -> Path:
     return home() / "backups"
+
+
+def huggingface_cache() -> Path:
+    """Where Hugging Face's own library keeps what it fetched; not ours, only looked at."""
+    if chosen := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
+        return Path(os.path.expandvars(chosen)).expanduser()
+    if chosen := os.environ.get("HF_HOME"):
+        return Path(os.path.expandvars(chosen)).expanduser() / "hub"
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "huggingface" / "hub"
+
+
+def modelscope_cache() -> Path:
+    """The same of ModelScope's."""
+    return Path(os.environ.get("MODELSCOPE_CACHE") or "~/.cache/modelscope").expanduser()

@@ -36,8 +36,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=False):
     huggingface_endpoint: str = ""
     modelscope_endpoint: str = ""
     proxy: str = ""
+    accepted_licences: tuple[str, ...] = ()  # by their short names
     load_options: dict[str, LoadOptions] = {}  # by the name of the model; the defaults are not kept
-    accepted_licences: tuple[str, ...] = ()  # as app.services.consent names them
 
 
 TEXT_SCALES = {"small": 0.9, "normal": 1.0, "large": 1.15, "larger": 1.3}

@@ -13,6 +13,7 @@ from msgspec import Struct
 Place = Literal["huggingface", "modelscope"]
 PLACES: tuple[Place, ...] = ("huggingface", "modelscope")
 
+NAMES: dict[Place, str] = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 ENDPOINTS: dict[Place, str] = {"huggingface": "https://huggingface.co", "modelscope": "https://modelscope.cn"}
 
 

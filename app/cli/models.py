@@ -1,4 +1,4 @@
-"""`qwen-workbench models`: list, pull, import, verify, show, plan, remove. Same services as the window.
+"""`qwen-workbench models`: list, search, pull, import, verify, show, plan, remove. Same services as the window.
 
 Invariant: with --json standard output holds JSON and nothing else, one object or one object a line; progress and
 sentences go to standard error.
@@ -7,39 +7,33 @@ sentences go to standard error.
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 
+from app.cli import pull as pulling
+from app.cli.model_facts import facts
 from app.cli.plan import plan_model
+from app.cli.search import search
 from app.cli.session import library
+from app.cli.transfer import print_json, shown
 from app.services import details
 from app.services.details import Details
-from app.services.inference import as_error
-from app.services.library import Installed, LibraryService, by_base, need_intact
+from app.services.library import Installed, LibraryService, Wanted, by_base, need_intact
 from core import figures
 from core.errors import UserError
-from core.protocol.messages import Failed, FileVerified, Finished, JobEvent, ModelStored, Progress
+from core.protocol.messages import FileVerified
 from core.translation import say
 
 app = typer.Typer(no_args_is_help=True)
 
-CANCELLED = 130
-
 AsJson = Annotated[bool, typer.Option("--json", help=say("library.help_json"))]
 Name = Annotated[str, typer.Argument(metavar="NAME", help=say("library.help_name"))]
-
-PullName = Annotated[str, typer.Argument(metavar="NAME", help=say("library.help_pull"))]
-VerifyName = Annotated[str, typer.Argument(metavar="[NAME]", help=say("library.help_verify"))]
 
 
 @app.command("list", help=say("library.list"))
@@ -47,7 +41,7 @@ def list_models(as_json: AsJson = False) -> None:
     async def listed(service: LibraryService) -> None:
         models = by_base(await service.installed())
         if as_json:
-            _print({"models": [_facts(model) for model in models]})
+            print_json({"models": [facts(model) for model in models]})
         elif models:
             Console().print(_table(models))
         else:
@@ -58,12 +52,38 @@ def list_models(as_json: AsJson = False) -> None:
 
 @app.command("pull", help=say("library.pull"))
 def pull(
-    name: Annotated[str, typer.Argument(metavar="NAME", help=say("library.help_pull"))], as_json: AsJson = False
+    name: Name,
+    place: pulling.From = None,
+    revision: pulling.Revision = "",
+    file: pulling.File = "",
+    new_name: pulling.NewName = "",
+    base: pulling.Base = "",
+    accept: pulling.Accept = False,
+    convert_pickle: pulling.Pickle = False,
+    as_json: AsJson = False,
 ) -> None:
-    async def pulled(service: LibraryService) -> None:
-        await _stored(service, service.pull(name), as_json)
+    offer = pulling.offer_of(name, place, revision)
+    wanted = Wanted(new_name or offer.name, offer.sources, file, base, convert_pickle)
+    _with_library(lambda service: pulling.pull_model(service, wanted, offer, accept=accept, as_json=as_json))
 
-    _with_library(pulled)
+
+app.command("search", help=say("pull.search"))(search)
+
+
+@app.command("found", help=say("pull.found_help"))
+def found(as_json: AsJson = False) -> None:
+    async def listed(service: LibraryService) -> None:
+        models = await service.found_here()
+        if as_json:
+            facts_ = [{"id": one.source.id, "hub": one.source.place, "folder": str(one.folder),
+                       "size_bytes": one.size_bytes} for one in models]  # fmt: skip
+            print_json({"found": facts_})
+            return
+        print(say("pull.found" if models else "pull.found_none"))
+        for one in models:
+            print(f"  {one.source.id}  {figures.size(one.size_bytes)}  {one.folder}")
+
+    _with_library(listed)
 
 
 @app.command("import", help=say("library.import"))
@@ -72,10 +92,12 @@ def import_(
     name: Annotated[str, typer.Option("--name", help=say("library.help_new_name"))] = "",
     base: Annotated[str, typer.Option("--base", help=say("library.help_base"))] = "",
     convert_pickle: Annotated[bool, typer.Option("--convert-pickle", help=say("library.help_pickle"))] = False,
+    keep: Annotated[bool, typer.Option("--keep", help=say("pull.help_keep"))] = False,
     as_json: AsJson = False,
 ) -> None:
     async def imported(service: LibraryService) -> None:
-        await _stored(service, service.import_(path, name, convert_pickle=convert_pickle, base=base), as_json)
+        events = service.import_(path, name, convert_pickle=convert_pickle, base=base, keeps=keep)
+        await pulling.stored(service, events, as_json)
 
     _with_library(imported)
 
@@ -106,13 +128,13 @@ def show(name: Name, as_json: AsJson = False) -> None:
     async def shown(service: LibraryService) -> None:
         model = service.find(name)
         found = await details.read(model)
-        facts = {**_facts(model), **_detailed(found)}
+        known = {**facts(model), **_detailed(found)}
         notes = {code: say(f"notice.{code}") for code in found.remarks}
         notes |= {notice.code: say(f"notice.{notice.code}", **notice.params) for notice in found.notices}
         if as_json:
-            _print({**facts, "files": [_file(record) for record in model.manifest.files], "notices": notes})
+            print_json({**known, "files": [_file(record) for record in model.manifest.files], "notices": notes})
             return
-        for key, value in facts.items():
+        for key, value in known.items():
             if value not in ("", [], 0):
                 print(f"{say(f'library.fact_{key}')}: {_worded(key, value)}")
         for adapter in service.adapters_of(model.manifest.name):
@@ -138,7 +160,7 @@ def remove(
             raise typer.Exit(1)
         await service.remove(name)
         told = {"removed": model.manifest.name, "freed_bytes": 0 if kept else model.manifest.size_bytes}
-        _print(told) if as_json else print(say("library.removed", name=model.manifest.name))
+        print_json(told) if as_json else print(say("library.removed", name=model.manifest.name))
 
     _with_library(removed)
 
@@ -156,52 +178,14 @@ def _agreed(model: Installed, kept: bool) -> bool:
 
 async def _verify(service: LibraryService, name: str, as_json: bool) -> None:
     checked: list[FileVerified] = []
-    async for event in _shown(service.verify(name)):
+    async for event in shown(service.verify(name)):
         if isinstance(event, FileVerified):
             checked.append(event)
             if as_json:
-                _print({"event": "verified", "model": name, "file": event.name, "is_intact": event.is_intact})
+                print_json({"event": "verified", "model": name, "file": event.name, "is_intact": event.is_intact})
     need_intact(name, checked)
     if not as_json:
         print(say("library.intact", name=name, count=len(checked)))
-
-
-async def _stored(service: LibraryService, events: AsyncGenerator[JobEvent, None], as_json: bool) -> None:
-    async for event in _shown(events, as_json=as_json):
-        if isinstance(event, ModelStored):
-            model = service.find(Path(event.folder).name)
-            if as_json:
-                _print({"event": "stored", "model": _facts(model)})
-            else:
-                print(say("library.stored", name=model.manifest.name, folder=event.folder))
-        elif isinstance(event, Finished) and event.reason == "cancelled":
-            raise typer.Exit(CANCELLED)
-
-
-async def _shown(events: AsyncGenerator[JobEvent, None], *, as_json: bool = False) -> AsyncGenerator[JobEvent, None]:
-    """The events, their progress shown: as JSON lines, or as a bar where somebody can see it."""
-    with _bar() as bar:
-        line = bar.add_task("", total=None)
-        async with aclosing(events):
-            async for event in events:
-                if isinstance(event, Failed):
-                    raise as_error(event)
-                if isinstance(event, Progress):
-                    bar.update(
-                        line, description=say(f"progress.{event.stage}"), completed=event.done, total=event.total
-                    )
-                    if as_json:
-                        told = {"stage": event.stage, "done": event.done, "total": event.total, "unit": event.unit}
-                        _print({"event": "progress", **told})
-                else:
-                    yield event
-
-
-def _bar() -> Bar:
-    console = Console(stderr=True)
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    text = TextColumn("{task.description}")
-    return Bar(text, *columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _with_library(work: Callable[[LibraryService], Awaitable[None]]) -> None:
@@ -213,27 +197,6 @@ def _with_library(work: Callable[[LibraryService], Awaitable[None]]) -> None:
             await service.close()
 
     asyncio.run(run())
-
-
-def _facts(model: Installed) -> dict[str, Any]:
-    facts = model.manifest
-    return {
-        "name": facts.name,
-        "architecture": facts.architecture,
-        "model_type": facts.model_type,
-        "weights": facts.weights,
-        "parameters": facts.parameters,
-        "context_length": facts.context_length,
-        "size_bytes": facts.size_bytes,
-        "licence": facts.licence,
-        "can_chat": facts.can_chat,
-        "source": facts.source,
-        "added": facts.added,
-        "folder": str(model.files_folder),
-        "in_place": bool(facts.location),
-        "code_files": list(facts.code_files),
-        "base": facts.base,
-    }
 
 
 def _detailed(found: Details) -> dict[str, Any]:
@@ -280,7 +243,3 @@ def _table(models: list[Installed]) -> Table:
         name = f"  └ {facts.name}" if facts.base in names else facts.name
         table.add_row(name, parameters, facts.weights, size, figures.count(facts.context_length), facts.licence)
     return table
-
-
-def _print(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False), flush=True)

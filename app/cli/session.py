@@ -8,8 +8,12 @@ from pathlib import Path
 
 import msgspec
 
+from app.services.discovery import DiscoveryService
+from app.services.hub_access import HubAccess
 from app.services.inference import InferenceService
 from app.services.library import LibraryService
+from app.services.preferences import Preferences
+from app.services.secrets import Secrets
 from core import settings
 from core.load_options import DEFAULT, LoadOptions
 from core.paths import models, settings_file
@@ -31,6 +35,21 @@ def load_options(model: str, asked: Mapping[str, str | int | None]) -> LoadOptio
 async def inference(options: LoadOptions = DEFAULT) -> AsyncIterator[InferenceService]:
     """An inference service of this process's own; its worker ends with it."""
     service = InferenceService(library().files_of, options=lambda base: options)
+    try:
+        yield service
+    finally:
+        await service.close()
+
+
+def hub_access() -> HubAccess:
+    """Endpoints and tokens of the settings, the key ring and the environment."""
+    return HubAccess(Preferences(), Secrets())
+
+
+@asynccontextmanager
+async def discovery() -> AsyncIterator[DiscoveryService]:
+    """What can be had; its connections end with the block."""
+    service = DiscoveryService(hub_access())
     try:
         yield service
     finally:

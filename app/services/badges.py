@@ -34,8 +34,10 @@ class Badge:
 
 
 def badges(subject: Subject, free: Room, context: int = 0) -> dict[Form, Badge]:
-    """Of a model whose weights are published in 8 or 4 bits only those forms that can be had from it. context: 0 for
-    the usual one."""
+    """Of a model whose weights are published in 8 or 4 bits only those forms that can be had from it.
+
+    context: 0 for the usual one
+    """
     tokens = min(context or USUAL_CONTEXT, subject.longest) if subject.longest else context or USUAL_CONTEXT
     quantised = subject.shape.quantised is not None
     running: tuple[Form, ...] = ("stored",) if quantised else ("bfloat16", "int8", "int4")
@@ -52,10 +54,8 @@ def stored_form(subject: Subject) -> Form:
 def _running(subject: Subject, form: Form, free: Room, tokens: int) -> Badge:
     fit = fitting.fit(subject, LoadOptions(weights=FORMS[form], context_length=tokens), free)
     need = fit.footprint
-    parts = (
-        ("weights", need.weights), ("kv_cache", need.kv_cache), ("workspace", need.workspace),
-        ("process", need.overhead),
-    )  # fmt: skip
+    rest = ("workspace", need.workspace), ("process", need.overhead)
+    parts = (("weights", need.weights), ("kv_cache", need.kv_cache), *rest)
     return Badge(form, fit.verdict, need.total, fit.free, fit.on_card, tokens, parts)
 
 

@@ -151,7 +151,7 @@ class DiscoveryService:
         repository = await hubs.HUBS[source.place].describe(client, access, source, deadline_s=LOOK_S)
         needed = needed_files(repository)
         try:
-            shape, config = await remote_shape.read_shape(client, access, repository)
+            shape, config = await remote_shape.read_shape(client, access, repository, deadline_s=LOOK_S)
             return Look(offer, repository, needed, subject_of(offer.name, shape, config))
         except UserError as error:
             return Look(offer, repository, needed, why=error)
@@ -245,9 +245,10 @@ class DiscoveryService:
 
 
 def _new_client(proxy: str) -> httpx.AsyncClient:
-    from core.hub import hubs
+    from core.hub import hubs  # noqa: F401
+    from core.hub.client import open_client
 
-    return hubs.client(proxy)
+    return open_client(proxy)
 
 
 def subject_of(name: str, shape: Shape, config: dict[str, Any]) -> Subject:

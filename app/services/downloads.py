@@ -32,7 +32,7 @@ AT_ONCE = 2
 SAVED_EVERY_S = 2.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 5.0, 300.0
 # What a network that comes back mends: tried again by itself, later and later.
-PASSING = ("hub_unreachable", "hub_busy", "download_interrupted", "source_unreachable", "pip_late")
+PASSING = ("hub_unreachable", "hub_slow", "hub_busy", "download_interrupted", "source_unreachable", "pip_late")
 
 
 @dataclass(slots=True)
@@ -217,8 +217,9 @@ class DownloadService:
 
     async def _run(self, item: Item) -> None:
         try:
-            await self._note(item, "running")
-            await self._follow(item)
+            if item.state == "running":  # nobody has stopped it before it began
+                await self._note(item, "running")
+                await self._follow(item)
         finally:
             item.transfer = None
             del self._tasks[item.id]

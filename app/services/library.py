@@ -13,7 +13,6 @@ import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -23,7 +22,8 @@ from app.services.inference import ModelFiles, as_error
 from app.services.transfers import Transfer
 from app.supervisor import WorkerSupervisor
 from core.errors import UserError
-from core.hub import catalogue
+from core.hub import catalogue, local_cache
+from core.hub.local_cache import Cached
 from core.models import adapter, manifest, shelf
 from core.models.adapter_base import find_base
 from core.models.manifest import Manifest
@@ -38,10 +38,7 @@ from core.protocol.messages import (
     PullModel,
     VerifyModel,
 )
-from core.sources import Access, Source
-
-if TYPE_CHECKING:
-    from core.hub.local_cache import Cached
+from core.sources import NAMES, Access, Source
 
 TRASH = ".trash"
 TRASH_KEPT_S = 3600.0
@@ -203,18 +200,39 @@ class LibraryService:
         return self._run(name, job)
 
     def import_(
-        self, path: Path, name: str = "", *, convert_pickle: bool = False, base: str = ""
+        self, path: Path, name: str = "", *, convert_pickle: bool = False, base: str = "", keeps: bool = False
     ) -> AsyncGenerator[JobEvent, None]:
         """Take a transformers or adapter folder, named itself or by its config, or a GGUF file into the library; the
-        events end with Finished or Failed. base: of an adapter, the model it belongs to where it does not say."""
+        events end with Finished or Failed.
+
+        base: of an adapter, the model it belongs to where it does not say; keeps: as of ImportModel
+        """
         path = path.parent if path.name in ("config.json", adapter.CONFIG_NAME) else path
-        job = ImportModel(uuid.uuid4().hex, str(path.absolute()), name, str(self._folder), convert_pickle, base)
+        job = ImportModel(uuid.uuid4().hex, str(path.absolute()), name, str(self._folder), convert_pickle, base, keeps)
         return self._run(name or path.name, job)
 
     def verify(self, name: str) -> AsyncGenerator[JobEvent, None]:
         """Read every file of a model again: FileVerified for each; the events end with Finished or Failed."""
         found = self.find(name)
         return self._run(found.manifest.name, VerifyModel(uuid.uuid4().hex, str(found.folder)))
+
+    async def found_here(self) -> list[Cached]:
+        """Whole models in the caches of other programs that are not in the library yet."""
+        cached = await asyncio.to_thread(local_cache.cached_models)
+        known = {model.manifest.source for model in self._scan()}
+        return [one for one in cached if origin(one) not in known]
+
+    def take_over(self, cached: Cached) -> AsyncGenerator[JobEvent, None]:
+        """Into the library, as the same files where the disk allows it; the events end with Finished or Failed."""
+        name = shelf.safe_name(cached.source.id.rpartition("/")[2])
+        job = ImportModel(
+            uuid.uuid4().hex, str(cached.folder), name, str(self._folder), keeps=True, came_from=origin(cached)
+        )
+        return self._run(name, job)
+
+    async def adopt(self, cached: Cached) -> None:
+        """take_over(), waited for. Raises its UserError; a cancelled one just returns."""
+        await _ended(self.take_over(cached))
 
     async def fetch(self, name: str) -> None:
         """pull(), waited for. Raises its UserError; a cancelled one just returns."""
@@ -312,16 +330,9 @@ class LibraryService:
         self._removed.clear()
 
 
-async def found_here(models: Sequence[Installed]) -> tuple[Cached, ...]:
-    """Whole models that other programs have fetched to this machine and that the library does not use yet."""
-    used = {model.files_folder.resolve() for model in models}
-    return tuple(one for one in await asyncio.to_thread(_cached) if one.folder.resolve() not in used)
-
-
-def _cached() -> tuple[Cached, ...]:
-    from core.hub import local_cache
-
-    return local_cache.cached_models()
+def origin(cached: Cached) -> str:
+    """What is said of where a model of a cache came from; the same for the same commit."""
+    return f"{NAMES[cached.source.place]} {cached.source.id} @ {cached.commit[:12]}".removesuffix(" @ ")
 
 
 def by_base(models: Sequence[Installed]) -> list[Installed]:

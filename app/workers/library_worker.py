@@ -17,6 +17,8 @@ from core.hub import catalogue
 from core.models import shelf
 from core.models.steps import Step, T, Work
 from core.protocol.messages import (
+    DownloadModel,
+    FileProgress,
     FileVerified,
     Finished,
     ImportModel,
@@ -39,7 +41,7 @@ class _Cancelled(Exception):
 
 def main() -> None:
     """Be the worker until the front says Shutdown or is gone."""
-    serve({PullModel: pull_model, ImportModel: import_, VerifyModel: verify_model})
+    serve({PullModel: pull_model, DownloadModel: download_model, ImportModel: import_, VerifyModel: verify_model})
 
 
 def pull_model(job: PullModel, control: JobControl) -> Events:
@@ -52,12 +54,24 @@ def pull_model(job: PullModel, control: JobControl) -> Events:
     yield from _stored(job, control, work)
 
 
+def download_model(job: DownloadModel, control: JobControl) -> Events:
+    from core.hub.download import Network
+    from core.hub.snapshot import download
+
+    models_folder = Path(job.models_folder)
+    shelf.sweep(models_folder)
+    yield from _stored(job, control, download(job, Network(job.proxy)))
+
+
 def import_(job: ImportModel, control: JobControl) -> Events:
     from core.models.importing import import_model
 
     models_folder = Path(job.models_folder)
     shelf.sweep(models_folder)
-    work = import_model(Path(job.source), job.name, models_folder, convert_pickle=job.convert_pickle, base=job.base)
+    work = import_model(
+        Path(job.source), job.name, models_folder, convert_pickle=job.convert_pickle, base=job.base, keeps=job.keeps,
+        came_from=job.came_from,
+    )  # fmt: skip
     yield from _stored(job, control, work)
 
 
@@ -102,18 +116,22 @@ def _told(job: Job, control: JobControl, work: Work[T]) -> Generator[JobEvent | 
 
 
 class _Told:
-    """Turns steps into Progress, at most ten a second; the first and the last of each stage always."""
+    """Turns steps into Progress, at most ten a second; the first and the last of each stage always, and of each file
+    the last that was said."""
 
     def __init__(self, job: Job) -> None:
         self._job_id = job.job_id
         self._stage = ""
         self._due = 0.0
+        self._files: dict[str, FileProgress] = {}
 
     def progress(self, step: Step | None) -> Progress | None:
         if step is None:
             return None
         now = time.monotonic()
+        self._files |= {file.name: FileProgress(file.name, file.done, file.total) for file in step.files}
         if step.stage == self._stage and now < self._due and step.done != step.total:
             return None
         self._stage, self._due = step.stage, now + TOLD_EVERY_S
-        return Progress(self._job_id, step.done, step.total, step.stage, "bytes", step.detail)
+        files, self._files = tuple(self._files.values()), {}
+        return Progress(self._job_id, step.done, step.total, step.stage, "bytes", step.detail, files)

@@ -13,11 +13,12 @@ from pathlib import Path
 import msgspec
 
 from core.errors import UserError
-from core.hub import hubs
 from core.hub.async_steps import awaited
+from core.hub.client import open_client
 from core.hub.download import Network, RemoteFile, fetch_all
-from core.hub.needed_files import needed_files
-from core.hub.repository import RepoFile, Repository
+from core.hub.hubs import HUBS
+from core.hub.remote_shape import read_needed
+from core.hub.repository import RepoFile
 from core.hub.staging import Plan, read_plan, staging_folder, write_plan
 from core.models import adapter, checkpoint, importing, manifest, shelf
 from core.models.adapter_import import import_adapter
@@ -25,15 +26,15 @@ from core.models.manifest import FileRecord
 from core.models.space import disk_errors, need_space
 from core.models.steps import Step, T, Work
 from core.protocol.messages import DownloadModel
-from core.sources import Access, Source
+from core.sources import NAMES, Access, Source
 
 FIRST_BYTES = 64_000_000  # files up to this size come before the others: they tell whether the rest is of use
 LISTING_S = 60.0
 # With one of these the next source is asked; the bytes that have come count there too, where their digest is the same.
 ELSEWHERE = (
-    "hub_unreachable", "hub_busy", "hub_refused", "hub_gated", "hub_unknown_repository", "hub_unknown_revision",
-    "hub_token_refused", "download_interrupted", "download_forbidden", "download_gone", "download_refused",
-    "download_redirects", "download_wrong_length",
+    "hub_unreachable", "hub_slow", "hub_busy", "hub_untrusted", "hub_refused", "hub_gated", "hub_unknown_repository",
+    "hub_unknown_revision", "hub_token_refused", "download_interrupted", "download_forbidden", "download_gone",
+    "download_refused", "download_redirects", "download_wrong_length",
 )  # fmt: skip
 
 
@@ -70,7 +71,7 @@ class _Download:
     def __init__(self, job: DownloadModel, name: str, source: Source, staging: Path, network: Network) -> None:
         self._job, self._name, self._source, self._network = job, name, source, network
         self._staging, self._files = staging, staging / "files"
-        self._models_folder = Path(job.models_folder)
+        self._models_folder, self._hub = Path(job.models_folder), HUBS[source.place]
         self._access = next((one for one in job.accesses if one.place == source.place), Access(source.place))
 
     def work(self) -> Work[Path]:
@@ -92,8 +93,7 @@ class _Download:
         if kept is not None and kept.repository.source == self._source:
             return kept
         yield Step("asking", 0, None, self._source.id)
-        repository = yield from awaited(_describe(self._access, self._source, self._network))
-        plan = Plan(repository, needed_files(repository, self._job.file))
+        plan = yield from awaited(_plan(self._access, self._source, self._network, self._job.file))
         write_plan(self._staging, plan)
         return plan
 
@@ -114,10 +114,10 @@ class _Download:
         return (*records, *(yield from _part_of(self._fetch_all(plan, others), done, total)))
 
     def _fetch_all(self, plan: Plan, files: Sequence[RepoFile]) -> Work[tuple[FileRecord, ...]]:
-        headers = hubs.headers(self._access)
+        headers = self._hub.headers(self._access)
         remote = [
             RemoteFile(
-                url=hubs.address(self._access, plan.repository, file.path), name=file.path, sha256=file.sha256,
+                url=self._hub.address(self._access, plan.repository, file.path), name=file.path, sha256=file.sha256,
                 size_bytes=file.size_bytes, git_oid=file.git_oid, headers=headers,
             )
             for file in files
@@ -127,7 +127,7 @@ class _Download:
     # --- into the library ----------------------------------------------------------------
 
     def _store(self, plan: Plan, records: tuple[FileRecord, ...]) -> Work[Path]:
-        where = f"{hubs.NAMES[self._source.place]} {self._source.id} @ {plan.repository.commit[:12]}"
+        where = f"{NAMES[self._source.place]} {self._source.id} @ {plan.repository.commit[:12]}"
         licence, job = plan.repository.licence, self._job
         match plan.needed.kind:
             case "gguf":
@@ -175,9 +175,18 @@ def _part_of(work: Work[T], before: int, total: int) -> Work[T]:
     return result
 
 
-async def _describe(access: Access, source: Source, network: Network) -> Repository:
-    async with hubs.client(network.proxy, network.certificates) as client:
-        return await hubs.describe(client, access, source, deadline_s=LISTING_S)
+async def _plan(access: Access, source: Source, network: Network, file: str) -> Plan:
+    """
+    Raises:
+        UserError: hub_*; hub_choose_file, where there are several GGUF files and none was named.
+    """
+    async with open_client(network.proxy, network.certificates) as client:
+        repository = await HUBS[source.place].describe(client, access, source, deadline_s=LISTING_S)
+        needed = await read_needed(client, access, repository, file, deadline_s=LISTING_S)
+    if not needed.files:
+        names = ", ".join(choice.file.path for choice in needed.choices)
+        raise UserError("hub_choose_file", id=source.id, files=names)
+    return Plan(repository, needed)
 
 
 def _is_weights(path: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 
 from core.chat.chat_format import is_chat_folder
 from core.errors import UserError
-from core.models import families, known_architectures
+from core.models import families, folder_files, known_architectures
 from core.models.quantised import scheme
 from core.models.quantised.scheme import Scheme
 from core.models.safetensors_file import INDEX_NAME, ITEM_BYTES, TensorEntry, read_header
@@ -24,15 +24,11 @@ Json = dict[str, Any]
 Precision = Literal["bfloat16", "float16", "float32"]
 Weights = Literal["bfloat16", "float16", "float32", "int8", "int4"]
 
-CONFIG_NAME = "config.json"
-WEIGHTS_NAME = "model.safetensors"
-PICKLE_NAMES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-TOKENIZER_NAMES = ("tokenizer.json", "tokenizer.model", "vocab.json", "qwen.tiktoken")
-SIDE_FILES = (
-    *TOKENIZER_NAMES, CONFIG_NAME, INDEX_NAME, "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
-    "added_tokens.json", "generation_config.json", "chat_template.jinja", "chat_template.json",
-    scheme.FILE_NAME,
-)  # fmt: skip
+CONFIG_NAME = folder_files.CONFIG_NAME
+WEIGHTS_NAME = folder_files.WEIGHTS_NAME
+PICKLE_NAMES = folder_files.PICKLE_NAMES
+TOKENIZER_NAMES = folder_files.TOKENIZER_NAMES
+SIDE_FILES = folder_files.SIDE_FILES
 OWN_ARCHITECTURES = {"qwen": "QWenLMHeadModel"}  # core/models/qwen_v1
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _PRECISIONS: dict[str, Precision] = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from core import hardware
 from core.figures import size
 from core.load_options import DEFAULT, LoadOptions
-from core.models.footprint import PROCESS_BYTES, DeviceKind, block_bytes, memory_bytes, workspace_bytes
+from core.models.footprint import DeviceKind, block_bytes, head_bytes, memory_bytes, overhead_bytes, workspace_bytes
 from core.models.shape import Block, Shape
 from core.protocol.messages import Notice
 from core.translation import say
@@ -136,12 +136,11 @@ class _Sizes:
     def __init__(self, shape: Shape, options: LoadOptions, context: int, batch: int, kind: DeviceKind) -> None:
         self.shape = shape
         self.embedding = block_bytes(shape.embedding, shape, options, kind)
-        ends = [shape.final, shape.head] if shape.head else [shape.final]
-        self.head = sum(block_bytes(block, shape, options, kind) for block in ends)
+        self.head = block_bytes(shape.final, shape, options, kind) + head_bytes(shape, options, kind)
         self.layers = [block_bytes(layer, shape, options, kind) for layer in shape.layers]
         self.kv = [self._kv(layer, options, context) * batch for layer in shape.layers]
         self.workspace = workspace_bytes(shape, options, context=context, batch=batch, device=kind)
-        self.overhead = PROCESS_BYTES[kind]
+        self.overhead = overhead_bytes(shape, kind)
 
     def _kv(self, layer: Block, options: LoadOptions, context: int) -> int:
         return memory_bytes(layer.memory, self.shape, options, context) if layer.memory else 0

@@ -24,11 +24,16 @@ DeviceKind = Literal["cpu", "cuda"]
 
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 CHUNK = 512  # tokens of a prompt read at once
-FIRST_BUCKET = 256  # tokens; a KV cache grows by doubling
+BUCKET = 256  # tokens; by how much a KV cache grows at the least
+HEAP_BYTES = 32_000_000  # larger buffers go back to the system as soon as they are freed (glibc)
 INT4_GROUP = 128  # inputs that share a scale and a zero
 
-# A worker with its libraries before it loads anything; benchmarks/footprint.py measures it.
-PROCESS_BYTES = {"cpu": 350_000_000, "cuda": 500_000_000}
+# Measured by benchmarks/footprint.py: a worker with its libraries and the code of a model; an entry of the vocabulary;
+# what conversions may leave in memory before it goes back to the system (core.models.memory).
+PROCESS_BYTES = {"cpu": 390_000_000, "cuda": 500_000_000}
+VOCABULARY_ENTRY_BYTES = 700
+CONVERTED_AT_ONCE = 48_000_000
+LOOKED_UP = 0.7  # of a mapped table of embeddings comes into memory, more or less as the kernel reads ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +67,16 @@ def estimate(
     """
     context = context or options.context_length or shape.context_length
     return Footprint(
-        weights=sum(block_bytes(block, shape, options, device) for block in shape.blocks),
+        weights=weight_bytes(shape, options, device),
         kv_cache=kv_bytes(shape, options, context=context, batch=batch),
         workspace=workspace_bytes(shape, options, context=context, batch=batch, device=device, chunk=chunk),
-        overhead=PROCESS_BYTES[device],
+        overhead=overhead_bytes(shape, device),
     )
+
+
+def overhead_bytes(shape: Shape, device: DeviceKind = "cpu") -> int:
+    """What the process takes by itself: libraries, and on a CPU the vocabulary, which lies there anyway."""
+    return PROCESS_BYTES[device] + (shape.vocabulary * VOCABULARY_ENTRY_BYTES if device == "cpu" else 0)
 
 
 def weights_format(shape: Shape, options: LoadOptions, device: DeviceKind = "cpu") -> str:
@@ -76,6 +86,23 @@ def weights_format(shape: Shape, options: LoadOptions, device: DeviceKind = "cpu
     if shape.quantised is not None:
         return "int8" if shape.quantised.bits == 8 else "int4"
     return shape.stored
+
+
+def weight_bytes(shape: Shape, options: LoadOptions, device: DeviceKind = "cpu") -> int:
+    """All weights as they will lie in memory."""
+    body = sum(block_bytes(block, shape, options, device) for block in shape.blocks if block is not shape.head)
+    is_mapped = device == "cpu" and weights_format(shape, options, device) == shape.stored
+    if is_mapped and shape.head is not None:  # the table is only looked up in
+        body -= round((1 - LOOKED_UP) * block_bytes(shape.embedding, shape, options, device))
+    return body + head_bytes(shape, options, device)
+
+
+def head_bytes(shape: Shape, options: LoadOptions, device: DeviceKind = "cpu") -> int:
+    """Of the head, 0 where it is the embedding. Where layers are quantised while loading it has 8 bits, and then one
+    that shares its weights with the embedding gets a copy of its own."""
+    if options.weights in ("int8", "int4"):
+        return shape.vocabulary * (shape.hidden + 4)
+    return block_bytes(shape.head, shape, options, device) if shape.head else 0
 
 
 def block_bytes(block: Block, shape: Shape, options: LoadOptions, device: DeviceKind = "cpu") -> int:
@@ -105,15 +132,14 @@ def memory_bytes(memory: Memory, shape: Shape, options: LoadOptions, context: in
 
 
 def _bucket(context: int, shape: Shape, options: LoadOptions) -> int:
-    """Rows of the buffer that holds `context` tokens."""
-    room = FIRST_BUCKET
-    while room < context:
-        room *= 2
-    return min(room, max(options.context_length or shape.context_length or room, context))
+    """Rows of the buffer that holds `context` tokens: as core.inference.kv_rows.room_for."""
+    bucket = max(BUCKET, context // 8 // BUCKET * BUCKET)
+    most = options.context_length or shape.context_length or context
+    return max(context, min(most, -(-context // bucket) * bucket))
 
 
 def _matrix_bytes(matrix: Matrix, form: str, plain: int, shape: Shape) -> int:
-    match form:
+    match "" if matrix.is_expert else form:  # experts stay plain
         case "int8":
             return matrix.elements + matrix.rows * matrix.count * 4
         case "int4":
@@ -129,10 +155,11 @@ def _matrix_bytes(matrix: Matrix, form: str, plain: int, shape: Shape) -> int:
 def workspace_bytes(
     shape: Shape, options: LoadOptions, *, context: int, batch: int = 1, device: DeviceKind = "cpu", chunk: int = CHUNK
 ) -> int:
-    """What is needed for a moment besides weights and keys and values."""
+    """What is needed for a moment besides weights and keys and values: while a prompt is read, or on a CPU while the
+    weights are brought into another form, whichever is more."""
     form = weights_format(shape, options, device)
     rows = min(chunk, context) * batch
-    width = max(3 * shape.hidden, 2 * shape.inner)
+    width = max(3 * shape.hidden, 2 * _inner(shape))
     logits = batch * shape.vocabulary * (ITEM_BYTES.get(form, 2) + 4)
     if device == "cuda":
         return rows * width * 3 + logits
@@ -140,7 +167,36 @@ def workspace_bytes(
     converted = (
         max((m.rows * m.columns for block in shape.layers for m in block.matrices), default=0) * 4 if wide else 0
     )
-    return converted + rows * width * 6 + logits
+    kept = kv_bytes(shape, options, context=context, batch=batch)
+    # Keys and values move to larger buffers as they grow; the smaller ones stay in the heap.
+    growing = min(kept // 2, 2 * HEAP_BYTES * len(shape.layers)) if context > BUCKET else 0
+    activations = rows * width * (9 if form in ITEM_BYTES else 30)  # products of 8 and 4 bits take and give fp32
+    experts = _experts_bytes(shape) if form == shape.stored else 0
+    reading = converted + activations + logits + growing + experts
+    return max(reading, _loading_bytes(shape, form) - kept)
+
+
+def _inner(shape: Shape) -> int:
+    """The widest inner row of an MLP that all tokens go through."""
+    if not any(matrix.is_expert for block in shape.layers for matrix in block.matrices):
+        return shape.inner
+    return max((m.rows for block in shape.layers for m in block.matrices if not m.is_expert), default=0)
+
+
+def _experts_bytes(shape: Shape) -> int:
+    """While a prompt goes through a mixture, the experts of a layer are laid out anew, twice."""
+    item = ITEM_BYTES.get(shape.stored, 2)
+    return 2 * max((sum(m.elements for m in block.matrices if m.is_expert) * item for block in shape.layers), default=0)
+
+
+def _loading_bytes(shape: Shape, form: str) -> int:
+    """While the weights are brought from how they are stored into `form`: nothing else is held then."""
+    if form == shape.stored:
+        return 0
+    matrices = (matrix.rows * matrix.columns for block in shape.blocks for matrix in block.matrices)
+    largest = max(shape.embedding.others, *matrices, 0)
+    item = ITEM_BYTES.get(shape.stored, 2)
+    return min(CONVERTED_AT_ONCE, shape.parameters * item) + largest * item // 2
 
 
 def reads_half_precision() -> bool:

@@ -6,6 +6,7 @@ Invariant: the library changes by one rename at the very end, or not at all; the
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,20 +23,29 @@ from core.models.gguf_file import is_gguf, open_gguf
 from core.models.manifest import Manifest
 from core.models.safetensors_file import INDEX_NAME
 from core.models.space import disk_errors, need_space
-from core.models.steps import Work
+from core.models.steps import Step, Work
 
 if TYPE_CHECKING:
     from core.models.gguf_file import GgufFile
 
 BFLOAT16_BYTES = 2
+COPIED_BYTES = 8 * 1024 * 1024
+PAPERS = ("readme.md", "license", "licence", "notice")  # what people read of a model
 RESERVED_NAMES = ("starter",)  # `pull starter` puts another model there
 
 
 def import_model(
-    source: Path, name: str, models_folder: Path, *, convert_pickle: bool = False, base: str = ""
+    source: Path,
+    name: str,
+    models_folder: Path,
+    *,
+    convert_pickle: bool = False,
+    base: str = "",
+    keeps: bool = False,
+    came_from: str = "",
 ) -> Work[Path]:
     """Take `source` into the library as `name` ("" for the name it has). The result is its folder in the library.
-    base: of an adapter, the model it belongs to, where its own config does not say.
+    base: of an adapter, the model it belongs to, where its own config does not say; keeps, came_from: as ImportModel.
 
     Raises:
         UserError: one sentence for each thing that can be wrong with it; the library is then as it was.
@@ -57,6 +67,8 @@ def import_model(
         return (yield from import_gguf(source, chosen, models_folder, str(source), keep=True))
     if convert_pickle and checkpoint.has_pickle(source) and not _has_safetensors(source):
         return (yield from import_pickles(source, chosen, models_folder, str(source)))
+    if keeps:
+        return (yield from _keep_folder(source, chosen, models_folder, came_from or str(source)))
     return (yield from _import_folder(source, chosen, models_folder))
 
 
@@ -163,6 +175,41 @@ def _import_folder(source: Path, name: str, models_folder: Path) -> Work[Path]:
             return source
         with shelf.incoming(models_folder) as folder:
             return shelf.put_in_place(folder, models_folder, msgspec.structs.replace(facts, location=str(source)))
+
+
+def _keep_folder(source: Path, name: str, models_folder: Path, came_from: str) -> Work[Path]:
+    """As the same files in the library where the disk allows it, else as copies."""
+    found = checkpoint.examine(source)
+    papers = sorted(file.name for file in source.iterdir() if file.name.lower().startswith(PAPERS))
+    names = (*found.file_names, *(name for name in papers if name not in found.file_names))
+    sizes = {name: (source / name).stat().st_size for name in names}
+    total, done = sum(sizes.values()), 0
+    with disk_errors(models_folder, total), shelf.incoming(models_folder) as folder:
+        for name_, size in sizes.items():
+            yield Step("copying", done, total, name_)
+            if not _linked(source / name_, folder / name_):
+                need_space(models_folder, size)
+                yield from _copied(source / name_, folder / name_, done, total)
+            done += size
+        files = yield from records(folder, names)
+        return shelf.put_in_place(folder, models_folder, facts_of(found, name, came_from, files))
+
+
+def _linked(file: Path, to: Path) -> bool:
+    """Whether `to` is the same file now; not across disks. What a link points to counts."""
+    try:
+        os.link(file.resolve(), to)
+    except OSError:
+        return False
+    return True
+
+
+def _copied(file: Path, to: Path, done: int, total: int) -> Work[None]:
+    with file.open("rb") as source, to.open("wb") as out:
+        while chunk := source.read(COPIED_BYTES):
+            out.write(chunk)
+            done += len(chunk)
+            yield Step("copying", done, total, file.name)
 
 
 def _is_at_home(source: Path, name: str, models_folder: Path) -> bool:

@@ -41,7 +41,7 @@ def _from_source() -> dict[str, Mapping[str, str | tuple[str, ...]]]:
     file = Path(folders[0]) / "models" / "auto" / "modeling_auto.py" if folders else None
     if file is None or not file.is_file():
         return {}
-    found = {}
+    found: dict[str, Mapping[str, str | tuple[str, ...]]] = {}
     for node in ast.parse(file.read_text("utf-8")).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Call):
             name = node.targets[0].id

@@ -1,7 +1,7 @@
 """What a model's process takes of the memory, and giving back to the system what loading needed for a while.
 
-Two kinds go back: pages of model files that were read once, to convert or quantise their weights, and freed blocks that the C
-library keeps for itself. Invariant: nothing that is in use changes; a dropped page is read from its file again when
+Two kinds go back: pages of model files that were read once, to convert or quantise their weights, and freed blocks that
+the C library keeps for itself. Invariant: nothing in use changes; a dropped page is read from its file again when
 somebody touches it, and a mapping that was written to is left alone. Elsewhere than on Linux nothing happens.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import mmap
 import sys
-import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 log = logging.getLogger("memory")
 
 MADV_DONTNEED = 4
-EVERY_S = 0.2
+GROWTH_BYTES = 48_000_000
 
 
 def taken(device: str) -> int:
@@ -54,15 +54,25 @@ def drop_read_pages(folder: Path) -> None:
 
 
 class Sparing:
-    """Call it often while weights are converted: it drops pages every now and then."""
+    """Call it often while weights are converted: it drops pages each time the process has grown by GROWTH_BYTES."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._next = folder, time.monotonic() + EVERY_S
+        self._folder = folder
+        self._limit = _resident() + GROWTH_BYTES
 
     def __call__(self) -> None:
-        if time.monotonic() >= self._next:
+        if _resident() >= self._limit:
             give_back(self._folder)
-            self._next = time.monotonic() + EVERY_S
+            self._limit = _resident() + GROWTH_BYTES
+
+
+def _resident() -> int:
+    """Bytes of this process in memory, those it shares counted too. 0 elsewhere than on Linux."""
+    try:
+        pages = Path("/proc/self/statm").read_text("ascii").split()[1]
+    except OSError:
+        return 0
+    return int(pages) * mmap.PAGESIZE
 
 
 def _unchanged(folder: Path) -> list[tuple[int, int]]:

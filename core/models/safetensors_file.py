@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from core.errors import UserError
 
+LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000  # the library's own limit
 SHARD_BYTES = 4_000_000_000
 LFS_POINTER_START = b"version "  # of the text file that git-lfs puts in the place of a large one
@@ -48,22 +49,40 @@ def read_header(file: Path) -> dict[str, TensorEntry]:
     """
     size = file.stat().st_size
     with file.open("rb") as stream:
-        start = stream.read(8)
-        if start == LFS_POINTER_START:
-            raise UserError("lfs_pointer", file=file.name)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else MAX_HEADER_BYTES + 1
-        if length > MAX_HEADER_BYTES:
-            raise UserError("safetensors_unreadable", file=file.name)
+        length = header_length(stream.read(LENGTH_BYTES), file.name)
         raw = stream.read(length)
+    return parse_header(raw, length, size, file.name)
+
+
+def header_length(start: bytes, name: str) -> int:
+    """Of the JSON that follows the first LENGTH_BYTES bytes of a file, which are `start`.
+
+    Raises:
+        UserError: safetensors_unreadable or lfs_pointer.
+    """
+    if start == LFS_POINTER_START:
+        raise UserError("lfs_pointer", file=name)
+    length = int.from_bytes(start, "little") if len(start) == LENGTH_BYTES else MAX_HEADER_BYTES + 1
+    if length > MAX_HEADER_BYTES:
+        raise UserError("safetensors_unreadable", file=name)
+    return length
+
+
+def parse_header(raw: bytes, length: int, size: int, name: str) -> dict[str, TensorEntry]:
+    """The tensors that a header of `length` bytes names, in a file of `size`.
+
+    Raises:
+        UserError: safetensors_unreadable or safetensors_truncated.
+    """
     if len(raw) < length:
-        raise UserError("safetensors_truncated", file=file.name)
+        raise UserError("safetensors_truncated", file=name)
     try:
         fields = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
         fields.pop("__metadata__", None)
-        entries = {name: msgspec.json.decode(field, type=TensorEntry) for name, field in fields.items()}
+        entries = {key: msgspec.json.decode(field, type=TensorEntry) for key, field in fields.items()}
     except msgspec.DecodeError:
-        raise UserError("safetensors_unreadable", file=file.name) from None
-    _check_extent(file.name, entries, size - 8 - length)
+        raise UserError("safetensors_unreadable", file=name) from None
+    _check_extent(name, entries, size - LENGTH_BYTES - length)
     return entries
 
 

@@ -23,6 +23,7 @@ from core.models.safetensors_file import INDEX_NAME, ITEM_BYTES, read_header
 Json = dict[str, Any]
 LayerKind = Literal["full", "sliding", "recurrent"]
 
+EXPERTS = ".experts."
 PRECISIONS = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
 _LAYER = re.compile(r"(.+?\.(?:layers|h))\.(\d+)\.(.+)")
 _EMBEDDING = re.compile(r"\.(embed_tokens|wte)\.weight$")
@@ -34,12 +35,14 @@ _GPTQ = re.compile(r"\.(qweight|qzeros|scales|g_idx)$")
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """`count` linear layers of the same (rows, columns), rows being outputs. bits: 0 for plain weights, else GPTQ's."""
+    """`count` linear layers of the same (rows, columns), rows being outputs. bits: 0 for plain weights, else GPTQ's;
+    is_expert: of a mixture, whose experts lie in memory as one tensor."""
 
     rows: int
     columns: int
     count: int = 1
     bits: int = 0
+    is_expert: bool = False
 
     @property
     def elements(self) -> int:
@@ -250,17 +253,19 @@ def _placed(name: str) -> tuple[int | str, str]:
 def _block(
     name: str, entries: list[tuple[str, str, tuple[int, ...]]], quantised: Quantised | None, memory: Memory | None
 ) -> Block:
-    matrices: Counter[tuple[int, int, int]] = Counter()
+    matrices: Counter[tuple[int, int, int, bool]] = Counter()
     others = 0
     for tensor, _, shape in entries:
         if quantised is not None and _GPTQ.search(tensor):
             if tensor.endswith(".qweight"):
-                matrices[shape[1], shape[0] * 32 // quantised.bits, quantised.bits] += 1
+                matrices[shape[1], shape[0] * 32 // quantised.bits, quantised.bits, EXPERTS in tensor] += 1
         elif _is_matrix(tensor, shape):
-            matrices[shape[-2], shape[-1], 0] += prod(shape[:-2])
+            matrices[shape[-2], shape[-1], 0, EXPERTS in tensor] += prod(shape[:-2])
         else:
             others += prod(shape)
-    kinds = tuple(Matrix(rows, columns, count, bits) for (rows, columns, bits), count in matrices.items())
+    kinds = tuple(
+        Matrix(rows, columns, count, bits, is_expert) for (rows, columns, bits, is_expert), count in matrices.items()
+    )
     return Block(name, kinds, others, memory)
 
 
@@ -268,7 +273,7 @@ def _is_matrix(name: str, shape: tuple[int, ...]) -> bool:
     """The weight of a linear layer, or of many experts in one tensor."""
     if _EMBEDDING.search(name) or "conv" in name:
         return False
-    return len(shape) == 2 or (len(shape) == 3 and ".experts." in name)
+    return len(shape) == 2 or (len(shape) == 3 and EXPERTS in name)
 
 
 def _quantisation(config: Json) -> Quantised | None:

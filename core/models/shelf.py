@@ -74,12 +74,12 @@ def put_in_place(folder: Path, models_folder: Path, facts: Manifest) -> Path:
         UserError: name_taken, when somebody took the name meanwhile.
     """
     for file in folder.iterdir():
-        _to_disk(file)
+        to_disk(file)
     manifest.write(folder, facts)
     place = models_folder / facts.name
     need_free_name(models_folder, facts.name)
     folder.rename(place)
-    _to_disk(models_folder)
+    to_disk(models_folder)
     return place
 
 
@@ -104,7 +104,7 @@ def sweep(models_folder: Path) -> None:
             continue
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
     """A rename must not reach the disk before what it names. Folders cannot be opened for this on Windows."""
     if path.is_dir() and os.name == "nt":
         return

@@ -34,6 +34,16 @@ def need_space(folder: Path, needed_bytes: int) -> None:
         raise _full(folder, needed_bytes)
 
 
+def need_reserve(folder: Path, needed_bytes: int) -> None:
+    """For work under way that still needs so much: it ends before the disk is full to the last byte.
+
+    Raises:
+        UserError: disk_full.
+    """
+    if free_bytes(folder) < RESERVE_BYTES:
+        raise _full(folder, needed_bytes)
+
+
 @contextmanager
 def disk_errors(folder: Path, needed_bytes: int) -> Iterator[None]:
     """Say what the system's refusals to write into `folder` mean."""

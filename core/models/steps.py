@@ -13,16 +13,28 @@ from msgspec import Struct
 
 POLL_S = 0.04
 
-Stage = Literal["asking", "downloading", "checking", "unpacking", "converting"]
+Stage = Literal["asking", "downloading", "checking", "unpacking", "converting", "copying"]
+
+
+class FileStep(Struct, frozen=True):
+    """`done` of `total` bytes of one file among many; 0 of a total that is not known."""
+
+    name: str
+    done: int
+    total: int
 
 
 class Step(Struct, frozen=True):
-    """`done` of `total` bytes (None: not known yet); `detail` is the name of the file at hand."""
+    """`done` of `total` bytes (None: not known yet); `detail` is the name of the file at hand.
+
+    files: where several are at hand, those that have changed since the step before
+    """
 
     stage: Stage
     done: int
     total: int | None = None
     detail: str = ""
+    files: tuple[FileStep, ...] = ()
 
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from core.load_options import DEFAULT
-from core.models.footprint import PROCESS_BYTES, DeviceKind, block_bytes
+from core.models.footprint import DeviceKind, overhead_bytes, weight_bytes
 from core.models.shape import Shape
 
 Method = Literal["full", "lora", "qlora"]
@@ -44,13 +44,13 @@ def estimate_training(
 ) -> TrainingFootprint:
     """One step over `batch` rows of `length` tokens, with gradient checkpointing."""
     options = msgspec.structs.replace(DEFAULT, weights="nf4") if method == "qlora" and not shape.quantised else DEFAULT
-    weights = 0 if method == "full" else sum(block_bytes(block, shape, options, device) for block in shape.blocks)
+    weights = 0 if method == "full" else weight_bytes(shape, options, device)
     trained = shape.parameters if method == "full" else adapter_parameters(shape, rank)
     return TrainingFootprint(
         weights=weights,
         trained=trained * TRAINED_BYTES,
         activations=_activations(shape, length * batch) + _unpacked(shape, method),
-        overhead=PROCESS_BYTES[device],
+        overhead=overhead_bytes(shape, device),
     )
 
 

@@ -111,6 +111,8 @@ class ImportModel(Job, frozen=True, tag=True):
     """Take the folder or GGUF file `source` into the library as `name`; answered by Progress and ModelStored.
 
     base: of an adapter, the name or folder of the model it belongs to; "" for the one it names itself
+    keeps: the library gets files of its own, the same ones where the disk allows (hard links), since those in a cache
+    may be cleared away; else a folder is used where it lies. came_from: what to say of its origin, "" for its place
     """
 
     source: str
@@ -118,6 +120,8 @@ class ImportModel(Job, frozen=True, tag=True):
     models_folder: str
     convert_pickle: bool = False
     base: str = ""
+    keeps: bool = False
+    came_from: str = ""
 
 
 class VerifyModel(Job, frozen=True, tag=True):

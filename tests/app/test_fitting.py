@@ -59,12 +59,12 @@ def test_the_least_change_that_helps_is_offered(seven: Subject) -> None:
         return fitting.smaller(seven, LoadOptions(), Room(gigabytes * GB))
 
     assert offered(100) is None
-    assert offered(28) == LoadOptions(weights="int8")
-    assert offered(24) == LoadOptions(weights="int4")
-    assert offered(21) == LoadOptions(context_length=8192)
-    assert offered(15) == LoadOptions(weights="int8", context_length=8192)
+    assert offered(30) == LoadOptions(weights="int8")
+    assert offered(27) == LoadOptions(weights="int4")
+    assert offered(24) == LoadOptions(context_length=8192)
+    assert offered(18) == LoadOptions(weights="int8", context_length=8192)
     assert offered(2) is None  # nothing helps
-    for room in (28, 24, 21, 15, 9):
+    for room in (30, 27, 24, 18, 11):
         helped = offered(room)
         assert helped is not None and fitting.fit(seven, helped, Room(room * GB)).is_whole
 

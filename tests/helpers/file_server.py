@@ -1,29 +1,36 @@
 """A loopback HTTP server that serves files and misbehaves on request, and counts what it sends.
 
-`server.plan = ["cut:1000", "ok"]`: how the next requests for a file go; the last entry goes on for ever.
+`server.plan = ["cut:1000", "ok"]`: how the next requests for a file go; the last entry goes on for ever. It speaks
+HTTP/1.1 with kept connections and ranges. It is there under two names, `address` and `elsewhere`, for redirects from
+one host to another.
 """
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
 PIECE = 64 * 1024
+GIVE_UP_S = 10
 
 
 @dataclass
 class Request:
-    """One request for a file, as it came, and how many bytes of the body went out."""
+    """One request for a file, as it came, which bytes it was answered with, and how many of them went out."""
 
     path: str
-    range: str
-    if_range: str
-    authorization: str
+    host: str = ""
+    range: str = ""
+    if_range: str = ""
+    authorization: str = ""
+    start: int = 0
     sent: int = 0
 
 
@@ -33,18 +40,29 @@ class FileServer:
     Attributes:
         files: body by path
         pages: HTML by path, served without any trouble
-        plan: ok, cut:N (close after N bytes), stall:N (send N, then nothing), longer:N, shorter:N (a wrong length),
-            whole (ignores Range), other (another ETag), past (206 from byte 0), status:N, loop, slow:N (bytes/s)
+        plan: ok, cut:N (close after N bytes), stall:N (send N, then nothing), silent (no answer at all), longer:N,
+            shorter:N (a wrong length), unsized (chunks without a length), whole (ignores Range), other (another ETag),
+            past (206 from byte 0), status:N, loop, slow:N (bytes/s)
+        turn: in place of the plan, asked for each request
+        signature_serves: `/resolve/<path>` leads to a signed address elsewhere; so many requests it serves, 0: for ever
+        headers: sent along with every status of the plan
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
     pages: dict[str, str] = field(default_factory=dict)
     plan: list[str] = field(default_factory=lambda: ["ok"])
+    turn: Callable[[], str] | None = None
     etag: str = '"v1"'
+    signature_serves: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
+    resolved: list[Request] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         self.released = threading.Event()
+        self._lock = threading.Lock()
+        self._signed: dict[str, int] = {}
+        self._connections: set[socket.socket] = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = False
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -56,6 +74,9 @@ class FileServer:
     ) -> None:
         self.released.set()
         self._server.shutdown()
+        with self._lock:
+            for connection in self._connections:
+                _cut(connection)
         self._server.server_close()
         self._thread.join()
 
@@ -64,80 +85,154 @@ class FileServer:
         return f"http://127.0.0.1:{self._server.server_port}"
 
     @property
+    def elsewhere(self) -> str:
+        return f"http://localhost:{self._server.server_port}"
+
+    @property
     def sent(self) -> int:
         return sum(request.sent for request in self.requests)
 
     def next_turn(self) -> str:
-        return self.plan.pop(0) if len(self.plan) > 1 else self.plan[0]
+        with self._lock:
+            if self.turn:
+                return self.turn()
+            return self.plan.pop(0) if len(self.plan) > 1 else self.plan[0]
+
+    def sign(self, path: str) -> str:
+        with self._lock:
+            signature = str(len(self._signed))
+            self._signed[signature] = 0
+            return f"{self.elsewhere}{path}?signature={signature}"
+
+    def serves(self, signature: str) -> bool:
+        with self._lock:
+            self._signed[signature] += 1
+            return not self.signature_serves or self._signed[signature] <= self.signature_serves
+
+    def opened(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._connections.add(connection)
+
+    def closed(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._connections.discard(connection)
+
+
+def _cut(connection: socket.socket) -> None:
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
 
 
 def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = -1  # an answer's head in one packet
+
+        def setup(self) -> None:
+            super().setup()
+            server.opened(self.connection)
+
+        def handle(self) -> None:
+            try:
+                super().handle()
+            except OSError:  # the other side is gone
+                pass
+
+        def finish(self) -> None:
+            server.closed(self.connection)
+            try:
+                super().finish()
+            except OSError:
+                pass
+
         def do_GET(self) -> None:
-            if page := server.pages.get(self.path):
-                self._page(page)
-            elif (body := server.files.get(self.path)) is not None:
-                header = self.headers.get
-                if header("User-Agent", "").startswith("pip/"):  # an old pip looks into the wheel itself
-                    self._file(Request(self.path, "", "", ""), body, "ok", 0)
-                    return
-                request = Request(self.path, header("Range", ""), header("If-Range", ""), header("Authorization", ""))
+            path, _, query = self.path.partition("?")
+            if path.startswith("http://"):  # as a proxy is asked
+                path = "/" + path.split("/", 3)[3]
+            if page := server.pages.get(path):
+                self._head(200, {"Content-Type": "text/html", "Content-Length": str(len(page))})
+                self.wfile.write(page.encode())
+            elif path.startswith("/resolve/"):
+                server.resolved.append(self._request(path))
+                self._head(302, {"Location": server.sign(path.removeprefix("/resolve")), "Content-Length": "0"})
+            elif (body := server.files.get(path)) is None:
+                self._head(404, {"Content-Length": "0"})
+            elif self.headers.get("User-Agent", "").startswith("pip/"):  # an old pip looks into the wheel itself
+                self._answer(Request(path), body, "ok", 0)
+            elif query and not server.serves(query.partition("=")[2]):
+                self._head(403, {"Content-Length": "0"})
+            else:
+                request = self._request(path)
                 server.requests.append(request)
                 verb, _, number = server.next_turn().partition(":")
-                self._file(request, body, verb, int(number or 0))
-            else:
-                self.send_error(404)
+                self._misbehave(request, body, verb, int(number or 0))
 
-        def _page(self, page: str) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.send_header("Content-Length", str(len(page)))
-            self.end_headers()
-            self.wfile.write(page.encode())
+        def _request(self, path: str) -> Request:
+            header = self.headers.get
+            return Request(
+                path, header("Host", ""), header("Range", ""), header("If-Range", ""), header("Authorization", "")
+            )
 
-        def _file(self, request: Request, body: bytes, verb: str, number: int) -> None:
-            if verb == "status":
-                self.send_response(number)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            if verb == "loop":
-                self.send_response(302)
-                self.send_header("Location", request.path)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
+        def _misbehave(self, request: Request, body: bytes, verb: str, number: int) -> None:
+            match verb:
+                case "status":
+                    self._head(number, {"Content-Length": "0", **server.headers})
+                case "loop":
+                    self._head(302, {"Location": request.path, "Content-Length": "0"})
+                case "silent":
+                    server.released.wait(GIVE_UP_S)
+                    self.close_connection = True
+                case _:
+                    self._answer(request, body, verb, number)
+
+        def _answer(self, request: Request, body: bytes, verb: str, number: int) -> None:
             etag = '"v2"' if verb == "other" else server.etag
-            start = int(request.range.removeprefix("bytes=").rstrip("-")) if request.range else 0
-            if verb == "whole" or (etag and request.if_range not in ("", etag)):
-                start = 0
-            if verb == "past":
-                start = 0
-            self.send_response(206 if request.range and (start or verb == "past") else 200)
-            if etag:
-                self.send_header("ETag", etag)
-            if start or verb == "past":
-                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+            headers = {"ETag": etag} if etag else {}
+            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", request.range)
+            is_whole = asked is None or verb == "whole" or bool(etag and request.if_range not in ("", etag))
+            start, end = 0, len(body)
+            if asked and not is_whole:
+                start = 0 if verb == "past" else int(asked[1])
+                end = min(int(asked[2]) + 1, len(body)) if asked[2] else len(body)
+                headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(body)}"
             wrong = number if verb == "longer" else -number if verb == "shorter" else 0
-            self.send_header("Content-Length", str(len(body) - start + wrong))
+            length = (
+                {"Transfer-Encoding": "chunked"} if verb == "unsized" else {"Content-Length": str(end - start + wrong)}
+            )
+            request.start = start
+            self._head(200 if is_whole else 206, headers | length)
+            self._send(request, body[start:end], verb, number)
+            self.close_connection = self.close_connection or bool(wrong)
+
+        def _head(self, status: int, headers: dict[str, str]) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.end_headers()
-            self._send(request, body[start:], verb, number)
 
         def _send(self, request: Request, rest: bytes, verb: str, number: int) -> None:
-            limit = number if verb in ("cut", "stall") else len(rest)
-            for at in range(0, min(limit, len(rest)), PIECE):
-                piece = rest[at : min(at + PIECE, limit)]
-                try:
-                    self.wfile.write(piece)
-                except OSError:
-                    return
-                request.sent += len(piece)
-                if verb == "slow":
-                    time.sleep(len(piece) / number)
+            limit = min(number if verb in ("cut", "stall") else len(rest), len(rest))
+            try:
+                for at in range(0, limit, PIECE):
+                    piece = rest[at : min(at + PIECE, limit)]
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if verb == "unsized" else piece)
+                    self.wfile.flush()
+                    request.sent += len(piece)
+                    if verb == "slow":
+                        time.sleep(len(piece) / number)
+                if verb == "unsized":
+                    self.wfile.write(b"0\r\n\r\n")
+                self.wfile.flush()
+            except OSError:
+                self.close_connection = True
+                return
             if verb == "stall":
-                server.released.wait(10)
+                server.released.wait(GIVE_UP_S)
             if verb in ("cut", "stall"):
-                self.connection.shutdown(socket.SHUT_RDWR)
+                _cut(self.connection)
+                self.close_connection = True
 
         def log_message(self, format: str, *args: object) -> None:
             """Silent."""

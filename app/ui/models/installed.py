@@ -15,7 +15,7 @@ from PySide6.QtCore import QPoint, QTimer, Signal
 from PySide6.QtWidgets import QStackedWidget, QWidget
 from shiboken6 import isValid
 
-from app.services.library import Installed, by_base, found_here
+from app.services.library import Installed, by_base
 from app.ui import aio
 from app.ui.models.found_here import FoundHere
 from app.ui.models.installed_table import InstalledTable, Known, estimated_words, measured_words
@@ -175,7 +175,7 @@ class InstalledView(QWidget):
             self.chosen.emit()
 
     async def _look_around(self) -> None:
-        found = await found_here(self.models or await self._library.installed())
+        found = await self._library.found_here()
         if isValid(self):
             self.found.show_models(found)
 

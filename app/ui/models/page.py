@@ -344,11 +344,11 @@ class ModelsPage(QWidget):
         if await aio.ask(dialog) == QFileDialog.DialogCode.Accepted:
             await self.take(Path(dialog.selectedFiles()[0]))
 
-    async def take(self, path: Path, base: str = "", name: str = "") -> None:
+    async def take(self, path: Path, base: str = "") -> None:
         """Into the library; an adapter that does not say whose it is can be given its base where the error stands."""
         self._clear_notice()
         try:
-            await self._library.take(path, name, base=base)
+            await self._library.take(path, base=base)
         except UserError as error:
             self.tell(error, *self._base_choice(path, error.code))
 
@@ -370,7 +370,7 @@ class ModelsPage(QWidget):
         aio.spawn(self._take_cached(found), "take over")
 
     async def _take_cached(self, found: Cached) -> None:
-        await self.take(found.folder, name=found.source.id.rpartition("/")[2])
+        await self.guarded(self._library.adopt(found))
         self.installed.look_again()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -21,7 +22,7 @@ from core.models.importing import import_model
 from core.models.safetensors_file import read_header
 from core.models.steps import result
 from core.models.verification import verify
-from tests.helpers import tiny_qwen_v1
+from tests.helpers import tiny_models, tiny_qwen_v1
 from tests.helpers.tiny_gguf import tiny_model, write_gguf
 
 
@@ -247,3 +248,36 @@ def test_a_folder_put_into_the_library_by_hand_is_taken_where_it_is(original: Pa
     source = shutil.copytree(original, models / "by-hand")
     assert result(import_model(source, "", models)) == source
     assert manifest.read(source).location == "" and all(intact(source).values())
+
+
+def test_what_a_cache_holds_becomes_the_librarys_own_without_a_second_copy(tmp_path: Path) -> None:
+    blobs, snapshot = tmp_path / "cache" / "blobs", tmp_path / "cache" / "snapshots" / "c0ffee"
+    tiny_models.write_model(blobs, "qwen3")
+    (blobs / "README.md").write_text("# Tiny\n")
+    snapshot.mkdir(parents=True)
+    for file in blobs.iterdir():
+        (snapshot / file.name).symlink_to(file)
+    models = tmp_path / "models"
+    stored = result(import_model(snapshot, "mine", models, keeps=True, came_from="Hugging Face a/b @ c0ffee"))
+    facts = manifest.read(stored)
+    assert (facts.source, facts.location) == ("Hugging Face a/b @ c0ffee", "")
+    assert (stored / "model.safetensors").stat().st_ino == (blobs / "model.safetensors").stat().st_ino
+    shutil.rmtree(tmp_path / "cache")  # the other program clears its cache
+    assert not (stored / "model.safetensors").is_symlink()
+    assert all(intact for _, intact in _verified(stored)) and (stored / "README.md").read_text() == "# Tiny\n"
+
+
+def test_where_the_disk_allows_no_link_it_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tiny_models.write_model(tmp_path / "theirs", "qwen3")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "another disk")
+
+    monkeypatch.setattr(os, "link", refuse)
+    stored = result(import_model(source, "mine", tmp_path / "models", keeps=True))
+    assert (stored / "model.safetensors").read_bytes() == (source / "model.safetensors").read_bytes()
+    assert (stored / "model.safetensors").stat().st_ino != (source / "model.safetensors").stat().st_ino
+
+
+def _verified(folder: Path) -> list[tuple[object, bool]]:
+    return [item for item in verify(folder) if isinstance(item, tuple)]

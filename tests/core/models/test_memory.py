@@ -47,12 +47,21 @@ def test_what_was_written_to_stays(tmp_path: Path) -> None:
     assert float(tensor.sum()) == 7
 
 
-def test_while_loading_it_happens_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_while_loading_it_happens_each_time_the_process_has_grown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given: list[Path] = []
     monkeypatch.setattr(memory, "give_back", given.append)
-    clock = [0.0]
-    monkeypatch.setattr(memory.time, "monotonic", lambda: clock[0])
+    grown = [0]
+    monkeypatch.setattr(memory, "_resident", lambda: grown[0])
     spare = memory.Sparing(tmp_path)
-    for clock[0] in (0.0, 0.1, 0.25, 0.3, 0.5):
+    for share in (0.5, 0.9, 1.1, 1.5, 2.2):
+        grown[0] = round(share * memory.GROWTH_BYTES)
         spare()
     assert given == [tmp_path, tmp_path]
+
+
+def test_what_a_process_takes_grows_with_what_it_holds() -> None:
+    before = memory.taken("cpu")
+    held = torch.ones(20_000_000)
+    assert memory.taken("cpu") - before >= 0.9 * held.nbytes

@@ -17,8 +17,8 @@ from core.store.store import Store
 NEXT_STEP = """
 import sqlalchemy as sa
 from alembic import op
-revision = "0002"
-down_revision = "0001"
+revision = "0099"
+down_revision = "{before}"
 def upgrade():
     with op.batch_alter_table("conversations") as table:
         table.add_column(sa.Column("colour", sa.Text, nullable=False, server_default="blue"))
@@ -30,8 +30,8 @@ def upgrade():
 def next_plan(folder: Path, then: str = "") -> upgrade.Plan:
     """Our migrations and one more, which makes the table of conversations anew."""
     shutil.copytree(upgrade.OURS.folder, folder)
-    (folder / "versions" / "m0002_next.py").write_text(NEXT_STEP.format(then=then))
-    return upgrade.Plan(folder, (*upgrade.OURS.revisions, "0002"))
+    (folder / "versions" / "m0099_next.py").write_text(NEXT_STEP.format(then=then, before=upgrade.OURS.head))
+    return upgrade.Plan(folder, (*upgrade.OURS.revisions, "0099"))
 
 
 def filled(place: Path) -> Path:
@@ -78,11 +78,23 @@ def test_an_older_file_is_copied_and_upgraded_with_its_rows(tmp_path: Path) -> N
 
     assert ask(file, "SELECT title, colour FROM conversations") == [("what is 注意力?", "blue")]
     assert ask(file, "SELECT text FROM messages") == [("what is 注意力?",)]
-    assert ask(file, "SELECT version_num FROM alembic_version") == [("0002",)]
+    assert ask(file, "SELECT version_num FROM alembic_version") == [("0099",)]
     (copy,) = (tmp_path / "backups").iterdir()
-    assert copy.name.startswith("workbench-0001-")
-    assert ask(copy, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert copy.name.startswith(f"workbench-{upgrade.OURS.head}-")
+    assert ask(copy, "SELECT version_num FROM alembic_version") == [(upgrade.OURS.head,)]
     assert ask(copy, "SELECT title FROM conversations") == [("what is 注意力?",)]
+
+
+def test_the_first_schema_is_brought_here_with_its_models(tmp_path: Path) -> None:
+    file = tmp_path / "workbench.db"
+    upgrade.make_ready(file, tmp_path / "backups", upgrade.Plan(upgrade.OURS.folder, ("0001",)))
+    with closing(sqlite3.connect(file)) as old:
+        old.execute("INSERT INTO models (name, folder, last_used) VALUES ('starter', '/models/starter', NULL)")
+        old.commit()
+    with Store(file, tmp_path / "backups") as store:
+        (kept,) = store.run(lambda s: ops.models.known(s))
+        assert (kept.name, kept.measured) == ("starter", None)
+        assert store.run(lambda s: ops.downloads.all_(s)) == []
 
 
 def test_a_migration_that_fails_half_way_changes_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,22 @@
+"""The HTTP client that hubs are asked with. Invariant: no cookie and no credential of the environment goes along."""
+
+from __future__ import annotations
+
+import ssl
+
+import httpx
+
+MAX_REDIRECTS = 5
+
+
+def open_client(proxy: str = "", certificates: str = "") -> httpx.AsyncClient:
+    """To be closed by the caller. proxy: "" for what the environment says; certificates: a file with more of them."""
+    trust = ssl.create_default_context()
+    if certificates:
+        trust.load_verify_locations(certificates)
+    return httpx.AsyncClient(
+        verify=trust,
+        proxy=proxy or None,
+        max_redirects=MAX_REDIRECTS,
+        headers={"User-Agent": "qwen-workbench"},
+    )

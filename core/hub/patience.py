@@ -1,0 +1,64 @@
+"""When to try again, and when to stop trying.
+
+Invariant: only failures in a row without a byte count, so a download that moves at all is never given up.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from email.utils import parsedate_to_datetime
+
+from core.errors import UserError
+from core.hub.remote import Network
+
+LONGEST_REST_S = 600.0  # hubs count requests over five minutes
+
+
+class Again(Exception):
+    """Worth another attempt.
+
+    after_s: how long the server asks us to wait
+    error: what to say when there is no other attempt, where it is more than an interruption
+    """
+
+    def __init__(self, after_s: float = 0.0, error: UserError | None = None) -> None:
+        super().__init__(after_s)
+        self.after_s = after_s
+        self.error = error
+
+
+class Patience:
+    """Of one connection. It rests longer after each failure of its own, and looks at all bytes before it gives up."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._failures = self._silent = 0
+        self._received = 0
+
+    def rest_after(self, again: Again, gained: int, received: int) -> float | None:
+        """Seconds to wait after a failure; None when it was the last.
+
+        gained: what this connection has got since its last failure; received: what all of them have, so far
+        """
+        network = self._network
+        self._failures = 1 if gained else self._failures + 1
+        self._silent = 1 if received > self._received else self._silent + 1
+        self._received = received
+        if self._silent >= (network.attempts_later if received else network.attempts):
+            return None
+        # From the tenth on it is the longest anyway, and 2 ** 2000 is no number to multiply with.
+        backoff_s = min(network.backoff_s * 2.0 ** min(self._failures - 1, 10), network.backoff_most_s)
+        return max(backoff_s, min(again.after_s, LONGEST_REST_S))
+
+
+def asked_rest(retry_after: str, rate_limit: str) -> float:
+    """Seconds, from `Retry-After` (a number or a date), or `RateLimit: "api";r=0;t=55` when nothing remains."""
+    if spent := re.search(r"\br=0\b.*?\bt=(\d+)", rate_limit):
+        return float(spent[1])
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return 0.0
