@@ -25,9 +25,12 @@ async def guide(window, context):
             await chat_page(window)
             for page in ("chat", "models", "tokenizer", "help", "settings"):
                 shown = window.go(page)
-                for view in ("preferences", "machine", "log") if page == "settings" else ("",):
+                views = {"settings": ("preferences", "machine", "log"), "models": ("installed", "discover", "downloads")}
+                for view in views.get(page, ("",)):
                     if view:
                         shown.show_view(view)
+                    if view == "discover":
+                        await until(lambda: shown.discover.is_ready, 10)
                     await settle(10)
                     report["faults"] += [f"{language} {size} {page} {view}: {fault}" for fault in faults(window)]
     report["unbound"] = [f"{k.place} {k.action}" for k in shortcuts.TABLE if (k.place, k.action) not in shortcuts.bound]

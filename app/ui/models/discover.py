@@ -236,7 +236,7 @@ class DiscoverView(QWidget):
             return
         self._said.hint = ""
         self._said.setAccessibleDescription("")
-        self._said.setText(self._counted(listing))
+        self._said.setText(self._counted(listing) if self.table.offers or listing.waiting else "")
 
     def _counted(self, listing: Listing) -> str:
         shown = len(self.table.offers)

@@ -16,7 +16,7 @@ from core.translation import say
 
 COLUMNS = (("model", 0), ("weights", 84), ("download", 96), ("memory", 190), ("sources", 200), ("downloads", 104))
 DOWNLOADS = 5
-SPARE = (DOWNLOADS, 4, 1)  # columns that go where room is scarce
+SPARE = (DOWNLOADS, 4, 1, 2)  # columns that go where room is scarce
 LEAST_PX = 250
 
 

@@ -15,7 +15,7 @@ from app.services.questions import of_error
 from app.ui.widgets.badge import Tone
 from core import figures
 from core.errors import UserError
-from core.sources import Place
+from core.sources import NAMES, Place
 from core.translation import catalogue, language, say
 
 TONES: dict[str, Tone] = {"fits": "ok", "tight": "warn", "too_big": "bad"}
@@ -75,11 +75,11 @@ def hubs_words(offer: Offer) -> str:
     """`Hugging Face · ModelScope`, as short as people say it; a Python package says so."""
     if not offer.sources:
         return say("discover.package")
-    return " · ".join(say(f"discover.short_{source.place}") for source in offer.sources)
+    return " · ".join(place_words(source.place) for source in offer.sources)
 
 
 def place_words(place: Place) -> str:
-    return say(f"hubs.name_{place}")
+    return NAMES[place]
 
 
 def form_words(form: Form, offer: Offer | None = None) -> str:
