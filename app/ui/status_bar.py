@@ -22,7 +22,7 @@ from app.ui.pacing import Paced
 from app.ui.tokens import Radius, Size, Space
 from app.ui.widgets.button import Pressable
 from app.ui.widgets.feedback import Glyph
-from app.ui.widgets.layout import label, row
+from app.ui.widgets.layout import Elided, label, row
 from app.ui.widgets.painting import begin, box, focus_ring
 from app.ui.widgets.progress import Bar
 from core import figures
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from app.context import AppContext
 
 SAMPLE_MS, JOB_MS = 2000, 200
+JOB_PX = 180  # a long name is cut rather than pushing others away
 
 
 class Part(Pressable):
@@ -80,7 +81,8 @@ class StatusBar(QWidget):
         self._memory_bar = Bar(say("status.memory"), 0.0, "neutral", height=4)
         self._memory_words = label("", "caption", "muted")
         self._model = label(say("status.no_model"), "caption", "muted")
-        self._job = label("", "caption", "soft")
+        self._job = Elided("", "caption", "soft")
+        self._job.setMaximumWidth(round(JOB_PX * theme.state.text_scale))
         self._job_bar = Bar(say("status.job"), 0.0, height=4)
         self._job_left = label("", "caption", "muted")
         self._slowest = label("", "caption", "muted")

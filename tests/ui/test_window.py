@@ -16,6 +16,8 @@ from app.ui import shortcuts, start
 from app.ui.tour import chat_page, settle, until
 from tests.helpers.audit import faults
 
+VIEWS = {"settings": ("preferences", "machine", "log"), "models": ("installed", "discover", "downloads")}
+
 async def guide(window, context):
     report = {"faults": [], "unbound": []}
     for language in ("en", "zh"):
@@ -25,8 +27,7 @@ async def guide(window, context):
             await chat_page(window)
             for page in ("chat", "models", "tokenizer", "help", "settings"):
                 shown = window.go(page)
-                views = {"settings": ("preferences", "machine", "log"), "models": ("installed", "discover", "downloads")}
-                for view in views.get(page, ("",)):
+                for view in VIEWS.get(page, ("",)):
                     if view:
                         shown.show_view(view)
                     if view == "discover":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from app.services.questions import of_error
@@ -12,12 +11,11 @@ from core.translation import say
 
 if TYPE_CHECKING:
     from app.context import AppContext
+    from app.ui.models.page import ModelsPage
     from app.ui.window import Window
 
 
-async def act(
-    window: Window, context: AppContext, action: str, download_id: int, chat_with: Callable[[str], None]
-) -> None:
+async def act(window: Window, context: AppContext, action: str, download_id: int, page: ModelsPage) -> None:
     """
     Raises:
         UserError: download_unknown, when it left the list meanwhile.
@@ -36,13 +34,13 @@ async def act(
         case "earlier" | "later":
             await downloads.move(download_id, -1 if action == "earlier" else 1)
         case "chat":
-            chat_with(item.record.name)
+            page.actions_.chat_with(item.record.name)
         case "why":
             error = item.error()
             if error is not None and of_error(error.code):
                 window.explain(of_error(error.code))
         case "cancel":
-            undo = lambda: aio.spawn(downloads.resume(download_id), "undo cancel")  # noqa: E731
+            undo = lambda: aio.spawn(page.guarded(downloads.resume(download_id)), "undo cancel")  # noqa: E731
             window.notify("info", say("downloads.cancelled", name=item.record.name), say("chat.undo"), undo)
             await downloads.cancel(download_id)
         case _:

@@ -126,6 +126,7 @@ class OfferActions(QObject):
             if self._is_shown(offer):
                 self._pane.show_problem(error)
                 self._pane.show_offer(offer, self._context.estimates.of(offer), say("discover.memory_unknown"))
+                self.show_state()
             return
         self._context.estimates.learn(look)
         if self._is_shown(offer):

@@ -392,7 +392,7 @@ class ModelsPage(QWidget):
     def act_on_download(self, action: str, download_id: int) -> None:
         from app.ui.models.download_actions import act
 
-        aio.spawn(self.guarded(act(self._window, self._context, action, download_id, self.actions_.chat_with)), action)
+        aio.spawn(self.guarded(act(self._window, self._context, action, download_id, self)), action)
 
     # --- what went wrong -------------------------------------------------------------------
 

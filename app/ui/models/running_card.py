@@ -78,7 +78,8 @@ class RunningCard(QWidget):
             context.library.changed.listen(self._wait.ask),
             context.library.progressed.listen(self._wait.ask),
         ]
-        self._show()
+        self.hide()  # shown once it has its place: a widget without one would be a window
+        self._wait.ask()
 
     def leave(self) -> None:
         for end in self._ends:

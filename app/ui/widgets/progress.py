@@ -61,7 +61,8 @@ class ProgressRow(QWidget):
         super().__init__()
         self._pause = IconButton("pause", say("kit.pause"))
         self._pause.clicked.connect(self.halted)
-        self._pause.setVisible(can_pause)
+        if not can_pause:
+            self._pause.hide()
         self._facts = label("", "caption", "soft")
         self._facts.setFont(theme.font(tabular=True))
         self._bar = Bar(name)
@@ -69,7 +70,11 @@ class ProgressRow(QWidget):
         stop.clicked.connect(self.cancelled)
         title = Elided(name, "strong")
         title.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-        head = row(title, label(remark, "caption", "muted"), None, self._facts, gap=Space.S)
+        from_ = Elided(remark, "caption", "muted")
+        from_.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        if not remark:
+            from_.hide()
+        head = row(title, from_, None, self._facts, gap=Space.S)
         line = row(column(head, self._bar, gap=6), self._pause, stop, gap=Space.S)
         line.setStretch(0, 1)
         tall = Space.S + 2 if margin else 0
