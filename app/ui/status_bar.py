@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QPaintEvent
-from PySide6.QtWidgets import QHBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 from shiboken6 import isValid
 
 from app.services import machine
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from app.context import AppContext
 
 SAMPLE_MS, JOB_MS = 2000, 200
-JOB_PX = 180  # a long name is cut rather than pushing others away
+JOB_PX = 230  # a long name is cut rather than pushing others away
 
 
 class Part(Pressable):
@@ -47,6 +47,7 @@ class Part(Pressable):
             item.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setLayout(line)
         self.setFixedHeight(Size.STATUS - 4)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)  # what can be cut gives way
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = begin(self)

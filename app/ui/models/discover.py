@@ -262,6 +262,7 @@ class DiscoverView(QWidget):
 
 
 def newest_first(offers: Sequence[Offer]) -> tuple[Offer, ...]:
-    """Of the catalogue as a whole; the starter, which runs everywhere, stays on top."""
+    """Of the catalogue as a whole; the starter, which runs everywhere, stays on top. Those of which a hub has to say
+    first what they take come last."""
     known = sorted(offers, key=lambda offer: offer.entry.released if offer.entry is not None else "", reverse=True)
-    return tuple(sorted(known, key=lambda offer: bool(offer.sources)))
+    return tuple(sorted(known, key=lambda offer: (bool(offer.sources), not (offer.entry and offer.entry.config))))

@@ -9,6 +9,7 @@ from app.services.details import Details
 from app.services.library import Installed
 from app.ui.load.result import family_words
 from app.ui.model_words import notice_words
+from app.ui.models.offer_words import licence_words
 from app.ui.tokens import Space
 from app.ui.widgets.button import Button, wide
 from app.ui.widgets.feedback import copyable
@@ -112,7 +113,7 @@ class InstalledDetail(QWidget):
             ]
         rest = [
             ("size", figures.size(facts.size_bytes)),
-            ("licence", facts.licence or say("models.not_stated")),
+            ("licence", licence_words(facts.licence)),
             ("files", str(len(facts.files))),
             ("added", facts.added[:10] or "–"),
         ]

@@ -40,19 +40,24 @@ class UseRow(Pressable):
     moved = Signal(int)
 
     def __init__(self, badge: Badge, offer: Offer) -> None:
+        super().__init__("")
+        self.setCheckable(True)
+        self.show_badge(badge, offer)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.setFixedHeight(round(ROW_PX * theme.state.text_scale))
+
+    def show_badge(self, badge: Badge, offer: Offer) -> None:
+        """The same use of another model, or against other memory."""
+        self.badge = badge
         is_training = badge.form in ("lora", "qlora")
         form = form_words(badge.form, offer)
         name = say("discover.use_train" if is_training else "discover.use_chat", form=form)
-        super().__init__(name)
-        self.badge = badge
-        self.setCheckable(True)
         self.setText(name)
         self._size = figures.size(badge.needed)
         self.setAccessibleName(f"{name}, {badge_words(badge)}, {self._size}")
         self.setAccessibleDescription(reason(badge, offer))
         self.setToolTip(reason(badge, offer))
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setFixedHeight(round(ROW_PX * theme.state.text_scale))
+        self.update()
 
     def sizeHint(self) -> QSize:
         return QSize(260, self.height())
@@ -137,6 +142,10 @@ class OfferMemory(QWidget):
             self._choose(form if form in badges else best.form)
 
     def _rebuild(self, offer: Offer) -> None:
+        if list(self.rows) == list(self._badges):
+            for form, line in self.rows.items():
+                line.show_badge(self._badges[form], offer)
+            return
         while item := self._uses.takeAt(0):
             if widget := item.widget():
                 widget.hide()

@@ -40,13 +40,18 @@ class SourceRow(Pressable):
     moved = Signal()
 
     def __init__(self, source: Source) -> None:
-        self.source = source
-        super().__init__(place_words(source.place))
+        super().__init__("")
         self.setCheckable(True)
-        self.setText(place_words(source.place))
-        self.fact, self.is_faster = "", False
+        self.show_source(source)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setFixedHeight(round(ROW_PX * theme.state.text_scale))
+
+    def show_source(self, source: Source) -> None:
+        """Of another model; nothing is measured yet."""
+        self.source = source
+        self.setText(place_words(source.place))
+        self.setAccessibleName(self.text())
+        self.show_speed("", "", is_faster=False)
 
     def show_speed(self, fact: str, hint: str, *, is_faster: bool) -> None:
         self.fact, self.is_faster = fact, is_faster
@@ -114,6 +119,17 @@ class OfferSource(QWidget):
         if offer.id == self._offer_id and list(offer.sources) == known:
             return
         self._offer_id = offer.id
+        if len(self.rows) != len(offer.sources):
+            self._rebuild(offer)
+        for line, source in zip(self.rows, offer.sources, strict=True):
+            line.show_source(source)
+        if self.rows:
+            self._choose(self.rows[0])
+        self._package.setVisible(not self.rows)
+        self.measure.setVisible(bool(self.rows))
+        self.show_measuring(False)
+
+    def _rebuild(self, offer: Offer) -> None:
         while item := self._lines.takeAt(0):
             if widget := item.widget():
                 widget.hide()
@@ -123,11 +139,6 @@ class OfferSource(QWidget):
             line.clicked.connect(lambda _=False, line=line: self._choose(line))
             line.moved.connect(lambda line=line: self._move(line))
             self._lines.addWidget(line)
-        if self.rows:
-            self._choose(self.rows[0])
-        self._package.setVisible(not self.rows)
-        self.measure.setVisible(bool(self.rows))
-        self.show_measuring(False)
 
     def show_measuring(self, measuring: bool) -> None:
         self.measure.setEnabled(not measuring)
