@@ -18,7 +18,7 @@ from app.ui.window import Window
 from core import paths
 from core.load_options import LoadOptions
 from core.translation import say
-from tests.helpers import shelf_models
+from tests.helpers import fake_hubs, shelf_models
 from tests.helpers.audit import faults
 from tests.helpers.live_window import live, settle
 from tests.helpers.waiting import until
@@ -167,21 +167,27 @@ class Shows(QObject):
 async def test_no_part_of_a_page_is_ever_a_window_of_its_own() -> None:
     """It would flash on the screen and take the focus away."""
     shelf_models.put(paths.models(), "base", can_chat=False)
-    async with live() as (window, _):
+    async with live() as (window, context):
+        context.discovery = fake_hubs.FakeDiscovery(context.discovery)
+        context.downloads.items = [fake_hubs.item(number, f"Qwen3-{number}B") for number in range(4)]
         shows = Shows()
         QApplication.instance().installEventFilter(shows)  # type: ignore[union-attr]
         window.preferences.change(language="zh")  # builds every page anew
         page = await page_of(window)
         page.choice.take("base")
         for place in ("models", "tokenizer", "help", "settings"):
-            window.go(place)
+            shown: Any = window.go(place)
             await settle(10)
+            for view in ("discover", "downloads", "installed") if place == "models" else ():
+                shown.show_view(view)
+                await settle(40)
         window.ask_load("base")
         await until(lambda: any(dialog.is_ready for dialog in window.findChildren(LoadDialog)), 10)
         window.findChildren(LoadDialog)[-1].reject()
         await until(lambda: not window.findChildren(LoadDialog))
         QApplication.instance().removeEventFilter(shows)  # type: ignore[union-attr]
         assert set(shows.names) == {"LoadDialog"}
+        context.downloads.items = []
 
 
 async def test_an_adapter_that_names_no_model_is_given_one(tmp_path: Path) -> None:
@@ -189,8 +195,8 @@ async def test_an_adapter_that_names_no_model_is_given_one(tmp_path: Path) -> No
     folder = shelf_models.adapter_folder(tmp_path / "poems", "somebody/unknown")
     async with live() as (window, context):
         page: Any = window.go("models")
-        await until(lambda: bool(page._models))
-        await page._take(folder)
+        await until(lambda: bool(page.installed.models))
+        await page.take(folder)
         assert page.failed() == say("error.adapter_base_unknown", name="poems", base="somebody/unknown")
         taken: list[tuple[Path, str]] = []
 
@@ -214,10 +220,10 @@ async def test_the_details_name_what_an_adapter_is_and_what_a_model_brings() -> 
     (paths.models() / "first" / "LICENSE").write_text("terms")
     async with live() as (window, _):
         page: Any = window.go("models")
-        await until(lambda: len(page._models) == 2)
+        await until(lambda: len(page.installed.models) == 2)
 
         async def told(place: int, name: str) -> set[str]:
-            page.table.selectRow(place)
+            page.installed.table.selectRow(place)
             await until(lambda: name in page._details)
             await settle(3)
             return {label.text() for label in page.detail.findChildren(QLabel) if label.isVisibleTo(page)}

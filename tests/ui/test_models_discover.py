@@ -337,3 +337,11 @@ def test_a_card_becomes_markdown_alone() -> None:
     assert "## Use" in text and "[here](https://a.example)" in text and "**now**" in text
     assert "<b>kept</b>" in text and "img" not in text and "hidden" not in text and "badge" not in text
     assert "<script>" not in text
+
+
+async def test_another_language_leaves_the_view_as_it_was() -> None:
+    async with discover() as (window, _page, _hubs, _context):
+        window.preferences.change(language="zh")
+        again: Any = window.go("models")
+        await until(lambda: again.discover is not None and again.discover.is_ready)
+        assert again.view == "discover" and again.choice.current == 1

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QContextMenuEvent
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QLabel
 
 from app.context import AppContext
 from app.ui.models.reading import ReadingDialog
@@ -47,7 +47,7 @@ async def test_memory_is_the_measured_figure_after_a_run_and_else_an_estimate() 
     shelf_models.put(paths.models(), "first", shelf_models.QWEN_7B)
     shelf_models.put(paths.models(), "second")
     shelf_models.put_adapter(paths.models(), "cooking", "second")
-    async with installed() as (window, page, context):
+    async with installed() as (_, page, context):
         await until(lambda: len(page.installed.models) == 3 and cell(page, "second", 3).badge)
         assert cell(page, "first", 3).words.startswith("≈ ") and "GB" in cell(page, "first", 3).hint
         assert cell(page, "cooking", 3).words == "–"
@@ -66,7 +66,7 @@ async def test_memory_is_the_measured_figure_after_a_run_and_else_an_estimate() 
         page._toggle.setChecked(True)
         page.installed.table.choose("second")
         await settle(5)
-        assert hint in [one.text() for one in page.detail.findChildren(type(window.status._job))]
+        assert hint in [one.text() for one in page.detail.findChildren(QLabel)]
 
 
 async def test_the_menu_of_a_row_has_everything_the_pane_has() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
 from PySide6.QtWidgets import QFileDialog, QStackedWidget, QVBoxLayout, QWidget
 
 from app.services import details
@@ -89,6 +89,8 @@ class ModelsPage(QWidget):
         self.is_ready = True
         self._show_pane()
         self._enter()
+        if self._context.models_view and self.view == "installed":
+            self.show_view(self._context.models_view)  # the page was built anew
 
     # --- layout --------------------------------------------------------------------
 
@@ -162,9 +164,17 @@ class ModelsPage(QWidget):
     def adapt(self, wide: bool) -> None:
         self._toggle.setChecked(wide)
         self._show_pane()
+
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
         self._enter()
 
+    def hideEvent(self, event: QHideEvent) -> None:
+        super().hideEvent(event)
+        self._rest()
+
     def leave(self) -> None:
+        self._context.models_view = self.view
         for end in self._ends:
             end()
         self._wait.stop()
