@@ -33,7 +33,7 @@ INT4_GROUP = 128  # inputs that share a scale and a zero
 PROCESS_BYTES = {"cpu": 390_000_000, "cuda": 500_000_000}
 VOCABULARY_ENTRY_BYTES = 700
 CONVERTED_AT_ONCE = 48_000_000
-LOOKED_UP = 0.7  # of a mapped table of embeddings comes into memory, more or less as the kernel reads ahead
+FAULT_BYTES = 65_536  # Linux brings so much of a mapped file into memory where one row of a table is looked up
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def estimate(
     """
     context = context or options.context_length or shape.context_length
     return Footprint(
-        weights=weight_bytes(shape, options, device),
+        weights=weight_bytes(shape, options, device, context=context),
         kv_cache=kv_bytes(shape, options, context=context, batch=batch),
         workspace=workspace_bytes(shape, options, context=context, batch=batch, device=device, chunk=chunk),
         overhead=overhead_bytes(shape, device),
@@ -88,13 +88,14 @@ def weights_format(shape: Shape, options: LoadOptions, device: DeviceKind = "cpu
     return shape.stored
 
 
-def weight_bytes(shape: Shape, options: LoadOptions, device: DeviceKind = "cpu") -> int:
-    """All weights as they will lie in memory."""
-    body = sum(block_bytes(block, shape, options, device) for block in shape.blocks if block is not shape.head)
+def weight_bytes(shape: Shape, options: LoadOptions, device: DeviceKind = "cpu", *, context: int = 0) -> int:
+    """All weights as they will lie in memory. context: the tokens that will be looked up, 0 for any number."""
+    body = sum(block_bytes(block, shape, options, device) for block in (*shape.layers, shape.final))
+    table = block_bytes(shape.embedding, shape, options, device)
     is_mapped = device == "cpu" and weights_format(shape, options, device) == shape.stored
-    if is_mapped and shape.head is not None:  # the table is only looked up in
-        body -= round((1 - LOOKED_UP) * block_bytes(shape.embedding, shape, options, device))
-    return body + head_bytes(shape, options, device)
+    if is_mapped and shape.head is not None and context:  # the table is only looked up in
+        table = min(table, context * FAULT_BYTES)
+    return body + table + head_bytes(shape, options, device)
 
 
 def head_bytes(shape: Shape, options: LoadOptions, device: DeviceKind = "cpu") -> int:
@@ -190,13 +191,13 @@ def _experts_bytes(shape: Shape) -> int:
 
 
 def _loading_bytes(shape: Shape, form: str) -> int:
-    """While the weights are brought from how they are stored into `form`: nothing else is held then."""
-    if form == shape.stored:
+    """While the weights are quantised and packed: nothing else is held then."""
+    if form in ITEM_BYTES:
         return 0
     matrices = (matrix.rows * matrix.columns for block in shape.blocks for matrix in block.matrices)
     largest = max(shape.embedding.others, *matrices, 0)
     item = ITEM_BYTES.get(shape.stored, 2)
-    return min(CONVERTED_AT_ONCE, shape.parameters * item) + largest * item // 2
+    return min(CONVERTED_AT_ONCE, shape.parameters * item) + largest * item // 4
 
 
 def reads_half_precision() -> bool:

@@ -1,8 +1,12 @@
-"""NF4, and on cards LLM.int8, by bitsandbytes: whether it works here, and what transformers has to be told."""
+"""NF4, and on cards LLM.int8, by bitsandbytes: whether it works here, and what transformers has to be told.
+
+Invariant: it is imported here first, where it is kept from fetching programs from a hub and running them.
+"""
 
 from __future__ import annotations
 
 import logging
+import sys
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -11,8 +15,9 @@ import torch
 from core.errors import UserError
 
 log = logging.getLogger("quantised")
-# It says once a product that bf16 is turned into fp16.
-logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+# One says once a product that bf16 is turned into fp16, the other that it could not fetch a program (see _library).
+for name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
+    logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def settings(kind: Literal["nf4", "int8"], dtype: torch.dtype, device: torch.device) -> Any:
@@ -42,10 +47,23 @@ def obstacle(kind: Literal["nf4", "int8"], device: str) -> str:
     return "" if error < 0.2 else f"its products are off by {error:.0%}"
 
 
-def _try(kind: str, device: torch.device) -> float:
-    import bitsandbytes
+def _library() -> Any:
+    """bitsandbytes. On processors with bf16 its import takes the package `kernels`, where there is one, to download a
+    faster program, so that package is hidden meanwhile."""
+    hidden: dict[str, Any] = sys.modules  # type: ignore[assignment]  # None stands for a module that cannot be had
+    before = hidden.pop("kernels", None)
+    hidden["kernels"] = None
+    try:
+        import bitsandbytes
+    finally:
+        del hidden["kernels"]
+        if before is not None:
+            hidden["kernels"] = before
+    return bitsandbytes
 
-    layers: Any = bitsandbytes.nn
+
+def _try(kind: str, device: torch.device) -> float:
+    layers = _library().nn
     plain = torch.nn.Linear(64, 64, bias=False, dtype=torch.float16)
     if kind == "nf4":
         layer = layers.Linear4bit(64, 64, bias=False, quant_type="nf4", compute_dtype=torch.float16)
