@@ -50,7 +50,7 @@ def obstacle(kind: Literal["nf4", "int8"], device: str) -> str:
 def _library() -> Any:
     """bitsandbytes. On processors with bf16 its import takes the package `kernels`, where there is one, to download a
     faster program, so that package is hidden meanwhile."""
-    hidden: dict[str, Any] = sys.modules  # type: ignore[assignment]  # None stands for a module that cannot be had
+    hidden: dict[str, Any] = sys.modules  # None stands for a module that cannot be had
     before = hidden.pop("kernels", None)
     hidden["kernels"] = None
     try:
