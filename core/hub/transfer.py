@@ -15,7 +15,7 @@ from pathlib import Path
 
 from core.errors import UserError
 from core.hub.address import Address
-from core.hub.front import git_oid
+from core.hub.front import is_content_of
 from core.hub.line import UNENDING, Answer, Line
 from core.hub.part import Part, Version
 from core.hub.patience import Again, asked_rest
@@ -236,8 +236,7 @@ class Transfer:
         """
         part, remote = self.part, self.remote
         digest = part.front.sha256
-        is_right = digest == remote.sha256 if remote.sha256 else remote.git_oid in ("", git_oid(part.file))
-        if is_right:
+        if is_content_of(remote, part.file, digest):
             with disk_errors(self._place.parent, 0):
                 part.make_durable()
             commit(lambda: self._arrived(part, digest))
