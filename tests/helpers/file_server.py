@@ -11,7 +11,8 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -46,6 +47,7 @@ class FileServer:
         turn: in place of the plan, asked for each request
         signature_serves: `/resolve/<path>` leads to a signed address elsewhere; so many requests it serves, 0: for ever
         headers: sent along with every status of the plan
+        most_at_once: how many files were on their way out at the same time
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -57,10 +59,12 @@ class FileServer:
     headers: dict[str, str] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     resolved: list[Request] = field(default_factory=list)
+    most_at_once: int = 0
 
     def __enter__(self) -> Self:
         self.released = threading.Event()
         self._lock = threading.Lock()
+        self._at_once = 0
         self._signed: dict[str, int] = {}
         self._connections: set[socket.socket] = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -108,6 +112,15 @@ class FileServer:
         with self._lock:
             self._signed[signature] += 1
             return not self.signature_serves or self._signed[signature] <= self.signature_serves
+
+    @contextmanager
+    def on_its_way(self) -> Iterator[None]:
+        with self._lock:
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        yield
+        with self._lock:
+            self._at_once -= 1
 
     def opened(self, connection: socket.socket) -> None:
         with self._lock:
@@ -185,7 +198,8 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
                     server.released.wait(GIVE_UP_S)
                     self.close_connection = True
                 case _:
-                    self._answer(request, body, verb, number)
+                    with server.on_its_way():
+                        self._answer(request, body, verb, number)
 
         def _answer(self, request: Request, body: bytes, verb: str, number: int) -> None:
             etag = '"v2"' if verb == "other" else server.etag
