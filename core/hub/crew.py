@@ -121,6 +121,7 @@ class Crew:
 
         try:
             claim.transfer.fetch(claim, line, buffer, count)
+            patience.worked()
         except (Again, Trouble) as trouble:
             self._halt.check()
             self._rest(claim, patience, trouble, gained)

@@ -31,10 +31,13 @@ class Patience:
         self._failures = self._silent = 0
         self._received = 0
 
+    def worked(self) -> None:
+        self._failures = 0
+
     def rest_s(self, gained: int, received: int) -> float | None:
         """Seconds to wait after a failure; None when it was the last.
 
-        gained: what this connection has got since its last failure; received: what all of them have, so far
+        gained: what had come before it failed; received: what all connections have got, so far
         """
         network = self._network
         self._failures = 1 if gained else self._failures + 1
