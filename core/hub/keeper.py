@@ -86,7 +86,7 @@ class Keeper:
         part = transfer.part
         if part.front.catch_up(part.at_front, self._buffer):
             return True
-        if not part.is_complete or part.front.done != part.size_bytes:
+        if not transfer.is_ready:
             return False
         transfer.settle(self._commit)
         self._changed()

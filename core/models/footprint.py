@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from core.hardware import processor
 from core.load_options import DEFAULT, LoadOptions
 from core.models.shape import Block, Matrix, Memory, Shape, read_shape, shape_from, shape_of
@@ -170,8 +172,9 @@ def workspace_bytes(
     )
     kept = kv_bytes(shape, options, context=context, batch=batch)
     # Keys and values move to larger buffers as they grow; the smaller ones stay in the heap.
-    growing = min(kept // 2, 2 * HEAP_BYTES * len(shape.layers)) if context > BUCKET else 0
-    activations = rows * width * (9 if form in ITEM_BYTES else 30)  # products of 8 and 4 bits take and give fp32
+    plain = kv_bytes(shape, msgspec.structs.replace(options, kv_cache="plain"), context=context, batch=batch)
+    growing = min(plain // 2, 2 * HEAP_BYTES * len(shape.layers)) if context > BUCKET else 0
+    activations = rows * width * (9 if form in ITEM_BYTES else 45)  # products of 8 and 4 bits take and give fp32
     experts = _experts_bytes(shape) if form == shape.stored else 0
     reading = converted + activations + logits + growing + experts
     return max(reading, _loading_bytes(shape, form) - kept)
