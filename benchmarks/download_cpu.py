@@ -43,7 +43,7 @@ def publish(folder: Path, megabytes: int) -> int:
 
 
 def ours(address: str, files: dict[str, tuple[int, str]], place: Path) -> dict[str, str]:
-    from core.hub.download import Network, RemoteFile, fetch_all
+    from core.hub.fetching.download import Network, RemoteFile, fetch_all
     from core.models.steps import result
 
     wanted = [

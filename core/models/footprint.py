@@ -35,6 +35,7 @@ INT4_GROUP = 128  # inputs that share a scale and a zero
 PROCESS_BYTES = {"cpu": 390_000_000, "cuda": 500_000_000}
 VOCABULARY_ENTRY_BYTES = 700
 CONVERTED_AT_ONCE = 48_000_000
+ACTIVATION_BYTES = {"int8": 45, "int4": 30, "nf4": 30}  # an element of a row: these products take and give fp32
 FAULT_BYTES = 65_536  # Linux brings so much of a mapped file into memory where one row of a table is looked up
 
 
@@ -174,7 +175,7 @@ def workspace_bytes(
     # Keys and values move to larger buffers as they grow; the smaller ones stay in the heap.
     plain = kv_bytes(shape, msgspec.structs.replace(options, kv_cache="plain"), context=context, batch=batch)
     growing = min(plain // 2, 2 * HEAP_BYTES * len(shape.layers)) if context > BUCKET else 0
-    activations = rows * width * (9 if form in ITEM_BYTES else 45)  # products of 8 and 4 bits take and give fp32
+    activations = rows * width * ACTIVATION_BYTES.get(form, 9)
     experts = _experts_bytes(shape) if form == shape.stored else 0
     reading = converted + activations + logits + growing + experts
     return max(reading, _loading_bytes(shape, form) - kept)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from core.hub.download import Network, RemoteFile, fetch_all
+from core.hub.fetching.download import Network, RemoteFile, fetch_all
 from core.models.manifest import FileRecord
 from core.models.steps import Step, Work, result
 from tests.helpers.file_server import FileServer

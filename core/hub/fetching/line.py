@@ -17,10 +17,10 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import quote, urlsplit
 
 from core.errors import UserError
-from core.hub.halt import Halt
-from core.hub.patience import asked_rest
-from core.hub.route import Origin, Routes, origin_of
-from core.hub.tunnels import ProxyRefused
+from core.hub.fetching.halt import Halt
+from core.hub.fetching.patience import asked_rest
+from core.hub.fetching.route import Origin, Routes, origin_of
+from core.hub.fetching.tunnels import ProxyRefused
 
 GATHER_S = 0.05  # what comes within this time is passed on together, so that the disk is not asked for every packet
 SMALL_BYTES = 64 * 1024  # an unwanted body up to this length is read, so that the connection can be kept

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import UserError
-from core.hub.download import RemoteFile, fetch_all
+from core.hub.fetching.download import RemoteFile, fetch_all
 from core.models.manifest import FileRecord
 from core.models.steps import FileStep, result
 from tests.helpers.downloads import PIECES, QUICK, are_there, digest, fetched, oid, remotes, until

@@ -10,7 +10,7 @@ import time
 from email.utils import parsedate_to_datetime
 
 from core.errors import UserError
-from core.hub.remote import Network
+from core.hub.fetching.remote import Network
 
 LONGEST_REST_S = 600.0  # hubs count requests over five minutes
 

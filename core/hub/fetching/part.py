@@ -16,9 +16,9 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from core.hub.front import Front
-from core.hub.marks import Marks, boot
-from core.hub.remote import RemoteFile
+from core.hub.fetching.front import Front
+from core.hub.fetching.marks import Marks, boot
+from core.hub.fetching.remote import RemoteFile
 from core.models.shelf import to_disk
 
 MB = 1024 * 1024

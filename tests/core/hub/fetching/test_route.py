@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from core.errors import UserError
-from core.hub.download import Network, RemoteFile, fetch
-from core.hub.halt import Halt, Halted
-from core.hub.patience import asked_rest
-from core.hub.route import Routes, origin_of
+from core.hub.fetching.download import Network, RemoteFile, fetch
+from core.hub.fetching.halt import Halt, Halted
+from core.hub.fetching.patience import asked_rest
+from core.hub.fetching.route import Routes, origin_of
 from core.models.steps import result
 from tests.helpers import certificates
 from tests.helpers.downloads import QUICK, digest

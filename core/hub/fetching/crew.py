@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.errors import UserError
-from core.hub.halt import Halt, Halted
-from core.hub.keeper import Keeper
-from core.hub.line import Line, Trouble
-from core.hub.patience import Again, Patience
-from core.hub.remote import Network
-from core.hub.route import Routes
-from core.hub.transfer import Claim, Transfer
+from core.hub.fetching.halt import Halt, Halted
+from core.hub.fetching.keeper import Keeper
+from core.hub.fetching.line import Line, Trouble
+from core.hub.fetching.patience import Again, Patience
+from core.hub.fetching.remote import Network
+from core.hub.fetching.route import Routes
+from core.hub.fetching.transfer import Claim, Transfer
 from core.models.space import need_reserve
 
 CHUNK_BYTES = 512 * 1024  # what a kill can cost each connection

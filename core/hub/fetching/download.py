@@ -13,10 +13,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from core.errors import UserError
-from core.hub.crew import Crew
-from core.hub.front import is_content_of
-from core.hub.remote import Network, RemoteFile
-from core.hub.transfer import Transfer
+from core.hub.fetching.crew import Crew
+from core.hub.fetching.front import is_content_of
+from core.hub.fetching.remote import Network, RemoteFile
+from core.hub.fetching.transfer import Transfer
 from core.models.checksums import sha256
 from core.models.manifest import FileRecord
 from core.models.space import disk_errors, need_space

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from core.errors import UserError
-from core.hub.crew import CHUNK_BYTES
-from core.hub.download import fetch_all
-from core.hub.marks import Marks
+from core.hub.fetching.crew import CHUNK_BYTES
+from core.hub.fetching.download import fetch_all
+from core.hub.fetching.marks import Marks
 from core.models import space
 from core.models.steps import Step
 from tests.helpers.downloads import PIECES, Downloader, are_there, fetched, remotes, until
@@ -104,14 +104,14 @@ def on_disk(folder: Path) -> int:
 def test_a_loss_of_power_costs_what_was_not_on_the_disk(
     server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.hub.keeper.SYNC_S", 0.05)
+    monkeypatch.setattr("core.hub.fetching.keeper.SYNC_S", 0.05)
     server.plan = ["slow:1000000"]
     model, folder = tmp_path / "model", tmp_path / "as-it-was"
     work = fetch_all(remotes(server), model, PIECES)
     until(work, 1)
     while come(model, after_reboot=True) < PIECE:
         next(work)
-    monkeypatch.setattr("core.hub.keeper.SYNC_S", 1000.0)
+    monkeypatch.setattr("core.hub.fetching.keeper.SYNC_S", 1000.0)
     while come(model) <= come(model, after_reboot=True) + PIECE:
         next(work)
     shutil.copytree(model, folder)  # not closed: no last word of it
@@ -179,7 +179,7 @@ def test_a_disk_that_fills_keeps_what_came_and_goes_on(server: FileServer, tmp_p
 def test_the_reserve_of_the_disk_is_left_alone(
     server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.hub.crew.LOOK_AT_DISK_BYTES", PIECE)
+    monkeypatch.setattr("core.hub.fetching.crew.LOOK_AT_DISK_BYTES", PIECE)
     free = [space.RESERVE_BYTES + SIZE] * 3
 
     def free_bytes(folder: Path) -> int:

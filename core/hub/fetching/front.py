@@ -11,7 +11,7 @@ import threading
 from io import FileIO
 from pathlib import Path
 
-from core.hub.remote import RemoteFile
+from core.hub.fetching.remote import RemoteFile
 
 CHUNK_BYTES = 1024 * 1024
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import UserError
-from core.hub.address import Address
-from core.hub.front import is_content_of
-from core.hub.line import UNENDING, Answer, Line
-from core.hub.part import Part, Version
-from core.hub.patience import Again
-from core.hub.remote import RemoteFile
+from core.hub.fetching.address import Address
+from core.hub.fetching.front import is_content_of
+from core.hub.fetching.line import UNENDING, Answer, Line
+from core.hub.fetching.part import Part, Version
+from core.hub.fetching.patience import Again
+from core.hub.fetching.remote import RemoteFile
 from core.models.manifest import FileRecord
 from core.models.space import disk_errors
 
