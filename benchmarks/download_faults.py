@@ -111,6 +111,7 @@ async def download(place: Path, chance: random.Random, count: Count) -> None:
                 break
         found = {f"/{file.name}": file.read_bytes() for file in folder.iterdir()}
         count.exact += found == bodies
+        count.failed += [path for path in found.keys() | bodies.keys() if found.get(path) != bodies.get(path)]
         count.sent_twice += server.sent - size
         count.size_bytes += size
 
