@@ -21,11 +21,12 @@ from typing import Self
 
 PIECE = 64 * 1024
 GIVE_UP_S = 10
+RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
 @dataclass
 class Request:
-    """One request for a file, as it came, which bytes it was answered with, and how many of them went out."""
+    """One request for a file, as it came, where its answer begins, and how many bytes of it went out."""
 
     path: str
     host: str = ""
@@ -195,7 +196,10 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
 
         def _request(self, path: str) -> Request:
             names = ("Host", "Range", "If-Range", "Authorization", "Proxy-Authorization")
-            return Request(path, *(self.headers.get(name, "") for name in names))
+            request = Request(path, *(self.headers.get(name, "") for name in names))
+            if asked := RANGE.fullmatch(request.range):
+                request.start = int(asked[1])
+            return request
 
         def _misbehave(self, request: Request, body: bytes, verb: str, number: int) -> None:
             match verb:
@@ -213,7 +217,7 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
         def _answer(self, request: Request, body: bytes, verb: str, number: int) -> None:
             etag = '"v2"' if verb == "other" else server.etag
             headers = {"ETag": etag} if etag else {}
-            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", request.range)
+            asked = RANGE.fullmatch(request.range)
             is_whole = asked is None or verb == "whole" or bool(etag and request.if_range not in ("", etag))
             start, end = 0, len(body)
             if asked and not is_whole:

@@ -66,6 +66,15 @@ def test_files_that_are_there_are_checked_and_only_wrong_ones_fetched(server: Fi
     assert {request.path for request in server.requests[before:]} == {"/weights-2.bin", "/empty.txt"}
 
 
+def test_files_of_like_names_and_what_a_kill_left_beside_them(server: FileServer, tmp_path: Path) -> None:
+    server.files = {"/vocab": b"one", "/vocab.json": b"two"}
+    for name in ("vocab.part.json.new", "vocab.part.marks", "vocab.json.part.json"):
+        (tmp_path / name).write_bytes(b"half a word")
+    for _ in range(2):
+        fetched(remotes(server), tmp_path)
+        assert are_there(server.files, tmp_path)
+
+
 def test_connections_share_one_large_file(server: FileServer, tmp_path: Path) -> None:
     server.plan = ["ok", "slow:1000000"]
     fetched([one(server)], tmp_path)
