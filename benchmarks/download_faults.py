@@ -26,7 +26,7 @@ from typing import Any
 
 from app.supervisor import WorkerSupervisor
 from benchmarks.download_worker import ARGV, listing
-from core.hub.marks import Marks
+from core.hub.fetching.marks import Marks
 from core.protocol.messages import Failed, Finished, Progress, PullModel
 from tests.helpers.file_server import FileServer
 

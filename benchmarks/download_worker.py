@@ -26,7 +26,7 @@ def listing(file: Path, files: list[tuple[str, str, str, int]], **network: float
 
 
 def fetch_listed(job: PullModel, control: JobControl) -> Events:
-    from core.hub.download import Network, RemoteFile, fetch_all
+    from core.hub.fetching.download import Network, RemoteFile, fetch_all
 
     told = json.loads(Path(job.name).read_text())
     files = [RemoteFile(url, name, sha256, size) for url, name, sha256, size in told["files"]]
