@@ -108,4 +108,4 @@ def _fit(offer: Offer, free: Room) -> str:
     if subject is None:
         return "–"
     badge = badges(subject, free)[stored_form(subject)]
-    return f"{say(f'hub.{badge.verdict}')} ({figures.size(badge.needed)})"
+    return f"{say(f'pull.{badge.verdict}')} ({figures.size(badge.needed)})"
