@@ -171,14 +171,25 @@ def workspace_bytes(
     converted = (
         max((m.rows * m.columns for block in shape.layers for m in block.matrices), default=0) * 4 if wide else 0
     )
-    kept = kv_bytes(shape, options, context=context, batch=batch)
-    # Keys and values move to larger buffers as they grow; the smaller ones stay in the heap.
-    plain = kv_bytes(shape, msgspec.structs.replace(options, kv_cache="plain"), context=context, batch=batch)
-    growing = min(plain // 2, 2 * HEAP_BYTES * len(shape.layers)) if context > BUCKET else 0
     activations = rows * width * ACTIVATION_BYTES.get(form, 9)
-    experts = _experts_bytes(shape) if form == shape.stored else 0
-    reading = converted + activations + logits + growing + experts
-    return max(reading, _loading_bytes(shape, form) - kept)
+    experts = _experts_bytes(shape, ITEM_BYTES.get(form, 0))
+    reading = converted + activations + logits + experts + _growing_bytes(shape, options, context, batch)
+    if form in ITEM_BYTES:
+        return reading
+    # While the weights are quantised and packed no keys and values are held, but all of the table has been read.
+    untouched = max(0, block_bytes(shape.embedding, shape, options, device) - context * FAULT_BYTES)
+    kept = kv_bytes(shape, options, context=context, batch=batch)
+    return max(reading - untouched, _packing_bytes(shape) - kept)
+
+
+def _growing_bytes(shape: Shape, options: LoadOptions, context: int, batch: int) -> int:
+    """Keys and values move to larger buffers as they grow; the smaller ones stay in the heap. In 8 bits there are more
+    buffers, and rows on their way from one form to the other."""
+    if context <= BUCKET:
+        return 0
+    plain = kv_bytes(shape, msgspec.structs.replace(options, kv_cache="plain"), context=context, batch=batch)
+    share = 1.0 if options.kv_cache in ("int8", "int8_compatible") else 0.5
+    return min(round(share * plain), 2 * HEAP_BYTES * len(shape.layers))
 
 
 def _inner(shape: Shape) -> int:
@@ -188,16 +199,13 @@ def _inner(shape: Shape) -> int:
     return max((m.rows for block in shape.layers for m in block.matrices if not m.is_expert), default=0)
 
 
-def _experts_bytes(shape: Shape) -> int:
-    """While a prompt goes through a mixture, the experts of a layer are laid out anew, twice."""
-    item = ITEM_BYTES.get(shape.stored, 2)
+def _experts_bytes(shape: Shape, item: int) -> int:
+    """The experts of a layer are laid out anew when they are loaded, and again while a prompt goes through them."""
     return 2 * max((sum(m.elements for m in block.matrices if m.is_expert) * item for block in shape.layers), default=0)
 
 
-def _loading_bytes(shape: Shape, form: str) -> int:
-    """While the weights are quantised and packed: nothing else is held then."""
-    if form in ITEM_BYTES:
-        return 0
+def _packing_bytes(shape: Shape) -> int:
+    """Source weights that have not gone back to the system yet."""
     matrices = (matrix.rows * matrix.columns for block in shape.blocks for matrix in block.matrices)
     largest = max(shape.embedding.others, *matrices, 0)
     item = ITEM_BYTES.get(shape.stored, 2)
