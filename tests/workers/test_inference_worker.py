@@ -151,6 +151,15 @@ def damaged(folder: Path, tmp_path: Path, name: str) -> Path:
         tensors = load_file(weights)
         del tensors["model.norm.weight"]
         save_file(tensors, weights, {"format": "pt"})
+    elif name == "reshaped":
+        from safetensors.torch import load_file, save_file
+
+        tensors = load_file(weights)
+        tensors["model.layers.0.mlp.down_proj.weight"] = tensors["model.layers.0.mlp.down_proj.weight"][:, 1:].clone()
+        save_file(tensors, weights, {"format": "pt"})
+    elif name == "tables":
+        config = json.loads((copy / "config.json").read_text())
+        (copy / "config.json").write_text(json.dumps({**config, "vocab_size": 200}))
     else:
         (copy / name).unlink()
     return copy
@@ -165,6 +174,8 @@ def damaged(folder: Path, tmp_path: Path, name: str) -> Path:
         ("truncated", "safetensors_truncated"),
         ("unknown", "architecture_unknown"),
         ("incomplete", "weights_incomplete"),
+        ("reshaped", "weights_incomplete"),
+        ("tables", "tokenizer_too_large"),
     ],
 )
 def test_a_model_that_cannot_be_loaded_is_refused_in_words(
@@ -173,6 +184,14 @@ def test_a_model_that_cannot_be_loaded_is_refused_in_words(
     job = LoadModel("j", "x", str(damaged(folder, tmp_path, damage)))
     assert failure(run(InferenceWorker().load_model, job)) == ("user", code)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4", "nf4"])
+def test_weights_of_another_shape_are_refused_in_words_whatever_they_become(
+    folder: Path, tmp_path: Path, weights: Any
+) -> None:
+    job = LoadModel("j", "x", str(damaged(folder, tmp_path, "reshaped")), LoadOptions(weights=weights))
+    assert failure(run(InferenceWorker().load_model, job)) == ("user", "weights_incomplete")
 
 
 def test_a_model_too_big_for_the_memory_is_refused_with_numbers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
