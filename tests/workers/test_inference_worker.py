@@ -279,6 +279,24 @@ def test_a_cut_reply_continues_as_if_it_had_not_been_cut(loaded: InferenceWorker
     assert figures(rest).reused_tokens >= figures(cut).prompt_tokens
 
 
+def test_a_full_context_is_no_reply_that_was_cut(loaded: InferenceWorker) -> None:
+    """It is told from one that is as long as allowed; going on writes while there is room, and then says why not."""
+    question = (Turn("user", "word " * 100),)
+    whole = msgspec.structs.replace(GREEDY, max_new_tokens=CONTEXT)
+    assert run(loaded.generate, Generate("j", question, SHORT))[-1].reason == "length"  # type: ignore[union-attr]
+    filled = run(loaded.generate, Generate("k", question, whole))
+    assert filled[-1].reason == "context_full"  # type: ignore[union-attr]
+    assert figures(filled).prompt_tokens + figures(filled).new_tokens == CONTEXT
+    text = "word "
+    while len(loaded._need_model().vocabulary.encode_text("word " * 100 + text)) < CONTEXT - 40:
+        text += "word "
+    nearly = (*question, Turn("assistant", text))
+    rest = run(loaded.generate, Generate("l", nearly, whole, continues=True))
+    assert rest[-1].reason == "context_full" and figures(rest).new_tokens > 0  # type: ignore[union-attr]
+    over = (*question, Turn("assistant", text + "word " * 40))
+    assert failure(run(loaded.generate, Generate("m", over, whole, continues=True))) == ("user", "context_full")
+
+
 def test_cancel_ends_a_reply_within_one_token(loaded: InferenceWorker) -> None:
     control = JobControl()
     job = Generate("j", HI, msgspec.structs.replace(GREEDY, max_new_tokens=500))

@@ -82,6 +82,8 @@ class Actions:
             self._copy(message_id)
         elif verb == "edit":
             panel.transcript.edit(message_id)
+        elif verb == "load":
+            panel.choice.ask_load()
         elif verb == "branch":
             aio.spawn(self._branch(message_id), "branch")
         elif panel.conversation is None or panel.conversation.id in chat.streaming():

@@ -350,7 +350,7 @@ class ReplyRow(Row):
         self.body.flush()
 
     def extra_actions(self) -> Sequence[tuple[str, str, str]]:
-        if self._streaming or self.message.state == "done":
+        if self._streaming or self.message.state in ("done", "full"):
             return ()
         return (("continue", "play", say("transcript.continue")),)
 

@@ -39,7 +39,8 @@ WHEEL_STEP_PX = 60
 class TranscriptView(QWidget):
     """Signals:
 
-    asked: an action and the message it is for: "copy", "regenerate", "continue", "branch", "previous", "next".
+    asked: an action and the message it is for: "copy", "regenerate", "continue", "branch", "previous", "next",
+    "load".
     edited: a user's message and its new text.
     """
 
