@@ -46,7 +46,8 @@ class AppContext:
         self._noting: set[asyncio.Task[None]] = set()
         self.inference.changed.listen(self._on_model)
         self.inference.answered.listen(self._on_answer)
-        # What pages that were rebuilt shall still hold: a new chat's draft, the text of the tokenizer page.
+        # What pages that were rebuilt shall still hold: a new chat's draft (None: none has been begun), the text of the
+        # tokenizer page.
         self.new_chat_draft: str | None = None
         self.tokenizer_text: str | None = None
 
