@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from app.services.chat import ChatService
 from app.services.discovery import DiscoveryService
 from app.services.downloads import DownloadService
+from app.services.estimates import Estimates
 from app.services.hub_access import HubAccess
 from app.services.inference import InferenceService, ModelState
 from app.services.library import LibraryService
@@ -41,6 +42,7 @@ class AppContext:
         self.hub_access = HubAccess(preferences, self.secrets)
         self.downloads = DownloadService(self.store, self.library, self.hub_access.now)
         self.discovery = DiscoveryService(self.hub_access)
+        self.estimates = Estimates()
         self.chat = ChatService(self.store, self.inference)
         self._noted = ""
         self._noting: set[asyncio.Task[None]] = set()

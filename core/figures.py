@@ -48,3 +48,12 @@ def parameters(number: int) -> str:
     if number >= 999_500_000:
         return f"{number / 1e9:.1f} B"
     return f"{number / 1e6:.0f} M"
+
+
+def rough_count(number: int) -> str:
+    """For a glance: "950", "46 k", "1.2 M"."""
+    for limit, unit in ((999_500_000, "G"), (999_500, "M"), (9_995, "k")):
+        if number >= limit:
+            value = number / {"G": 1e9, "M": 1e6, "k": 1e3}[unit]
+            return f"{value:.1f} {unit}" if value < 10 else f"{value:.0f} {unit}"
+    return f"{number:,}"

@@ -68,5 +68,9 @@ def _training(subject: Subject, method: Literal["lora", "qlora"], free: Room) ->
         ("weights", need.weights), ("adapter", need.trained), ("activations", need.activations),
         ("process", need.overhead),
     )  # fmt: skip
-    verdict: Verdict = "too_big" if need.total > room else "tight" if need.total > TIGHT_FROM * room else "fits"
-    return Badge(method, verdict, need.total, room, on_card, length, parts)
+    return Badge(method, verdict_of(need.total, room), need.total, room, on_card, length, parts)
+
+
+def verdict_of(needed: int, free: int) -> Verdict:
+    """Of something that is needed whole."""
+    return "too_big" if needed > free else "tight" if needed > TIGHT_FROM * free else "fits"

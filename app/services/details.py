@@ -18,6 +18,7 @@ from core.models import adapter, families
 from core.models.families import Lengths
 from core.protocol.messages import Notice
 
+TEXT_BYTES = 1_000_000
 UNKNOWN = Lengths(0, 0, 0, "")
 
 
@@ -82,8 +83,35 @@ def _read(folder: Path, code_files: tuple[str, ...]) -> Details:
     )
 
 
+def card(model: Installed) -> str:
+    """The README that came with it, as Markdown; "" where none did. Reads a file."""
+    return without_head(_text(model.files_folder / "README.md"))
+
+
+def licence_text(model: Installed) -> str:
+    """ "" where none came with it. Reads a file."""
+    file = _licence(model.files_folder)
+    return _text(file) if file is not None else ""
+
+
+def without_head(text: str) -> str:
+    """A card without the YAML between two lines of dashes at its top, which is for machines."""
+    if text.startswith("---"):
+        _, _, rest = text.partition("\n---")
+        return rest.partition("\n")[2] if rest else text
+    return text
+
+
+def _text(file: Path) -> str:
+    try:
+        with file.open("rb") as source:
+            return source.read(TEXT_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
 def _licence(folder: Path) -> Path | None:
-    names = sorted(folder.iterdir())
+    names = sorted(folder.iterdir()) if folder.is_dir() else []
     return next(
         (file for file in names if file.name.lower().startswith(("license", "licence")) and file.is_file()), None
     )

@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from core.hub.needed_files import Needed, needed_files
-
+from app.services.details import without_head
 from app.services.fitting import Subject
 from app.services.hub_access import HubAccess
 from core.errors import UserError
 from core.hub import catalogue
 from core.hub.catalogue import Entry
+from core.hub.needed_files import Needed, needed_files
 from core.hub.repository import Repository
 from core.models import families
 from core.models.shape import Shape
@@ -26,6 +26,7 @@ from core.sources import Access, Place, Source
 
 if TYPE_CHECKING:
     import httpx
+
     from core.hub.hubs import Row
     from core.hub.speed import Speed
 
@@ -96,13 +97,14 @@ class DiscoveryService:
         self._access = access
         self._client: httpx.AsyncClient | None = None
         self._client_proxy = ""
+        self._making = asyncio.Lock()
         self._known = _Known()
 
     # --- lists -----------------------------------------------------------------------------
 
     def catalogue(self, text: str = "") -> tuple[Offer, ...]:
         """At once and without a network."""
-        return tuple(_of_entry(entry) for entry in catalogue.search(text))
+        return tuple(of_entry(entry) for entry in catalogue.search(text))
 
     async def search(self, text: str) -> AsyncGenerator[Listing, None]:
         """The catalogue first, then what the hubs add, each time one has answered. Closing it ends what is asked."""
@@ -110,14 +112,13 @@ class DiscoveryService:
         if not text.strip():
             yield Listing(own)
             return
+        client, accesses = await self._asking(), await self._access.now()
+        from core.hub import hubs
         from core.hub.naming import sources_in
 
-        from core.hub import hubs
-
-        accesses = await self._access.now()
         named = _named(sources_in(text, accesses), own)
         yield Listing(named or own, tuple(access.place for access in accesses))
-        async with aclosing(hubs.searching(self._asking(), accesses, text, SEARCH_LIMIT)) as results:
+        async with aclosing(hubs.searching(client, accesses, text, SEARCH_LIMIT)) as results:
             async for result in results:
                 problems = tuple((problem.place, problem.error) for problem in result.problems)
                 yield Listing(_joined(named or own, result.rows), result.waiting, problems)
@@ -144,16 +145,20 @@ class DiscoveryService:
         raise problem or UserError("not_in_catalogue", name=offer.name)
 
     async def _look(self, offer: Offer, source: Source) -> Look:
+        client, access = await self._asking(), await self._access_to(source.place)
         from core.hub import hubs, remote_shape
 
-        access = await self._access_to(source.place)
-        repository = await hubs.HUBS[source.place].describe(self._asking(), access, source, deadline_s=LOOK_S)
+        repository = await hubs.HUBS[source.place].describe(client, access, source, deadline_s=LOOK_S)
         needed = needed_files(repository)
         try:
-            shape, config = await remote_shape.read_shape(self._asking(), access, repository, deadline_s=LOOK_S)
+            shape, config = await remote_shape.read_shape(client, access, repository, deadline_s=LOOK_S)
             return Look(offer, repository, needed, subject_of(offer.name, shape, config))
         except UserError as error:
             return Look(offer, repository, needed, why=error)
+
+    def with_file(self, look: Look, path: str) -> Look:
+        """The same repository, of which one GGUF file shall be fetched."""
+        return replace(look, needed=needed_files(look.repository, gguf=path))
 
     async def card(self, look: Look) -> str:
         """Its README as Markdown, without the head that is for machines. "" where it has none.
@@ -161,7 +166,7 @@ class DiscoveryService:
         Raises:
             UserError: hub_*.
         """
-        return _without_head(await self._text(look.repository, "README.md"))
+        return without_head(await self._text(look.repository, "README.md"))
 
     async def licence_text(self, look: Look) -> str:
         """The text of its licence. "" where the repository has none.
@@ -178,15 +183,17 @@ class DiscoveryService:
             return ""
         place = repository.source, path
         if place not in self._known.texts:
+            client, access = await self._asking(), await self._access_to(repository.source.place)
             from core.hub import hubs
 
-            access, hub = await self._access_to(repository.source.place), hubs.HUBS[repository.source.place]
-            raw = await hub.read_bytes(self._asking(), access, repository, path, length=CARD_BYTES, deadline_s=LOOK_S)
+            hub = hubs.HUBS[repository.source.place]
+            raw = await hub.read_bytes(client, access, repository, path, length=CARD_BYTES, deadline_s=LOOK_S)
             self._known.texts[place] = raw.decode("utf-8", "replace")
         return self._known.texts[place]
 
     async def speeds(self, look: Look) -> tuple[Speed, ...]:
         """How fast each of its sources is here, after two seconds, the fastest first."""
+        client = await self._asking()
         from core.hub import hubs, speed
 
         repositories = [look.repository]
@@ -194,27 +201,37 @@ class DiscoveryService:
             if source.place != look.repository.source.place:
                 try:
                     access = await self._access_to(source.place)
-                    other = await hubs.HUBS[source.place].describe(self._asking(), access, source, deadline_s=LOOK_S)
+                    other = await hubs.HUBS[source.place].describe(client, access, source, deadline_s=LOOK_S)
                     repositories.append(other)
                 except UserError:
                     continue
         candidates = [speed.Candidate(await self._access_to(one.source.place), one) for one in repositories]
-        return await speed.faster(self._asking(), candidates)
+        return await speed.faster(client, candidates)
+
+    async def page(self, source: Source) -> str:
+        """Its page for people."""
+        await self._asking()
+        from core.hub import hubs
+
+        return hubs.HUBS[source.place].page(await self._access_to(source.place), source)
+
+    async def has_token(self, place: Place) -> bool:
+        return bool((await self._access_to(place)).token)
 
     # --- the network ---------------------------------------------------------------------------
 
     async def _access_to(self, place: Place) -> Access:
         return next(access for access in await self._access.now() if access.place == place)
 
-    def _asking(self) -> httpx.AsyncClient:
-        """The client, made anew after the proxy was changed."""
-        from core.hub.client import open_client
-
-        if self._client is None or self._client_proxy != self._access.proxy:
-            self._drop_client()
-            self._client_proxy = self._access.proxy
-            self._client = open_client(self._client_proxy)
-        return self._client
+    async def _asking(self) -> httpx.AsyncClient:
+        """The client, made anew after the proxy was changed. In a thread: its imports and certificates take longer than
+        a frame."""
+        async with self._making:
+            proxy = self._access.proxy
+            if self._client is None or self._client_proxy != proxy:
+                self._drop_client()
+                self._client, self._client_proxy = await asyncio.to_thread(_new_client, proxy), proxy
+            return self._client
 
     def _drop_client(self) -> None:
         if self._client is not None:
@@ -225,6 +242,13 @@ class DiscoveryService:
         if self._client is not None:
             await self._client.aclose()
             self._client = None
+
+
+def _new_client(proxy: str) -> httpx.AsyncClient:
+    from core.hub import hubs  # noqa: F401
+    from core.hub.client import open_client
+
+    return open_client(proxy)
 
 
 def subject_of(name: str, shape: Shape, config: dict[str, Any]) -> Subject:
@@ -239,7 +263,8 @@ def entry_subject(entry: Entry) -> Subject | None:
     return subject_of(entry.name, shape, entry.config) if shape is not None and entry.config is not None else None
 
 
-def _of_entry(entry: Entry) -> Offer:
+def of_entry(entry: Entry) -> Offer:
+    """What the catalogue alone says."""
     return Offer(entry.name, entry.sources, entry, licence=entry.licence, parameters=entry.parameters)
 
 
@@ -249,7 +274,7 @@ def _named(sources: tuple[Source, ...], own: tuple[Offer, ...]) -> tuple[Offer, 
         return ()
     entry = catalogue.of_source(sources[0])
     if entry is not None and not any(source.revision for source in sources):
-        return (_of_entry(entry),)
+        return (of_entry(entry),)
     return (Offer(sources[0].id.rpartition("/")[2], sources, entry), *own)
 
 
@@ -282,11 +307,3 @@ def _of_row(row: Row) -> Offer:
 def _day(row: Row) -> str:
     days = [f"{found.updated:%Y-%m-%d}" for found in row.found if found.updated is not None]
     return max(days, default="")
-
-
-def _without_head(text: str) -> str:
-    """The YAML between two lines of dashes at the top."""
-    if text.startswith("---"):
-        _, _, rest = text.partition("\n---")
-        return rest.partition("\n")[2] if rest else text
-    return text

@@ -105,10 +105,11 @@ class DownloadService:
             if record.id in gone and record.name not in names:
                 await asyncio.to_thread(self._discard, record.name)
         await self._store.call(lambda s: store.downloads.forget(s, gone))
-        self.items = [Item(record) for record in records if record.id not in gone]
-        await self._adopt(names)
+        asked = {item.id for item in self.items}  # before the queue was read
+        self.items = [*(Item(one) for one in records if one.id not in asked and one.id not in gone), *self.items]
+        await self._adopt(names | {item.record.name for item in self.items if item.state != "done"})
         for item in self.items:
-            if item.state == "running":
+            if item.state == "running" and item.id not in self._tasks:
                 item.record = replace(item.record, state="waiting")
         self._advance()
 
@@ -123,6 +124,11 @@ class DownloadService:
                     )
                 )
                 self.items.append(Item(record))
+
+    def find(self, name: str) -> Item | None:
+        """The download of that name which has not ended."""
+        found = self._unfinished(name)
+        return found if found is not None and found.state != "cancelled" else None
 
     # --- verbs -----------------------------------------------------------------------------
 

@@ -130,10 +130,11 @@ async def look(name: str, folder: Path, *, has_gguf: bool = False) -> Subject:
     Raises:
         UserError: its files cannot be used.
     """
-    return await asyncio.to_thread(_look, name, folder, has_gguf)
+    return await asyncio.to_thread(look_now, name, folder, has_gguf)
 
 
-def _look(name: str, folder: Path, has_gguf: bool = False) -> Subject:
+def look_now(name: str, folder: Path, has_gguf: bool = False) -> Subject:
+    """The same for who is in a thread already."""
     shape = footprint.read_shape(folder)
     config = msgspec.json.decode((folder / "config.json").read_bytes(), type=dict[str, object])
     family = families.family_of(config)

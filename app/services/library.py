@@ -71,7 +71,8 @@ class Wanted:
 class LibraryService:
     """
     Attributes:
-        changed: emitted after the models, or a running transfer, changed
+        changed: emitted after the models changed, or which transfers run
+        progressed: emitted after a figure of a running transfer changed, as often as its worker says
         transfers: what is running, by the name of the model
     """
 
@@ -79,6 +80,7 @@ class LibraryService:
         self, models_folder: Path, *, proxy: Callable[[], str] = str, argv: Sequence[str] | None = None
     ) -> None:
         self.changed: Event[None] = Event()
+        self.progressed: Event[None] = Event()
         self.transfers: dict[str, Transfer] = {}
         self._folder = models_folder
         self._proxy = proxy
@@ -228,6 +230,10 @@ class LibraryService:
         )
         return self._run(name, job)
 
+    async def adopt(self, cached: Cached) -> None:
+        """take_over(), waited for. Raises its UserError; a cancelled one just returns."""
+        await _ended(self.take_over(cached))
+
     async def fetch(self, name: str) -> None:
         """pull(), waited for. Raises its UserError; a cancelled one just returns."""
         await _ended(self.pull(name))
@@ -262,7 +268,7 @@ class LibraryService:
             async for event in worker.run(job):
                 if isinstance(event, Progress):
                     transfer.update(event)
-                    self.changed.emit(None)
+                    self.progressed.emit(None)
                 yield event
             await worker.stop()
         finally:

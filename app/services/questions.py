@@ -71,6 +71,15 @@ OF_ERRORS = {
     "memory_too_small": "memory",
     "memory_card_too_small": "memory",
     "out_of_memory": "memory",
+    "hub_unreachable": "hub_reach",
+    "hub_slow": "hub_reach",
+    "hub_busy": "hub_reach",
+    "hub_untrusted": "hub_reach",
+    "hub_unreadable": "hub_reach",
+    "download_interrupted": "hub_reach",
+    "hub_gated": "hub_terms",
+    "hub_token_refused": "hub_terms",
+    "hub_only_pickle": "pickles",
     "worker_killed": "memory",
 }
 MEMORY = frozenset(code for code, question in OF_ERRORS.items() if question == "memory")

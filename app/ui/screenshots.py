@@ -1,7 +1,8 @@
 """The pictures of the documentation: `python -m app.ui.screenshots docs/images` (make screenshots).
 
 Invariant: what they show is real: the starter model is fetched and asked, in the program that users start, offscreen,
-on a home of its own. Names are <page>-<look>.png; looks are light, dark and zh.
+on a home of its own. Only what a hub would answer, and the queue of downloads, are stand-ins with the sizes of the real
+repositories: pictures depend on no network. Names are <page>-<look>.png; looks are light, dark and zh.
 """
 
 from __future__ import annotations
@@ -42,9 +43,13 @@ async def take_all(folder: Path, window: Window, context: AppContext) -> None:
     await (await chat_page(window)).open(made.id)
     for question in QUESTIONS:
         await _ask(window, question)
+    from tests.helpers.fake_hubs import FakeDiscovery  # beside the program, never in it
+
+    context.discovery = FakeDiscovery(context.discovery)
     for look, (language, theme) in LOOKS.items():
         window.preferences.change(language=language, theme=theme)
         await _pages(folder, look, window)
+        await _models(folder, look, window, context)
 
 
 async def _ask(window: Window, question: str) -> None:
@@ -61,9 +66,6 @@ async def _pages(folder: Path, look: str, window: Window) -> None:
     await chat_page(window)
     await settle(20)
     _save(window, folder / f"chat-{look}.png")
-    window.go("models")
-    await settle(12)
-    _save(window, folder / f"models-{look}.png")
     await _load_dialog(folder / f"load-{look}.png", window)
     tokenizer = window.go("tokenizer")
     await until(lambda: tokenizer.found is not None, SHORT_S)  # type: ignore[union-attr]
@@ -85,6 +87,45 @@ async def _pages(folder: Path, look: str, window: Window) -> None:
     _save(sheet, folder / f"shortcuts-{look}.png")
     sheet.close()
     sheet.deleteLater()
+
+
+async def _models(folder: Path, look: str, window: Window, context: AppContext) -> None:
+    """The three views of the Models page."""
+    from app.ui.models.page import ModelsPage
+    from tests.helpers.fake_hubs import item
+
+    page = window.go("models")
+    assert isinstance(page, ModelsPage)
+    await until(lambda: page.is_ready and bool(page.installed.models), SHORT_S)
+    await settle(20)
+    _save(window, folder / f"models-{look}.png")
+    page.show_view("discover")
+    await until(lambda: page.discover is not None and page.discover.is_ready, SHORT_S)
+    await settle(20)
+    assert page.discover is not None and page.offer is not None
+    context.downloads.items = [
+        item(1, "Qwen3-14B", done=18_300_000_000, total=29_500_000_000),
+        item(2, "Qwen2.5-Coder-7B-Instruct", "paused", done=4_700_000_000, total=15_200_000_000, place="huggingface"),
+        item(3, "Qwen3-0.6B", "waiting", total=1_200_000_000),
+        item(4, "Qwen3-32B", "failed", done=3_000_000_000, total=65_500_000_000, code="disk_full",
+             folder="/home/you/models", needed="65.5 GB", free="12.4 GB"),
+    ]  # fmt: skip
+    context.downloads.changed.emit(None)
+    page.discover.table.choose("Qwen/Qwen3-4B")
+    await until(lambda: page.offer is not None and page.offer.look is not None, SHORT_S)
+    page.offer.source.measure.click()
+    await settle(20)
+    _save(window, folder / f"discover-{look}.png")
+    page.show_view("downloads")
+    assert page.downloads is not None
+    page.downloads.list.rows.open_ = {1}
+    context.downloads.changed.emit(None)
+    await settle(20)
+    _save(window, folder / f"downloads-{look}.png")
+    page.downloads.list.rows.open_ = set()
+    context.downloads.items = []
+    context.downloads.changed.emit(None)
+    page.show_view("installed")
 
 
 async def _load_dialog(file: Path, window: Window) -> None:

@@ -67,6 +67,8 @@ TABLE = (
     Key("control", "Ctrl+Shift+U", "tokenizer"),
     Key("find_help", "Ctrl+K", "help"),
     Key("load_options", "Ctrl+Shift+L", "models"),
+    Key("find_model", "Ctrl+F", "models"),
+    Key("details", "Ctrl+I", "models"),
     Key("pull", "Ctrl+D", "models"),
     Key("import_model", "Ctrl+O", "models"),
     Key("verify", "Ctrl+Shift+V", "models"),

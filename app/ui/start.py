@@ -115,7 +115,11 @@ def _import_pages() -> None:
     """The pages that were not visited yet, so that the first visit only builds."""
     import app.ui.help_page
     import app.ui.load.dialog
-    import app.ui.models_page
+    import app.ui.models.consent
+    import app.ui.models.discover
+    import app.ui.models.downloads
+    import app.ui.models.offer_actions
+    import app.ui.models.page
     import app.ui.settings.machine
     import app.ui.settings.page
     import app.ui.settings.preferences
@@ -130,11 +134,13 @@ async def _be_guided(window: Window, context: AppContext, guide: Guide) -> None:
 
 
 async def _prepare(context: AppContext) -> None:
-    """What may follow the first paint: replies of a killed program marked, the worker's imports under way."""
+    """What may follow the first paint: replies of a killed program marked, downloads gone on with, the
+    worker's imports under way."""
     from app.ui.transcript.warm import warm_up
 
     warm_up()
     await context.chat.recover()
+    await context.downloads.open()
     await asyncio.to_thread(context.library.tidy)
     await asyncio.to_thread(_import_pages)
     if await context.library.installed():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QPaintEvent
-from PySide6.QtWidgets import QHBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 from shiboken6 import isValid
 
 from app.services import machine
@@ -18,10 +18,11 @@ from app.services.inference import ModelState
 from app.ui import aio, theme
 from app.ui.frames import FrameWatch
 from app.ui.model_words import device_words, weights_words
+from app.ui.pacing import Paced
 from app.ui.tokens import Radius, Size, Space
 from app.ui.widgets.button import Pressable
 from app.ui.widgets.feedback import Glyph
-from app.ui.widgets.layout import label, row
+from app.ui.widgets.layout import Elided, label, row
 from app.ui.widgets.painting import begin, box, focus_ring
 from app.ui.widgets.progress import Bar
 from core import figures
@@ -30,7 +31,8 @@ from core.translation import say
 if TYPE_CHECKING:
     from app.context import AppContext
 
-SAMPLE_MS = 2000
+SAMPLE_MS, JOB_MS = 2000, 200
+JOB_PX = 230  # a long name is cut rather than pushing others away
 
 
 class Part(Pressable):
@@ -45,6 +47,7 @@ class Part(Pressable):
             item.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setLayout(line)
         self.setFixedHeight(Size.STATUS - 4)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)  # what can be cut gives way
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = begin(self)
@@ -69,6 +72,7 @@ class StatusBar(QWidget):
         self._context: AppContext | None = None
         self._ends: list[Callable[[], None]] = []
         self.frames = FrameWatch(self)
+        self._job_wait = Paced(self, JOB_MS, self._show_job)
         self._timer = QTimer(self, interval=SAMPLE_MS)
         self._timer.timeout.connect(self._sample)
         self.setProperty("ground", "canvas")
@@ -78,12 +82,14 @@ class StatusBar(QWidget):
         self._memory_bar = Bar(say("status.memory"), 0.0, "neutral", height=4)
         self._memory_words = label("", "caption", "muted")
         self._model = label(say("status.no_model"), "caption", "muted")
-        self._job = label("", "caption", "soft")
+        self._job = Elided("", "caption", "soft")
+        self._job.setMaximumWidth(round(JOB_PX * theme.state.text_scale))
         self._job_bar = Bar(say("status.job"), 0.0, height=4)
+        self._job_left = label("", "caption", "muted")
         self._slowest = label("", "caption", "muted")
         self._memory_part = self._part("status.memory_hint", "settings", self._memory_items())
         self._model_part = self._part("status.model_hint", "", [self._model])
-        self._job_part = self._part("status.job_hint", "models", [self._job, self._job_bar])
+        self._job_part = self._part("status.job_hint", "downloads", [self._job, self._job_bar, self._job_left])
         self._frame_part = self._part("status.frame_hint", "settings", [self._slowest])
         self._lay_out()
 
@@ -98,7 +104,7 @@ class StatusBar(QWidget):
         return part
 
     def _lay_out(self) -> None:
-        for words in (self._memory_words, self._job, self._slowest):
+        for words in (self._memory_words, self._job, self._job_left, self._slowest):
             words.setFont(theme.font(tabular=True))
         self._memory_part.hide()
         self._job_part.hide()
@@ -115,8 +121,11 @@ class StatusBar(QWidget):
         self._ends = [
             context.inference.changed.listen(self._on_model),
             context.library.changed.listen(lambda _: self._show_job()),
+            context.library.progressed.listen(self._job_wait.ask),
+            context.downloads.changed.listen(self._job_wait.ask),
         ]
         self._on_model(context.inference.state)
+        self._show_job()
         self._timer.start()
         self._sample()
 
@@ -125,6 +134,7 @@ class StatusBar(QWidget):
         for end in self._ends:
             end()
         self._timer.stop()
+        self._job_wait.stop()
 
     def _sample(self) -> None:
         if self.window().isVisible():
@@ -150,13 +160,26 @@ class StatusBar(QWidget):
         self._model_part.setAccessibleDescription(self._model.text())
 
     def _show_job(self) -> None:
+        from app.ui.models.download_words import left_words, share
+
         assert self._context is not None
+        running = [item for item in self._context.downloads.items if item.state == "running"]
         transfers = self._context.library.transfers
-        self._job_part.setVisible(bool(transfers))
-        if transfers:
-            first = next(iter(transfers.values()))
-            self._job.setText(say("status.fetching", name=first.name))
-            self._job_bar.set_share(first.share or 0.0)
+        self._job_part.setVisible(bool(running or transfers))
+        if running:
+            first, more = running[0], len(running) - 1
+            key = "status.fetching_more" if more else "status.fetching"
+            self._show_words(say(key, name=first.record.name, count=more), share(first), left_words(first))
+        elif transfers:
+            transfer = next(iter(transfers.values()))
+            self._show_words(say("status.working", name=transfer.name), transfer.share, "")
+
+    def _show_words(self, job: str, done: float | None, left: str) -> None:
+        self._job.setText(job)
+        self._job_bar.set_share(done or 0.0)
+        self._job_left.setText(left)
+        self._job_left.setVisible(bool(left))
+        self._job_part.setAccessibleDescription(", ".join(word for word in (job, left) if word))
 
 
 def _model_words(state: ModelState) -> str:

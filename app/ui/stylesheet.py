@@ -10,7 +10,7 @@ from app.ui.tokens import Colors, Radius, Size, Space, TextStyle, Type
 
 def build(c: Colors, scale: float = 1.0) -> str:
     """The style sheet of the whole application for one set of colours."""
-    return "\n".join((_grounds(c), _labels(c, scale), _fields(c), _menus(c), _views(c), _scrollbars(c)))
+    return "\n".join((_grounds(c), _labels(c, scale), _fields(c), _menus(c), _views(c, scale), _scrollbars(c)))
 
 
 def _text(style: TextStyle, scale: float) -> str:
@@ -89,7 +89,7 @@ QMenu::separator {{ height: 1px; background: {c.border}; margin: {Space.XS}px {S
 """
 
 
-def _views(c: Colors) -> str:
+def _views(c: Colors, scale: float) -> str:
     return f"""
 QTextBrowser, QTextEdit {{ background: transparent; border: none; color: {c.text};
   selection-background-color: {c.accent}; selection-color: {c.on_accent}; }}
@@ -97,7 +97,7 @@ QListView, QTableView {{ background: transparent; border: none; outline: none; c
   selection-background-color: transparent; selection-color: {c.text}; }}
 QHeaderView {{ background: transparent; border: none; }}
 QHeaderView::section {{ background: transparent; color: {c.text_muted}; border: none;
-  border-bottom: 1px solid {c.border}; padding: {Space.S}px {Space.M}px; font-size: 12px; font-weight: 500; }}
+  border-bottom: 1px solid {c.border}; padding: {Space.S}px {Space.M}px; {_text(Type.CAPTION_STRONG, scale)} }}
 """
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from app.context import AppContext
     from app.ui.chat.panel import ChatPanel
-    from app.ui.models_page import ModelsPage
+    from app.ui.models.page import ModelsPage
     from app.ui.window import Window
 
 PHASE = "QWEN_WORKBENCH_TOUR"  # which part of the tour a started program does; set by `run` only
@@ -144,15 +144,15 @@ class Tour:
     async def _fetch(self, window: Window, context: AppContext) -> None:
         with self._step("fetch-starter", window) as step:
             page: ModelsPage = window.go("models")  # type: ignore[assignment]
-            await until(lambda: page.empty.isVisible(), SHORT_S)
-            page.fetch.click()
+            await until(lambda: page.is_ready and page.installed.empty.isVisible(), SHORT_S)
+            page.installed.fetch.click()
             begin = time.perf_counter()
             await until(lambda: bool(context.library.transfers), SHORT_S)
             transfer = next(iter(context.library.transfers.values()))
             await until(lambda: transfer.done > 0 or not context.library.transfers, FETCH_S)
             await settle()
             self._picture(window, "fetching")
-            await until(lambda: page.table.isVisible() and not context.library.transfers, FETCH_S)
+            await until(lambda: page.installed.table.isVisible() and not context.library.transfers, FETCH_S)
             _hold(not page.failed(), page.failed())
             installed = await context.library.installed()
             step.figures = {

@@ -31,6 +31,7 @@ from core.translation import say
 
 if TYPE_CHECKING:
     from app.context import AppContext
+    from app.ui.models.news import DownloadNews
 
 PAGES = ("chat", "models", "tokenizer", "help", "settings")
 AT_FOOT = 2  # of the rail
@@ -63,6 +64,7 @@ class Window(QWidget):
         self._closed = asyncio.Event()
         self._place = "chat"
         self._asking_load = False
+        self._downloads: DownloadNews | None = None
         self._pages: dict[str, QWidget] = {}
         self.setWindowTitle("Qwen Workbench")
         self.setProperty("ground", "surface")
@@ -81,7 +83,10 @@ class Window(QWidget):
     def attach(self, context: AppContext) -> None:
         """The services are there: fill the status bar and show the page."""
         self.context = context
+        from app.ui.models.news import DownloadNews
+
         self.status.attach(context)
+        self._downloads = DownloadNews(self, context, PAGES.index("models"))
         self.go(self._place)
 
     async def until_painted(self) -> None:
@@ -166,6 +171,15 @@ class Window(QWidget):
         if (page := self.go("help")) is not None:
             page.setFocus(Qt.FocusReason.ShortcutFocusReason)  # into its search, from anywhere on it too
 
+    def _open_part(self, place: str) -> None:
+        """What a part of the status bar stands for: a page, or a view of one."""
+        if place == "downloads":
+            page = self.go("models")
+            if page is not None:
+                page.show_view("downloads")  # type: ignore[attr-defined]
+        else:
+            self.go(place)
+
     def notify(self, tone: Tone, words: str, action: str = "", do: Callable[[], object] | None = None) -> None:
         """A short message over the foot of the window; a newer one takes the place of an older one."""
         for old in self.findChildren(Toast):
@@ -177,6 +191,8 @@ class Window(QWidget):
         for page in self._pages.values():
             _as_page(page).leave()
         self.status.leave()
+        if self._downloads is not None:
+            self._downloads.leave()
 
     def rebuild(self) -> None:
         """Every page anew, in the language and text size now in force."""
@@ -197,7 +213,7 @@ class Window(QWidget):
         self.rail.select(PAGES.index(self._place))
         self._stack = QStackedWidget()
         self.status = StatusBar(self)
-        self.status.asked.connect(self.go)
+        self.status.asked.connect(self._open_part)
         self.status.load_asked.connect(lambda: self.ask_load())
         upper = row(self.rail, Line(vertical=True), self._stack, gap=0)
         upper.setStretch(2, 1)
@@ -259,7 +275,7 @@ def _make(place: str, window: Window, context: AppContext) -> QWidget:
 
         return ChatPanel(window, context)
     if place == "models":
-        from app.ui.models_page import ModelsPage
+        from app.ui.models.page import ModelsPage
 
         return ModelsPage(window, context)
     if place == "tokenizer":

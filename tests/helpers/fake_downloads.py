@@ -1,9 +1,9 @@
 """A library worker whose downloads behave as their name says, without a network.
 
 Run as a program it is the child; ARGV starts it from any working directory. Names: "quick…" is there at once,
-"endless…" goes on for ever, "full…" finds the disk full, "offline…" cannot reach the hub twice and then is
-there, "dies…" kills itself once and then is there, "bug…" raises. Beside the models it is counted how often each was
-tried.
+"endless…" goes on for ever, "flood…" too and tells of it a thousand times a second, "full…" finds the disk full,
+"offline…" cannot reach the hub twice and then is there, "dies…" kills itself once and then is there, "bug…" raises.
+Beside the models it is counted how often each was tried.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def download(job: DownloadModel | PullModel, control: JobControl) -> Iterator[Jo
     if kind == "bug":
         raise ValueError("a bug on purpose")
     done = TOTAL // 4
-    while kind == "endless" and not control.is_cancelled:
+    while kind in ("endless", "flood") and not control.is_cancelled:
         done = min(done + 1000, TOTAL - 1)
         yield _progress(job, done)
-        time.sleep(0.01)
+        time.sleep(0.001 if kind == "flood" else 0.01)
     if control.is_cancelled:
         yield Finished(job.job_id, "cancelled")
         return

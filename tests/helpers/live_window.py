@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from PySide6.QtCore import QCoreApplication, QEvent
@@ -21,17 +21,20 @@ from tests.helpers.window import application
 
 
 class LiveContext(AppContext):
-    """As the program makes it, but for the worker."""
+    """As the program makes it, but for the workers: of models, and where it is asked for of the library."""
 
-    def __init__(self, preferences: Preferences) -> None:
+    def __init__(self, preferences: Preferences, library: Sequence[str] = ()) -> None:
         super().__init__(preferences)
+        self.library._argv = library or self.library._argv
         self.inference = InferenceService(self.library.files_of, options=preferences.load_options, argv=fake_model.ARGV)
         self.chat = ChatService(self.store, self.inference)
 
 
 @asynccontextmanager
-async def live(width: int = 1440, height: int = 900) -> AsyncIterator[tuple[Window, AppContext]]:
-    """A window with its services; both are gone afterwards. Only on qasync."""
+async def live(
+    width: int = 1440, height: int = 900, *, library: Sequence[str] = ()
+) -> AsyncIterator[tuple[Window, AppContext]]:
+    """A window with its services; both are gone afterwards. Only on qasync. library: the command of its workers."""
     app = application()
     garbage = Garbage(app)  # as in the program: no other thread may collect what belongs to Qt
     preferences = Preferences()
@@ -39,7 +42,7 @@ async def live(width: int = 1440, height: int = 900) -> AsyncIterator[tuple[Wind
     window = Window(app, preferences)
     window.resize(width, height)
     window.show()
-    context = LiveContext(preferences)
+    context = LiveContext(preferences, library)
     window.attach(context)
     try:
         yield window, context

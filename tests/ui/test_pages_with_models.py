@@ -40,10 +40,10 @@ async def test_nothing_is_clipped_and_everything_has_a_name(
             await settle(6)
             found += faults(window)
         models: Any = window.go("models")
-        await until(lambda: models.table.model().rowCount() == 4)
+        await until(lambda: models.is_ready and models.installed.table.model().rowCount() == 4)
         models._toggle.setChecked(True)
         for place in range(4):
-            models.table.selectRow(place)
+            models.installed.table.selectRow(place)
             await settle(6)
             found += faults(window)
         tokenizer: Any = window.go("tokenizer")

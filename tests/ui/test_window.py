@@ -16,6 +16,8 @@ from app.ui import shortcuts, start
 from app.ui.tour import chat_page, settle, until
 from tests.helpers.audit import faults
 
+VIEWS = {"settings": ("preferences", "machine", "log"), "models": ("installed", "discover", "downloads")}
+
 async def guide(window, context):
     report = {"faults": [], "unbound": []}
     for language in ("en", "zh"):
@@ -25,9 +27,11 @@ async def guide(window, context):
             await chat_page(window)
             for page in ("chat", "models", "tokenizer", "help", "settings"):
                 shown = window.go(page)
-                for view in ("preferences", "machine", "log") if page == "settings" else ("",):
+                for view in VIEWS.get(page, ("",)):
                     if view:
                         shown.show_view(view)
+                    if view == "discover":
+                        await until(lambda: shown.discover.is_ready, 10)
                     await settle(10)
                     report["faults"] += [f"{language} {size} {page} {view}: {fault}" for fault in faults(window)]
     report["unbound"] = [f"{k.place} {k.action}" for k in shortcuts.TABLE if (k.place, k.action) not in shortcuts.bound]

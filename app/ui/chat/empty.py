@@ -9,8 +9,8 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QStackedWidget, QVBoxLayout, QWidget
 
 from app.services.transfers import Transfer
+from app.ui.models.download_words import transfer_words
 from app.ui.tokens import Size, Space
-from app.ui.transfers import transfer_words
 from app.ui.widgets.button import Button
 from app.ui.widgets.feedback import Banner, EmptyState
 from app.ui.widgets.layout import Card, column, pane, row

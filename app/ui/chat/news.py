@@ -41,6 +41,8 @@ class News:
             chat.reply_progress.listen(self._on_reply_progress),
             chat.prompt_seen.listen(self._on_prompt_seen),
             context.library.changed.listen(lambda _: self._on_library_changed()),
+            context.library.progressed.listen(lambda _: self._panel.show_views()),
+            context.downloads.changed.listen(lambda _: self._panel.show_starter_trouble()),
             context.inference.changed.listen(self._on_model_changed),
         ]
 

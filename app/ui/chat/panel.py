@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Unpack
 from PySide6.QtCore import QPoint
 from PySide6.QtWidgets import QStackedWidget, QWidget
 
-from app.services.library import Installed
+from app.services.library import Installed, Wanted
 from app.ui import aio, shortcuts
 from app.ui.chat.actions import Actions
 from app.ui.chat.empty import EmptyChat
@@ -64,6 +64,7 @@ class ChatPanel(QWidget):
         self._views_begun = 0
         self.news = News(self)
         self._wide = True
+        self._starter_trouble = ""
         self._whole = row(gap=0)
         self.setLayout(self._whole)
         self._beginning = aio.spawn(self._begin(), "open chat")
@@ -137,7 +138,7 @@ class ChatPanel(QWidget):
         self.inspector.context.explain_asked.connect(lambda: self.window_.explain("context_lengths"))
         self._export.clicked.connect(self.actions_.export_menu)
         self.empty.fetch_asked.connect(self.fetch_starter)
-        self.empty.cancel_asked.connect(lambda: self.context.library.cancel(STARTER))
+        self.empty.cancel_asked.connect(lambda: aio.spawn(self._cancel_starter(), "cancel starter"))
         self.empty.models_asked.connect(lambda: self.window_.go("models"))
         self.empty.example_chosen.connect(self._take_example)
 
@@ -395,9 +396,24 @@ class ChatPanel(QWidget):
 
     async def _fetch_starter(self) -> None:
         try:
-            await self.context.library.fetch(STARTER)
+            await self.context.downloads.add(Wanted(STARTER))
         except UserError as error:
             self.empty.show_error(error)
+
+    async def _cancel_starter(self) -> None:
+        item = self.context.downloads.find(STARTER)
+        if item is not None:
+            await self.context.downloads.cancel(item.id)
+        else:
+            self.context.library.cancel(STARTER)
+
+    def show_starter_trouble(self) -> None:
+        """Why the starter does not come, above the offer to try again; once for each attempt."""
+        item = self.context.downloads.find(STARTER)
+        error = item.error() if item is not None and item.state in ("failed", "waiting") else None
+        if error is not None and str(error) != self._starter_trouble and not self.models:
+            self.empty.show_error(error)
+        self._starter_trouble = str(error) if error is not None else ""
 
 
 def _with_key(action: str) -> str:

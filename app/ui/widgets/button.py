@@ -147,6 +147,14 @@ class IconButton(Pressable):
         self.filled = filled
         self.setFixedSize(size, size)
 
+    def show_as(self, icon: str, name: str) -> None:
+        """Another sign and name: what it does now is something else."""
+        if icon != self.icon_name:
+            self.icon_name = icon
+            self.setAccessibleName(name)
+            self.setToolTip(name)
+            self.update()
+
     def paintEvent(self, event: QPaintEvent) -> None:
         c = theme.colors()
         painter = begin(self)

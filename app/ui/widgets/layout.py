@@ -72,7 +72,10 @@ def label(words: str, type_: str = "body", tone: str = "", *, wrap: bool = False
 
 
 class Elided(QLabel):
-    """A one-line label that gives way: it ends in an ellipsis and keeps the whole text as its tooltip."""
+    """A one-line label that gives way: it ends in an ellipsis and keeps the whole text as its tooltip. `hint` is said
+    there instead, where there is more to say."""
+
+    hint = ""
 
     def __init__(self, words: str, type_: str = "body", tone: str = "") -> None:
         super().__init__(words)
@@ -88,7 +91,7 @@ class Elided(QLabel):
         painter = begin(self)
         painter.setPen(self.palette().color(self.foregroundRole()))
         shown = self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, self.width())
-        self.setToolTip(self.text() if shown != self.text() else "")
+        self.setToolTip(self.hint or (self.text() if shown != self.text() else ""))
         painter.drawText(self.rect(), Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, shown)
 
 

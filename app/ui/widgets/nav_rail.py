@@ -78,6 +78,14 @@ class NavRail(QWidget):
         for index, item in enumerate(self.items):
             item.clicked.connect(lambda _checked=False, index=index: self.chosen.emit(index))
 
+    def set_busy(self, index: int, busy: bool, words: str = "") -> None:
+        """The dot; `words` say to assistive tools what runs."""
+        item = self.items[index]
+        if item.busy != busy:
+            item.busy = busy
+            item.update()
+        item.setAccessibleDescription(words if busy else "")
+
     def select(self, index: int) -> None:
         self.items[index].setChecked(True)
 

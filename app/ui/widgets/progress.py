@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from PySide6.QtCore import QRectF, Signal
 from PySide6.QtGui import QPaintEvent
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from app.ui import theme
 from app.ui.tokens import Space
 from app.ui.widgets.badge import Tone, tone_colors
 from app.ui.widgets.button import IconButton
-from app.ui.widgets.layout import column, label, row
+from app.ui.widgets.layout import Elided, column, label, row
 from app.ui.widgets.painting import begin, box
 from core.translation import say
 
@@ -24,6 +24,10 @@ class Bar(QWidget):
         self.setFixedHeight(height)
         self._share = share
         self._tone: Tone = tone
+
+    def set_tone(self, tone: Tone) -> None:
+        self._tone = tone
+        self.update()
 
     def set_share(self, share: float) -> None:
         self._share = min(1.0, max(0.0, share))
@@ -47,19 +51,31 @@ class ProgressRow(QWidget):
 
     Signals:
         cancelled: the user wants it to end; what came so far is kept for the next time
+        halted: it shall pause, or go on
     """
 
     cancelled = Signal()
+    halted = Signal()
 
-    def __init__(self, name: str, remark: str = "", *, margin: int = Space.L) -> None:
+    def __init__(self, name: str, remark: str = "", *, margin: int = Space.L, can_pause: bool = False) -> None:
         super().__init__()
+        self._pause = IconButton("pause", say("kit.pause"))
+        self._pause.clicked.connect(self.halted)
+        if not can_pause:
+            self._pause.hide()
         self._facts = label("", "caption", "soft")
         self._facts.setFont(theme.font(tabular=True))
         self._bar = Bar(name)
         stop = IconButton("close", say("kit.cancel"))
         stop.clicked.connect(self.cancelled)
-        head = row(label(name, "strong"), label(remark, "caption", "muted"), None, self._facts, gap=Space.S)
-        line = row(column(head, self._bar, gap=6), stop, gap=Space.S)
+        title = Elided(name, "strong")
+        title.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        from_ = Elided(remark, "caption", "muted")
+        from_.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        if not remark:
+            from_.hide()
+        head = row(title, from_, None, self._facts, gap=Space.S)
+        line = row(column(head, self._bar, gap=6), self._pause, stop, gap=Space.S)
         line.setStretch(0, 1)
         tall = Space.S + 2 if margin else 0
         line.setContentsMargins(margin, tall, max(0, margin - Space.XS), tall)
@@ -69,3 +85,9 @@ class ProgressRow(QWidget):
         """`facts` are ready-made words: amount, speed, time left. Without a share the bar stays empty."""
         self._facts.setText(facts)
         self._bar.set_share(share or 0.0)
+
+    def show_paused(self, paused: bool) -> None:
+        """A bar that stands still is grey, and its button goes on."""
+        name = say("kit.resume" if paused else "kit.pause")
+        self._bar.set_tone("neutral" if paused else "accent")
+        self._pause.show_as("play" if paused else "pause", name)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QRectF, QSize, Qt
-from PySide6.QtGui import QFocusEvent, QPainter
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, QPoint, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import QContextMenuEvent, QFocusEvent, QKeyEvent, QPainter, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -28,8 +28,11 @@ CELL = Qt.ItemDataRole.UserRole
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one cell shows: a text with an optional second line, or a badge with an optional text after it. `indent`
-    sets it in: it belongs to the row above."""
+    """What one cell shows: a text with an optional second line, or a badge with an optional text after it.
+
+    indent: it belongs to the row above; note: a word before the second line, in the colour of what is well; hint: said
+    in full, as its tooltip and to assistive tools
+    """
 
     words: str
     second: str = ""
@@ -40,6 +43,8 @@ class Cell:
     strong: bool = False
     code: bool = False
     indent: bool = False
+    note: str = ""
+    hint: str = ""
 
 
 class Rows(QAbstractTableModel):
@@ -55,6 +60,12 @@ class Rows(QAbstractTableModel):
         self._rows = [list(row) for row in rows]
         self.endResetModel()
 
+    def change(self, place: int, row: Sequence[Cell]) -> None:
+        """Another row in the place of an old one; choice and scrolling stay."""
+        if list(row) != self._rows[place]:
+            self._rows[place] = list(row)
+            self.dataChanged.emit(self.index(place, 0), self.index(place, len(self._header) - 1))
+
     def rowCount(self, parent: Index = QModelIndex()) -> int:
         return 0 if parent.isValid() else len(self._rows)
 
@@ -66,7 +77,9 @@ class Rows(QAbstractTableModel):
         if role == CELL:
             return cell
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
-            return " ".join(part for part in (cell.badge, cell.words, cell.second) if part)
+            return " ".join(part for part in (cell.badge, cell.words, cell.note, cell.second) if part)
+        if role in (Qt.ItemDataRole.ToolTipRole, Qt.ItemDataRole.AccessibleDescriptionRole):
+            return cell.hint or None
         return None
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
@@ -119,9 +132,12 @@ class CellDelegate(QStyledItemDelegate):
             icons.paint(painter, "adapter", rect.left() + Space.XS, rect.center().y() - 15, 14, c.text_muted)
             rect = rect.adjusted(Space.XL, 0, 0, 0)
         if cell.second:
-            middle = rect.center().y()
-            text(painter, QRectF(rect.left(), middle - 18, rect.width(), 18), cell.words, font, tint)
-            below = QRectF(rect.left(), middle + 1, rect.width(), 17)
+            middle, scale = rect.center().y(), theme.state.text_scale
+            text(painter, QRectF(rect.left(), middle - 18 * scale, rect.width(), 18 * scale), cell.words, font, tint)
+            below = QRectF(rect.left(), middle + scale, rect.width(), 17 * scale)
+            if cell.note:
+                used = text(painter, below, cell.note, theme.font(Type.CAPTION_STRONG), c.ok) + Space.S
+                below.setLeft(below.left() + used)
             text(painter, below, cell.second, theme.font(Type.CAPTION), c.text_muted)
         else:
             if cell.mark:
@@ -134,18 +150,29 @@ class CellDelegate(QStyledItemDelegate):
 
 
 class Table(QTableView):
-    """A table over `Rows`. `widths`: pixels per column, 0 for the one that takes the rest."""
+    """A table over `Rows`. `widths`: pixels per column at the usual text size, 0 for the one that takes the rest.
+
+    Signals:
+        menu_asked: a row, and where on the screen its menu shall open; by the right button or the menu key
+        chosen: a row, by a double click or Enter
+    """
+
+    menu_asked = Signal(int, QPoint)
+    chosen = Signal(int)
 
     def __init__(self, name: str, model: Rows, widths: Sequence[int], *, tall: bool = False) -> None:
         super().__init__()
         self.setAccessibleName(name)
         self.setModel(model)
         model.setParent(self)
+        self._widths, self._least = list(widths), 0
+        self._spare: tuple[int, ...] = ()
+        self._empty: tuple[int, ...] = ()
         self.setItemDelegate(CellDelegate(self))
         self.setShowGrid(False)
         self.setMouseTracking(True)
         self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(56 if tall else 38)
+        self.verticalHeader().setDefaultSectionSize(round((56 if tall else 38) * theme.state.text_scale))
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
@@ -156,15 +183,52 @@ class Table(QTableView):
         header.setMinimumSectionSize(40)
         for column, width in enumerate(widths):
             if width:
-                self.setColumnWidth(column, width)
+                self.setColumnWidth(column, self._px(width))
             else:
                 header.setSectionResizeMode(column, QHeaderView.ResizeMode.Stretch)
+        self.doubleClicked.connect(lambda index: self.chosen.emit(index.row()))
 
     def fit_height(self) -> None:
         """Show all rows without scrolling: for short tables inside a page that scrolls itself."""
         rows = self.model().rowCount() * self.verticalHeader().defaultSectionSize()
         self.setFixedHeight(rows + self.horizontalHeader().sizeHint().height() + 2)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+
+    def give_way(self, columns: Sequence[int], least: int, empty: Sequence[int] = ()) -> None:
+        """Where room is scarce these columns go, the first one first, until the wide one has `least` pixels. `empty`:
+        those of them that have nothing to say are gone anyway."""
+        self._spare, self._least, self._empty = tuple(columns), least, tuple(empty)
+        self._drop_columns()
+
+    def _px(self, width: int) -> int:
+        return round(width * theme.state.text_scale)
+
+    def _drop_columns(self) -> None:
+        room = self.width() - sum(self._px(width) for width in self._widths)
+        room += sum(self._px(self._widths[column]) for column in self._empty)
+        for column in self._spare:
+            is_short = column not in self._empty and room < self._px(self._least)
+            self.setColumnHidden(column, is_short or column in self._empty)
+            if is_short:
+                room += self._px(self._widths[column])
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._drop_columns()
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:
+        by_mouse = event.reason() == QContextMenuEvent.Reason.Mouse
+        index = self.indexAt(event.pos()) if by_mouse else self.currentIndex()
+        if index.isValid():
+            place = event.pos() if by_mouse else self.visualRect(index).center()
+            self.menu_asked.emit(index.row(), self.viewport().mapToGlobal(place))
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        is_enter = event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter)
+        if is_enter and not event.modifiers() & Qt.KeyboardModifier.ControlModifier and self.currentIndex().isValid():
+            self.chosen.emit(self.currentIndex().row())
+        else:
+            super().keyPressEvent(event)
 
     def focusInEvent(self, event: QFocusEvent) -> None:
         self.setProperty("keyboard", event.reason() in KEYBOARD)

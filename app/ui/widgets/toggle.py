@@ -80,6 +80,15 @@ class Segmented(Pressable):
     def sizeHint(self) -> QSize:
         return QSize(round(self._cells()[-1].right() + 2.5), Size.CONTROL)
 
+    def set_words(self, words: Sequence[str]) -> None:
+        """Other words for the same choices, or other choices; nobody is told."""
+        if list(words) != self._words:
+            self._words = list(words)
+            self.current = min(self.current, len(self._words) - 1)
+            self._say()
+            self.updateGeometry()
+            self.update()
+
     def choose(self, index: int) -> None:
         index = max(0, min(index, len(self._words) - 1))
         if index != self.current:

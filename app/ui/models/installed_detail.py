@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, QUrl, Signal
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from app.services.details import Details
 from app.services.library import Installed
 from app.ui.load.result import family_words
 from app.ui.model_words import notice_words
+from app.ui.models.offer_words import licence_words
 from app.ui.tokens import Space
 from app.ui.widgets.button import Button, wide
 from app.ui.widgets.feedback import copyable
@@ -21,10 +21,10 @@ from core.translation import say
 WIDTH = 340
 
 
-class ModelDetail(QWidget):
+class InstalledDetail(QWidget):
     """
     Signals:
-        asked: "chat", "load", "verify" or "remove"
+        asked: a verb of InstalledActions
         explain_asked: which of the questions of the help page
     """
 
@@ -36,22 +36,23 @@ class ModelDetail(QWidget):
         self.setProperty("ground", "sidebar")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setFixedWidth(WIDTH)
-        self._shown: tuple[Installed, Details, tuple[str, ...]] | None = None
+        self._shown: tuple[Installed, Details, tuple[str, ...], str] | None = None
         self._entries: QLabel | None = None
         self._lines: QVBoxLayout = column(gap=Space.S)
         self._lines.setContentsMargins(Space.L, Space.L, Space.L, Space.L)
         self.setLayout(column(Scroll(pane(self._lines), say("models.details")), gap=0))
 
-    def show_model(self, model: Installed, details: Details, adapters: tuple[str, ...] = ()) -> None:
-        if (model, details, adapters) == self._shown:
+    def show_model(self, model: Installed, details: Details, adapters: tuple[str, ...] = (), memory: str = "") -> None:
+        """`memory`: what it takes, in a sentence."""
+        if (model, details, adapters, memory) == self._shown:
             return
-        self._shown = model, details, adapters
+        self._shown = model, details, adapters, memory
         self._entries = None
         while item := self._lines.takeAt(0):
             if widget := item.widget():
                 widget.hide()
                 widget.deleteLater()
-        for part in self._parts(model, details, adapters):
+        for part in self._parts(model, details, adapters, memory):
             self._lines.addWidget(part)
         self._lines.addStretch(1)
 
@@ -61,7 +62,7 @@ class ModelDetail(QWidget):
             known = say("models.entries_rows", entries=figures.count(entries), rows=figures.count(rows))
             self._entries.setText(known if rows else figures.count(entries))
 
-    def _parts(self, model: Installed, details: Details, adapters: tuple[str, ...]) -> list[QWidget]:
+    def _parts(self, model: Installed, details: Details, adapters: tuple[str, ...], memory: str) -> list[QWidget]:
         facts = model.manifest
         chat = wide(Button(say("models.chat_with"), "primary", "chat"))
         chat.clicked.connect(lambda: self.asked.emit("chat"))
@@ -74,6 +75,7 @@ class ModelDetail(QWidget):
             load,
             Line(),
             *(self._fact(key, value) for key, value in self._facts(model, details)),
+            *([label(memory, "caption", "soft", wrap=True)] if memory else []),
             *self._licence(details),
             *self._adapters(adapters),
             *self._code(facts.code_files),
@@ -82,7 +84,7 @@ class ModelDetail(QWidget):
             label(say("models.place"), "caption", "muted"),
             copyable(str(model.files_folder)),
             *([label(say("models.in_place"), "caption", "muted", wrap=True)] if facts.location else []),
-            self._actions(model),
+            self._actions(),
         ]
 
     def _facts(self, model: Installed, details: Details) -> list[tuple[str, str]]:
@@ -111,7 +113,7 @@ class ModelDetail(QWidget):
             ]
         rest = [
             ("size", figures.size(facts.size_bytes)),
-            ("licence", facts.licence or say("models.not_stated")),
+            ("licence", licence_words(facts.licence)),
             ("files", str(len(facts.files))),
             ("added", facts.added[:10] or "–"),
         ]
@@ -141,12 +143,15 @@ class ModelDetail(QWidget):
         found: list[QWidget] = []
         if details.family == "qwen":
             found.append(label(say("models.licence_first"), "caption", "soft", wrap=True))
+        buttons = [self._small("card", "models.card", "card")]
         if details.licence_file is not None:
-            url = QUrl.fromLocalFile(str(details.licence_file))
-            read = Button(say("models.read_licence"), "ghost", "file", small=True)
-            read.clicked.connect(lambda: QDesktopServices.openUrl(url))
-            found.append(pane(row(read, None)))
-        return found
+            buttons.append(self._small("licence", "models.read_licence", "licence"))
+        return [*found, pane(row(*buttons, None, gap=0))]
+
+    def _small(self, verb: str, words: str, icon: str) -> Button:
+        result = Button(say(words), "ghost", icon, small=True)
+        result.clicked.connect(lambda: self.asked.emit(verb))
+        return result
 
     def _adapters(self, names: tuple[str, ...]) -> list[QWidget]:
         if not names:
@@ -165,11 +170,11 @@ class ModelDetail(QWidget):
         head = row(label(say("models.code_files"), "caption", "muted"), None, why)
         return [pane(head), label(", ".join(files), "caption", wrap=True)]
 
-    def _actions(self, model: Installed) -> QWidget:
+    def _actions(self) -> QWidget:
         verify = wide(Button(say("models.verify"), "secondary", "check"))
         verify.clicked.connect(lambda: self.asked.emit("verify"))
         reveal = wide(Button(say("models.reveal"), "secondary", "folder"))
-        reveal.clicked.connect(lambda: QDesktopServices.openUrl(QUrl.fromLocalFile(str(model.files_folder))))
+        reveal.clicked.connect(lambda: self.asked.emit("reveal"))
         remove = wide(Button(say("models.remove"), "ghost", "trash"))
         remove.clicked.connect(lambda: self.asked.emit("remove"))
         return pane(column(verify, reveal, remove, gap=Space.XS))
