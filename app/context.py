@@ -48,8 +48,8 @@ class AppContext:
         self._noting: set[asyncio.Task[None]] = set()
         self.inference.changed.listen(self._on_model)
         self.inference.answered.listen(self._on_answer)
-        # What pages that were rebuilt shall still hold: a new chat's draft, the text of the tokenizer page, the
-        # view of the models page.
+        # What pages that were rebuilt shall still hold: a new chat's draft (None: none has been begun), the text of the
+        # tokenizer page, the view of the models page.
         self.new_chat_draft: str | None = None
         self.tokenizer_text: str | None = None
         self.models_view = ""

@@ -33,7 +33,8 @@ def application() -> QApplication:
     if _application is None:
         from PySide6.QtWidgets import QApplication
 
-        _application = QApplication([])
+        running = QApplication.instance()  # a test of widgets without a loop may have made it
+        _application = running if isinstance(running, QApplication) else QApplication([])
         _application.setQuitOnLastWindowClosed(False)
     return _application
 

@@ -140,6 +140,8 @@ class Talk:
                 case Finished():
                     if not self._as_json:
                         print(flush=True)
+                    if event.reason == "context_full":
+                        print(say("cli.context_full"), file=sys.stderr)
                     return Turn("assistant", "".join(text), "".join(thinking)), event
                 case Failed():
                     raise as_error(event)

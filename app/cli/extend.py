@@ -1,8 +1,12 @@
-"""`qwen-workbench tokenize extend`: new tokens for the words of a list, for vocabularies of the first generation."""
+"""`qwen-workbench tokenize extend`: new tokens for the words of a list, for vocabularies of the first generation.
+
+Invariant: nothing is written before everything was read and learnt, and no file is overwritten but one of new tokens.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +34,7 @@ def extend(
         raise typer.BadParameter(say("cli.one_vocabulary"), param_hint="'--model' / '--vocabulary'")
     folder = library().files_of(model).folder if model else None
     file = vocabulary or _vocabulary_of(folder)
-    _keep_input(out, file, words)
+    _keep_files(out, file, words)
     _learn(file, folder, words, out, start_id, as_json)
 
 
@@ -44,11 +48,11 @@ def _learn(file: Path, folder: Path | None, words: Path, out: Path, start_id: in
     ranks = with_extra(read_ranks(file), earlier)
     start = extension.first_free_id(ranks) if start_id is None else start_id
     found = extension.extend(ranks, extension.read_words(words), start)
+    rows, size = table_rows(folder) if folder else 0, max([start - 1, *found.entries.values()]) + 1
     try:
         write_entries(out, {**earlier, **found.entries})  # one file holds all that was ever added to a folder
     except OSError as error:
         raise UserError("file_not_written_here", file=str(out), reason=error.strerror or str(error)) from error
-    rows, size = table_rows(folder) if folder else 0, max([start - 1, *found.entries.values()]) + 1
     _warn(found, rows, size)
     if as_json:
         print(json.dumps(_as_json(found, out, rows, size), ensure_ascii=False))
@@ -67,9 +71,14 @@ def _vocabulary_of(folder: Path | None) -> Path:
     return folder / FILE_NAME
 
 
-def _keep_input(out: Path, *inputs: Path) -> None:
+def _keep_files(out: Path, *inputs: Path) -> None:
+    """Nothing is overwritten but new tokens of an earlier call: --out may name any file, a model's weights too."""
+    from core.chat.tiktoken_file import holds_extra
+
     if any(out.exists() and given.exists() and out.samefile(given) for given in inputs):
         raise UserError("extension_over_input", file=str(out))
+    if os.path.lexists(out) and not holds_extra(out):
+        raise UserError("extension_over_file", file=str(out))
 
 
 def _warn(found: Extension, rows: int, size: int) -> None:

@@ -24,6 +24,7 @@ from core import figures
 from core.translation import say
 
 MOST = 40  # rows on a terminal
+PIPED_WIDTH = 160
 
 
 def search(
@@ -37,7 +38,10 @@ def search(
     for _, error in listing.problems:
         print(error, file=sys.stderr)
     if listing.offers:
-        Console().print(_table(listing.offers[:MOST], free))
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=PIPED_WIDTH)
+        console.print(_table(listing.offers[:MOST], free))
     else:
         print(say("pull.nothing", text=text))
     if len(listing.offers) > MOST:
@@ -87,10 +91,12 @@ def _badges(offer: Offer, free: Room) -> dict[Any, Badge]:
 def _table(offers: tuple[Offer, ...], free: Room) -> Table:
     table = Table(box=None, pad_edge=False)
     for key in ("model", "parameters", "weights", "download", "fit", "licence", "sources"):
-        table.add_column(say(f"pull.{key}"), overflow="fold")
+        table.add_column(
+            say(f"pull.{key}"), no_wrap=key != "licence", overflow="fold" if key == "licence" else "ellipsis"
+        )
     for offer in offers:
         entry = offer.entry
-        sources = ", ".join(say(f"pull.{source.place}") for source in offer.sources) or say("pull.package")
+        sources = ", ".join(say(f"pull.short_{source.place}") for source in offer.sources) or "PyPI"
         table.add_row(
             offer.name if entry else offer.id,
             figures.parameters(offer.parameters) if offer.parameters else "–",
@@ -108,4 +114,4 @@ def _fit(offer: Offer, free: Room) -> str:
     if subject is None:
         return "–"
     badge = badges(subject, free)[stored_form(subject)]
-    return f"{say(f'hub.{badge.verdict}')} ({figures.size(badge.needed)})"
+    return f"{say(f'pull.{badge.verdict}')} ({figures.size(badge.needed)})"

@@ -162,6 +162,8 @@ class Reply:
         if isinstance(end, Finished):
             figures = _together(self._begun.figures, end.figures)
             return replace(message, state=_state(end.reason, self.is_stopped), figures=figures)
+        if end.code == "context_full":  # there was no room to go on; what there is stays
+            return replace(message, state="full")
         log.log(logging.ERROR if end.kind == "bug" else logging.INFO, "reply failed: %s %s", end.code, end.detail)
         state: MessageState = "interrupted" if end.kind == "died" else "failed"
         return replace(message, state=state, error_code=end.code, error_params=end.params)
@@ -225,6 +227,8 @@ def _state(reason: FinishReason, is_stopped: bool) -> MessageState:
             return "done"
         case "length":
             return "cut"
+        case "context_full":
+            return "full"
         case "cancelled":
             return "stopped" if is_stopped else "interrupted"
 

@@ -136,6 +136,7 @@ class HelpPage(QWidget):
         self.is_ready = False
         self.search = SearchField(say("help.search"), shortcuts.keys("help", "find_help"))
         self.search.setFixedWidth(320)
+        self.setFocusProxy(self.search)
         self._wait = QTimer(self, singleShot=True, interval=SEARCH_MS)
         self._wait.timeout.connect(self._filter)
         self.search.textChanged.connect(lambda _: self._wait.start())

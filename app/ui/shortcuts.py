@@ -1,6 +1,7 @@
 """Every key of the program in one table, the binding of a key to a slot, and the sheet that lists them (Ctrl+/).
 
-Invariant: no other module writes a key sequence for an action; a test holds every row of the table to a binding.
+Invariant: no other module writes a key sequence for an action; a test holds every row of the table to a binding, and
+every key to one action at a time: Qt calls the others ambiguous, and none of them works.
 """
 
 from __future__ import annotations
@@ -84,11 +85,9 @@ def keys(place: str, action: str) -> str:
 
 
 def bind(widget: QWidget, place: str, action: str, slot: Callable[[], object]) -> QShortcut:
-    """Call `slot` on the key of an action; on a page the key works while something of the page has the focus."""
+    """Call `slot` on the key of an action; on a page the key works while the page is shown, wherever the focus is."""
     shortcut = QShortcut(QKeySequence(_KEYS[place, action]), widget)
-    shortcut.setContext(
-        Qt.ShortcutContext.WindowShortcut if place == "window" else Qt.ShortcutContext.WidgetWithChildrenShortcut
-    )
+    shortcut.setContext(Qt.ShortcutContext.WindowShortcut)  # Qt passes over those of pages that are not shown
     shortcut.activated.connect(lambda: slot())
     bound.add((place, action))
     return shortcut

@@ -21,6 +21,7 @@ from app.ui.status_bar import StatusBar
 from app.ui.tokens import Size
 from app.ui.widgets.badge import Tone
 from app.ui.widgets.feedback import Toast
+from app.ui.widgets.focus import holds_focus
 from app.ui.widgets.layout import Line, pane, row
 from app.ui.widgets.nav_rail import NavRail
 from core import paths
@@ -129,6 +130,8 @@ class Window(QWidget):
         for toast in self.findChildren(Toast):
             toast.raise_()
         self._adapt()
+        if not holds_focus(page):
+            page.setFocus(Qt.FocusReason.OtherFocusReason)  # which its focus proxy takes, where it has one
         return page
 
     def ask_load(self, model: str = "", *, see_loaded: bool = False) -> None:
@@ -163,6 +166,10 @@ class Window(QWidget):
         page = self.go("help")
         if page is not None:
             page.show_question(question)  # type: ignore[attr-defined]
+
+    def _find_help(self) -> None:
+        if (page := self.go("help")) is not None:
+            page.setFocus(Qt.FocusReason.ShortcutFocusReason)  # into its search, from anywhere on it too
 
     def _open_part(self, place: str) -> None:
         """What a part of the status bar stands for: a page, or a view of one."""
@@ -217,7 +224,7 @@ class Window(QWidget):
     def _bind(self) -> None:
         for place in PAGES:
             shortcuts.bind(self, "window", f"page_{place}", partial(self.go, place))
-        shortcuts.bind(self, "window", "help", partial(self.go, "help"))
+        shortcuts.bind(self, "window", "help", self._find_help)
         shortcuts.bind(self, "window", "shortcuts", self.show_shortcuts)
         shortcuts.bind(self, "window", "quit", self.close)
 

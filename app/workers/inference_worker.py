@@ -94,6 +94,7 @@ class InferenceWorker:
         started = time.perf_counter()
         folder = model_files(Path(job.folder))
         vocabulary = Vocabulary.load(folder)
+        vocabulary.need_rows(table_rows(folder), folder)
         template = chat_format(folder, vocabulary)
         memory.trim_heap()  # reading a vocabulary takes twice what it keeps
         self._let_go()

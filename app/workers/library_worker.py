@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def pull_model(job: PullModel, control: JobControl) -> Events:
-    from core.hub.download import Network  # here and below: Hello comes before anything heavy
+    from core.hub.fetching.download import Network  # here and below: Hello comes before anything heavy
     from core.hub.pull import pull
 
     models_folder = Path(job.models_folder)
@@ -55,7 +55,7 @@ def pull_model(job: PullModel, control: JobControl) -> Events:
 
 
 def download_model(job: DownloadModel, control: JobControl) -> Events:
-    from core.hub.download import Network
+    from core.hub.fetching.download import Network
     from core.hub.snapshot import download
 
     models_folder = Path(job.models_folder)

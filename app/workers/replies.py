@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from core.chat.stream import Piece, ReplyStream
 from core.chat.turns import FinishReason, ReplyFigures, Sampling
 from core.chat.vocabulary import Vocabulary
 from core.chat.window import Prompt
+from core.errors import UserError
 from core.load_options import KVChoice
 from core.models import memory
 from core.protocol.messages import Finished, Generate, JobEvent, Notice, Progress, PromptRead, TextDelta
@@ -112,8 +114,7 @@ class Reply:
             yield Progress(job.job_id, 0, stage="loading_adapter")
             model.need_adapter(job.adapter)
         template = model.format_of(job.adapter)
-        limit = model.prompt_limit(job.sampling)
-        prompt = template.fitting_prompt(job.turns, limit, thinking=job.thinking, continues=job.continues)
+        prompt = self._prompt(template)
         stream = model.stream(template, prompt, job.sampling, continues=job.continues)
         steps = model.engine.generate(
             prompt.ids,
@@ -141,6 +142,23 @@ class Reply:
                 case Ended(reason, count):
                     yield from self._deltas(stream.finish())
                     yield self._finished(reason, count)
+
+    def _prompt(self, template: ChatFormat) -> Prompt:
+        """
+        Raises:
+            UserError: context_full when a reply fills it that shall go on; else as fitting_prompt.
+        """
+        job, context = self._job, self._model.loaded.context_length
+        make = partial(template.fitting_prompt, job.turns, thinking=job.thinking, continues=job.continues)
+        try:
+            return make(self._model.prompt_limit(job.sampling))
+        except UserError as error:
+            if not job.continues or error.code != "message_too_long":
+                raise
+        try:
+            return make(context - 1)  # what little room there is
+        except UserError as error:
+            raise UserError("context_full", limit=context) from error
 
     def _deltas(self, pieces: list[Piece]) -> Iterator[TextDelta]:
         for piece in pieces:

@@ -9,6 +9,7 @@ Imports neither torch nor transformers.
 from __future__ import annotations
 
 import binascii
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from core.errors import UserError
 
 FILE_NAME = "qwen.tiktoken"
 EXTRA_FILE_NAME = "qwen_extra.tiktoken"  # tokens added to the vocabulary of a folder lie in it
+EXTRA_BYTES = 100_000_000  # no added vocabulary is as large; weights are
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 # As cl100k, except that digits always stand alone.
@@ -82,8 +84,24 @@ def write_entries(file: Path, entries: Mapping[bytes, int]) -> None:
     ordered = sorted(entries.items(), key=lambda entry: entry[1])
     lines = [binascii.b2a_base64(token, newline=False) + b" %d\n" % rank for token, rank in ordered]
     part = file.with_name(file.name + ".part")
-    part.write_bytes(b"".join(lines))
-    part.replace(file)
+    try:
+        with part.open("wb") as stream:
+            stream.writelines(lines)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(file)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def holds_extra(file: Path) -> bool:
+    """Whether the file holds added tokens and nothing else: a whole vocabulary has the single bytes too."""
+    try:
+        is_small = file.is_file() and file.stat().st_size < EXTRA_BYTES
+        return is_small and all(len(token) > 1 for token in read_entries(file))
+    except UserError:
+        return False
 
 
 def with_extra(ranks: Mapping[bytes, int], extra: Mapping[bytes, int]) -> dict[bytes, int]:

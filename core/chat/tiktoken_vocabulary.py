@@ -20,6 +20,8 @@ from core.chat.tiktoken_file import (
     END_OF_TEXT,
     EXTRA_FILE_NAME,
     FILE_NAME,
+    FIRST_EXTRA_ID,
+    REGULAR_COUNT,
     SPECIAL_TOKENS,
     encoding,
     read_entries,
@@ -58,6 +60,11 @@ class TiktokenVocabulary(Vocabulary):
             UserError: tokenizer_unreadable, lfs_pointer, extra_vocabulary_ids, extra_vocabulary_outside.
         """
         return cls(read_ranks(folder / FILE_NAME), added_entries(folder))
+
+    def need_rows(self, rows: int, folder: Path) -> None:
+        super().need_rows(rows, folder)
+        if rows >= FIRST_EXTRA_ID and min(self._contents) < REGULAR_COUNT:  # cut off between two lines
+            raise UserError("tokenizer_unreadable", file=FILE_NAME, folder=str(folder))
 
     @property
     def entries(self) -> int:

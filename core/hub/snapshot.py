@@ -15,7 +15,7 @@ import msgspec
 from core.errors import UserError
 from core.hub.async_steps import awaited
 from core.hub.client import open_client
-from core.hub.download import Network, RemoteFile, fetch_all
+from core.hub.fetching.download import Network, RemoteFile, fetch_all
 from core.hub.hubs import HUBS
 from core.hub.remote_shape import read_needed
 from core.hub.repository import RepoFile

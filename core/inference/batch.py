@@ -138,8 +138,9 @@ class _Row:
         self.ids.append(id)
         if limits.ends(self.index, id):
             return self.answer("stop", steps)
-        is_full = len(self.prompt) + steps >= limits.context_length
-        return self.answer("length", steps) if is_full or steps >= limits.max_new_tokens else None
+        if len(self.prompt) + steps >= limits.context_length:
+            return self.answer("context_full", steps)
+        return self.answer("length", steps) if steps >= limits.max_new_tokens else None
 
     def answer(self, reason: FinishReason, steps: int) -> Answered:
         return Answered(self.index, tuple(self.ids), reason, steps)

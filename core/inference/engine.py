@@ -141,7 +141,8 @@ class Engine:
                 yield Ended("cancelled", steps)
                 return
             if len(sequence.ids) >= self._context_length:
-                break
+                yield Ended("context_full", steps)
+                return
             if steps < sampling.max_new_tokens:
                 logits = self._decoder.step(id, sequence.cache)
         yield Ended("length", steps)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from core.chat.chat_format import is_chat_folder
+from core.chat.folder_json import table_rows
+from core.chat.vocabulary import Vocabulary
 from core.errors import UserError
 from core.models import families, folder_files, known_architectures
 from core.models.quantised import scheme
@@ -86,7 +88,7 @@ def examine(folder: Path, config: Json | None = None) -> Checkpoint:
     """
     config = config or read_config(folder)
     found = scheme.scheme_of(config, folder)
-    need_tokenizer(folder)
+    need_tokenizer(folder, config)
     files = weight_files(folder)
     entries = _all_entries(folder, files)
     if any(name.endswith(".qweight") for name in entries) != (found is not None):
@@ -117,12 +119,22 @@ def read_config(folder: Path) -> Json:
     return config
 
 
-def need_tokenizer(folder: Path) -> None:
+def need_tokenizer(folder: Path, config: Json) -> None:
     found = [folder / name for name in TOKENIZER_NAMES if (folder / name).is_file()]
     if not found:
-        raise UserError("tokenizer_missing", folder=str(folder))
+        is_first = config.get("model_type") == "qwen"
+        raise UserError("vocabulary_missing" if is_first else "tokenizer_missing", folder=str(folder))
     for file in found:
         _refuse_pointer(file)
+
+
+def need_whole_tokenizer(folder: Path) -> None:
+    """Reads it once, as loading the model will: what is broken is told when the model comes in.
+
+    Raises:
+        UserError: tokenizer_unreadable, tokenizer_too_large, and what Vocabulary.load() raises.
+    """
+    Vocabulary.load(folder).need_rows(table_rows(folder), folder)
 
 
 def has_pickle(folder: Path) -> bool:

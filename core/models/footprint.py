@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from core.hardware import processor
 from core.load_options import DEFAULT, LoadOptions
 from core.models.shape import Block, Matrix, Memory, Shape, read_shape, shape_from, shape_of
@@ -33,7 +35,8 @@ INT4_GROUP = 128  # inputs that share a scale and a zero
 PROCESS_BYTES = {"cpu": 390_000_000, "cuda": 500_000_000}
 VOCABULARY_ENTRY_BYTES = 700
 CONVERTED_AT_ONCE = 48_000_000
-LOOKED_UP = 0.7  # of a mapped table of embeddings comes into memory, more or less as the kernel reads ahead
+ACTIVATION_BYTES = {"int8": 45, "int4": 30, "nf4": 30}  # an element of a row: these products take and give fp32
+FAULT_BYTES = 65_536  # Linux brings so much of a mapped file into memory where one row of a table is looked up
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def estimate(
     """
     context = context or options.context_length or shape.context_length
     return Footprint(
-        weights=weight_bytes(shape, options, device),
+        weights=weight_bytes(shape, options, device, context=context),
         kv_cache=kv_bytes(shape, options, context=context, batch=batch),
         workspace=workspace_bytes(shape, options, context=context, batch=batch, device=device, chunk=chunk),
         overhead=overhead_bytes(shape, device),
@@ -88,13 +91,14 @@ def weights_format(shape: Shape, options: LoadOptions, device: DeviceKind = "cpu
     return shape.stored
 
 
-def weight_bytes(shape: Shape, options: LoadOptions, device: DeviceKind = "cpu") -> int:
-    """All weights as they will lie in memory."""
-    body = sum(block_bytes(block, shape, options, device) for block in shape.blocks if block is not shape.head)
+def weight_bytes(shape: Shape, options: LoadOptions, device: DeviceKind = "cpu", *, context: int = 0) -> int:
+    """All weights as they will lie in memory. context: the tokens that will be looked up, 0 for any number."""
+    body = sum(block_bytes(block, shape, options, device) for block in (*shape.layers, shape.final))
+    table = block_bytes(shape.embedding, shape, options, device)
     is_mapped = device == "cpu" and weights_format(shape, options, device) == shape.stored
-    if is_mapped and shape.head is not None:  # the table is only looked up in
-        body -= round((1 - LOOKED_UP) * block_bytes(shape.embedding, shape, options, device))
-    return body + head_bytes(shape, options, device)
+    if is_mapped and shape.head is not None and context:  # the table is only looked up in
+        table = min(table, context * FAULT_BYTES)
+    return body + table + head_bytes(shape, options, device)
 
 
 def head_bytes(shape: Shape, options: LoadOptions, device: DeviceKind = "cpu") -> int:
@@ -167,13 +171,25 @@ def workspace_bytes(
     converted = (
         max((m.rows * m.columns for block in shape.layers for m in block.matrices), default=0) * 4 if wide else 0
     )
+    activations = rows * width * ACTIVATION_BYTES.get(form, 9)
+    experts = _experts_bytes(shape, ITEM_BYTES.get(form, 0))
+    reading = converted + activations + logits + experts + _growing_bytes(shape, options, context, batch)
+    if form in ITEM_BYTES:
+        return reading
+    # While the weights are quantised and packed no keys and values are held, but all of the table has been read.
+    untouched = max(0, block_bytes(shape.embedding, shape, options, device) - context * FAULT_BYTES)
     kept = kv_bytes(shape, options, context=context, batch=batch)
-    # Keys and values move to larger buffers as they grow; the smaller ones stay in the heap.
-    growing = min(kept // 2, 2 * HEAP_BYTES * len(shape.layers)) if context > BUCKET else 0
-    activations = rows * width * (9 if form in ITEM_BYTES else 30)  # products of 8 and 4 bits take and give fp32
-    experts = _experts_bytes(shape) if form == shape.stored else 0
-    reading = converted + activations + logits + growing + experts
-    return max(reading, _loading_bytes(shape, form) - kept)
+    return max(reading - untouched, _packing_bytes(shape) - kept)
+
+
+def _growing_bytes(shape: Shape, options: LoadOptions, context: int, batch: int) -> int:
+    """Keys and values move to larger buffers as they grow; the smaller ones stay in the heap. In 8 bits there are more
+    buffers, and rows on their way from one form to the other."""
+    if context <= BUCKET:
+        return 0
+    plain = kv_bytes(shape, msgspec.structs.replace(options, kv_cache="plain"), context=context, batch=batch)
+    share = 1.0 if options.kv_cache in ("int8", "int8_compatible") else 0.5
+    return min(round(share * plain), 2 * HEAP_BYTES * len(shape.layers))
 
 
 def _inner(shape: Shape) -> int:
@@ -183,20 +199,17 @@ def _inner(shape: Shape) -> int:
     return max((m.rows for block in shape.layers for m in block.matrices if not m.is_expert), default=0)
 
 
-def _experts_bytes(shape: Shape) -> int:
-    """While a prompt goes through a mixture, the experts of a layer are laid out anew, twice."""
-    item = ITEM_BYTES.get(shape.stored, 2)
+def _experts_bytes(shape: Shape, item: int) -> int:
+    """The experts of a layer are laid out anew when they are loaded, and again while a prompt goes through them."""
     return 2 * max((sum(m.elements for m in block.matrices if m.is_expert) * item for block in shape.layers), default=0)
 
 
-def _loading_bytes(shape: Shape, form: str) -> int:
-    """While the weights are brought from how they are stored into `form`: nothing else is held then."""
-    if form == shape.stored:
-        return 0
+def _packing_bytes(shape: Shape) -> int:
+    """Source weights that have not gone back to the system yet."""
     matrices = (matrix.rows * matrix.columns for block in shape.blocks for matrix in block.matrices)
     largest = max(shape.embedding.others, *matrices, 0)
     item = ITEM_BYTES.get(shape.stored, 2)
-    return min(CONVERTED_AT_ONCE, shape.parameters * item) + largest * item // 2
+    return min(CONVERTED_AT_ONCE, shape.parameters * item) + largest * item // 4
 
 
 def reads_half_precision() -> bool:

@@ -46,6 +46,7 @@ class Job:
         self.options, self.placement = options, placement
         self.context = context.plan(found.config, options.context_length)
         self._folder, self._found = folder, found
+        self._misfits = 0  # layers that stay plain because their form does not fit
 
     @property
     def form(self) -> Form:
@@ -83,7 +84,8 @@ class Job:
         dtype, device = self.placement.dtype, self.placement.device
         how = None
         if self._by_bitsandbytes:
-            how = bits_and_bytes.settings("int8" if self.form == "int8" else "nf4", dtype, device)
+            kind: Literal["int8", "nf4"] = "int8" if self.form == "int8" else "nf4"
+            how = bits_and_bytes.settings(kind, dtype, device, self._plain_layers(implementation))
         return tree.read(
             self._folder,
             dtype,
@@ -93,6 +95,17 @@ class Job:
             config=self._stretched_config(),
             quantisation=how,
         )
+
+    def _plain_layers(self, implementation: str | None) -> list[str]:
+        """The layers that NF4 leaves as they are where some do not fit its product; else it is not told any."""
+        if self.form != "nf4" or self.placement.device.type != "cpu":
+            return []
+        config = self._stretched_config() or tree.config_of(self._folder)
+        model = tree.empty(self._folder, config, self.placement.dtype, implementation)
+        left = bits_and_bytes.left_plain(model)
+        misfits = [name for name in bits_and_bytes.misfits(model) if name not in left]
+        self._misfits = sum(model.get_submodule(name).out_features >= at_load.NARROW for name in misfits)
+        return [*left, *misfits] if misfits else []
 
     def _quantised(self, implementation: str | None, tell: Tell) -> Any:
         stored = DTYPES[self._found.precision]  # nothing is converted before it is quantised, so all stays mapped
@@ -154,6 +167,8 @@ class Job:
             yield Notice("weights_already_quantised", {"stored": stored, "asked": asked})
         if at_load.has_plain_experts(model):
             yield Notice("experts_dequantised" if self._found.scheme is not None else "experts_stay_plain")
+        if self._misfits:
+            yield Notice("layers_stay_plain", {"count": self._misfits})
         if self.options.device == "spread" and self._spread is None and self.placement.device.type == "cuda":
             yield Notice("spread_of_plain_only")
 

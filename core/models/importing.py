@@ -135,7 +135,8 @@ def import_pickles(folder: Path, name: str, models_folder: Path, source: str) ->
     from core.models.pickles import convert_pickles, pickle_files
 
     config = checkpoint.read_config(folder)
-    checkpoint.need_tokenizer(folder)
+    checkpoint.need_tokenizer(folder, config)
+    checkpoint.need_whole_tokenizer(folder)
     needed = sum((folder / file).stat().st_size for file in pickle_files(folder))
     need_space(models_folder, needed)
     with disk_errors(models_folder, needed), shelf.incoming(models_folder) as built:
@@ -159,6 +160,7 @@ def store_built(
     """Give a model that was built in `folder`, an incoming one, its place in the library. gguf: the file it was
     converted from, where the user keeps that."""
     found = checkpoint.examine(folder, config)
+    checkpoint.need_whole_tokenizer(folder)
     files = yield from records(folder, found.file_names)
     facts = facts_of(found, name, source, files)
     facts = msgspec.structs.replace(facts, licence=licence or facts.licence, gguf=str(gguf or ""))
@@ -167,6 +169,7 @@ def store_built(
 
 def _import_folder(source: Path, name: str, models_folder: Path) -> Work[Path]:
     found = checkpoint.examine(source)
+    checkpoint.need_whole_tokenizer(source)
     files = yield from records(source, found.file_names)
     facts = facts_of(found, name, str(source), files)
     with disk_errors(models_folder, 1_000_000):
@@ -180,6 +183,7 @@ def _import_folder(source: Path, name: str, models_folder: Path) -> Work[Path]:
 def _keep_folder(source: Path, name: str, models_folder: Path, came_from: str) -> Work[Path]:
     """As the same files in the library where the disk allows it, else as copies."""
     found = checkpoint.examine(source)
+    checkpoint.need_whole_tokenizer(source)
     papers = sorted(file.name for file in source.iterdir() if file.name.lower().startswith(PAPERS))
     names = (*found.file_names, *(name for name in papers if name not in found.file_names))
     sizes = {name: (source / name).stat().st_size for name in names}

@@ -97,6 +97,7 @@ class Loading:
         told: LoadStep | None = None
         while self._thread.is_alive():
             self._thread.join(POLL_S)
+            self._spare()  # one large tensor may take long, and the small ones do not wait for it
             step = self._step
             yield step if step != told else None
             told = step
@@ -123,7 +124,6 @@ class Loading:
 
     def _tell(self, step: LoadStep) -> None:
         self._step = step
-        self._spare()
         if self._is_abandoned:
             raise _Abandoned
 

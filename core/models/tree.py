@@ -56,12 +56,13 @@ def read(
             local_files_only=True,
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told below, all of them
             **options,
         )
     finally:
         their_logging.set_tqdm_hook(before)
     model, report = made
-    need_all(sorted(str(key) for kind in ("missing_keys", "mismatched_keys") for key in report[kind]))
+    need_all(sorted([*map(str, report["missing_keys"]), *(str(key) for key, *_ in report["mismatched_keys"])]))
     model.requires_grad_(False)
     return model.eval()
 

@@ -12,7 +12,7 @@ from core.chat.turns import ReplyFigures, Role, Sampling
 from core.errors import Param
 from core.sources import Source
 
-MessageState = Literal["done", "streaming", "interrupted", "stopped", "cut", "failed"]
+MessageState = Literal["done", "streaming", "interrupted", "stopped", "cut", "full", "failed"]
 """done: ended by itself. stopped: the user stopped it. cut: the length limit. interrupted: the program or the worker
 died while it streamed. failed: an error, see `error_code`. All but done and streaming can be continued."""
 

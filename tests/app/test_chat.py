@@ -186,6 +186,18 @@ async def test_stop_keeps_what_came_and_continue_writes_on_in_the_same_message(t
         assert (await chat.view(made.id))[1] == whole
 
 
+async def test_a_full_context_is_told_from_a_reply_that_was_cut(tmp_path: Path) -> None:
+    async with started(tmp_path) as chat:
+        made = await chat.verbs.create("m", "", FAST)
+        reply_id = await chat.verbs.send(made.id, "full")
+        reply = await chat.end_of(reply_id)
+        assert (reply.text, reply.state) == ("w0 ", "full")
+        chat.ended.clear()
+        await chat.verbs.continue_reply(reply_id)  # by its key; there is no room
+        again = await chat.end_of(reply_id)
+        assert (again.text, again.state, again.error_code) == ("w0 ", "full", "")
+
+
 async def test_a_reply_can_be_stopped_before_its_first_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat_module, "STOP_S", 0.3)
     async with started(tmp_path) as chat:

@@ -153,6 +153,8 @@ def test_no_hub_at_all_is_a_sentence(home: Path) -> None:
     assert done.returncode == 1 and "Hugging Face" in done.stderr and "Traceback" not in done.stderr
     found = command("models", "search", "qwen3", "--json")
     assert found.returncode == 0
+    shown = command("models", "search", "qwen3-4b", COLUMNS="160")
+    assert shown.returncode == 0 and "Qwen3-4B-Instruct-2507" in shown.stdout and "(" in shown.stdout
     told = json.loads(found.stdout)
     assert len(told["problems"]) == 2 and any(model["name"] == "Qwen3-0.6B" for model in told["models"])
     assert all(model["fit"] for model in told["models"] if model["name"].startswith("Qwen3-"))

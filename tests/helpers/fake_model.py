@@ -157,6 +157,14 @@ def hunger(job: Generate, control: JobControl) -> Events:
     raise MemoryError
 
 
+def full(job: Generate, control: JobControl) -> Events:
+    """Fills the context; there is no room to go on."""
+    if job.continues:
+        raise UserError("context_full", limit=4096)
+    yield TextDelta(job.job_id, "w0 ")
+    yield end(job, 1, "context_full")
+
+
 def deaf(job: Generate, control: JobControl) -> Events:
     yield TextDelta(job.job_id, "w0 ")
     while True:
@@ -168,7 +176,16 @@ def end(job: Generate, tokens: int, reason: FinishReason) -> Finished:
     return Finished(job.job_id, reason, ReplyFigures(10, tokens, 0.25, 100.0, context_length=4096))
 
 
-ANSWERS = {"words": words, "think": think, "echo": echo, "die": die, "hunger": hunger, "deaf": deaf, "long": long}
+ANSWERS = {
+    "words": words,
+    "think": think,
+    "echo": echo,
+    "die": die,
+    "hunger": hunger,
+    "deaf": deaf,
+    "full": full,
+    "long": long,
+}
 loaded: list[ModelLoaded] = []
 
 if __name__ == "__main__":

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -19,17 +21,19 @@ from typing import Self
 
 PIECE = 64 * 1024
 GIVE_UP_S = 10
+RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
 @dataclass
 class Request:
-    """One request for a file, as it came, which bytes it was answered with, and how many of them went out."""
+    """One request for a file, as it came, where its answer begins, and how many bytes of it went out."""
 
     path: str
     host: str = ""
     range: str = ""
     if_range: str = ""
     authorization: str = ""
+    proxy_authorization: str = ""
     start: int = 0
     sent: int = 0
 
@@ -46,6 +50,8 @@ class FileServer:
         turn: in place of the plan, asked for each request
         signature_serves: `/resolve/<path>` leads to a signed address elsewhere; so many requests it serves, 0: for ever
         headers: sent along with every status of the plan
+        tls: the identity of a server that is reached by https
+        most_at_once: how many files were on their way out at the same time
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -57,14 +63,20 @@ class FileServer:
     headers: dict[str, str] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     resolved: list[Request] = field(default_factory=list)
+    tls: ssl.SSLContext | None = None
+    most_at_once: int = 0
 
     def __enter__(self) -> Self:
         self.released = threading.Event()
         self._lock = threading.Lock()
+        self._at_once = 0
         self._signed: dict[str, int] = {}
         self._connections: set[socket.socket] = set()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = False
+        if self.tls:
+            listening = self._server.socket
+            self._server.socket = self.tls.wrap_socket(listening, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
         return self
@@ -81,12 +93,16 @@ class FileServer:
         self._thread.join()
 
     @property
+    def port(self) -> int:
+        return self._server.server_port
+
+    @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def elsewhere(self) -> str:
-        return f"http://localhost:{self._server.server_port}"
+        return f"{'https' if self.tls else 'http'}://localhost:{self.port}"
 
     @property
     def sent(self) -> int:
@@ -108,6 +124,15 @@ class FileServer:
         with self._lock:
             self._signed[signature] += 1
             return not self.signature_serves or self._signed[signature] <= self.signature_serves
+
+    @contextmanager
+    def on_its_way(self) -> Iterator[None]:
+        with self._lock:
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        yield
+        with self._lock:
+            self._at_once -= 1
 
     def opened(self, connection: socket.socket) -> None:
         with self._lock:
@@ -170,10 +195,11 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
                 self._misbehave(request, body, verb, int(number or 0))
 
         def _request(self, path: str) -> Request:
-            header = self.headers.get
-            return Request(
-                path, header("Host", ""), header("Range", ""), header("If-Range", ""), header("Authorization", "")
-            )
+            names = ("Host", "Range", "If-Range", "Authorization", "Proxy-Authorization")
+            request = Request(path, *(self.headers.get(name, "") for name in names))
+            if asked := RANGE.fullmatch(request.range):
+                request.start = int(asked[1])
+            return request
 
         def _misbehave(self, request: Request, body: bytes, verb: str, number: int) -> None:
             match verb:
@@ -185,12 +211,13 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
                     server.released.wait(GIVE_UP_S)
                     self.close_connection = True
                 case _:
-                    self._answer(request, body, verb, number)
+                    with server.on_its_way():
+                        self._answer(request, body, verb, number)
 
         def _answer(self, request: Request, body: bytes, verb: str, number: int) -> None:
             etag = '"v2"' if verb == "other" else server.etag
             headers = {"ETag": etag} if etag else {}
-            asked = re.fullmatch(r"bytes=(\d+)-(\d*)", request.range)
+            asked = RANGE.fullmatch(request.range)
             is_whole = asked is None or verb == "whole" or bool(etag and request.if_range not in ("", etag))
             start, end = 0, len(body)
             if asked and not is_whole:

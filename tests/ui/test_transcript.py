@@ -300,6 +300,19 @@ def test_arrows_walk_through_all_messages_and_tab_reaches_the_actions(view: Tran
     assert button.revealed
 
 
+def test_a_reply_that_fills_the_context_says_what_helps(view: TranscriptView) -> None:
+    asked: list[tuple[str, int]] = []
+    view.asked.connect(lambda action, number: asked.append((action, number)))
+    view.show_branch([message(1, "user", "hi"), message(2, text="Half", state="full")])
+    settled(view)
+    row = reply(view, 2)
+    assert any(label.text() == say("transcript.full") and label.isVisible() for label in view.findChildren(QLabel))
+    buttons = [b for b in row.findChildren(Button) if b.isVisible()]
+    assert [b.text() for b in buttons] == [say("load.open")] and row.extra_actions() == ()
+    QTest.mouseClick(buttons[0], Qt.MouseButton.LeftButton)
+    assert asked == [("load", 2)]
+
+
 def test_theme_and_text_size_change_while_shown(view: TranscriptView) -> None:
     view.show_branch([message(1, "user", "hi"), message(2, text=CODE + NASTY["growing table"], figures=FIGURES)])
     settled(view)
@@ -318,7 +331,7 @@ def application_now() -> QApplication:
 
 
 def test_nothing_visible_lacks_a_name_or_is_clipped(view: TranscriptView) -> None:
-    states = ("stopped", "cut", "interrupted", "failed")
+    states = ("stopped", "cut", "full", "interrupted", "failed")
     rows = [message(n, text="Half", state=state, figures=FIGURES) for n, state in enumerate(states, 2)]
     view.show_branch([message(1, "user", "hi", siblings=2), *rows])
     settled(view)

@@ -151,6 +151,15 @@ def damaged(folder: Path, tmp_path: Path, name: str) -> Path:
         tensors = load_file(weights)
         del tensors["model.norm.weight"]
         save_file(tensors, weights, {"format": "pt"})
+    elif name == "reshaped":
+        from safetensors.torch import load_file, save_file
+
+        tensors = load_file(weights)
+        tensors["model.layers.0.mlp.down_proj.weight"] = tensors["model.layers.0.mlp.down_proj.weight"][:, 1:].clone()
+        save_file(tensors, weights, {"format": "pt"})
+    elif name == "tables":
+        config = json.loads((copy / "config.json").read_text())
+        (copy / "config.json").write_text(json.dumps({**config, "vocab_size": 200}))
     else:
         (copy / name).unlink()
     return copy
@@ -165,6 +174,8 @@ def damaged(folder: Path, tmp_path: Path, name: str) -> Path:
         ("truncated", "safetensors_truncated"),
         ("unknown", "architecture_unknown"),
         ("incomplete", "weights_incomplete"),
+        ("reshaped", "weights_incomplete"),
+        ("tables", "tokenizer_too_large"),
     ],
 )
 def test_a_model_that_cannot_be_loaded_is_refused_in_words(
@@ -173,6 +184,14 @@ def test_a_model_that_cannot_be_loaded_is_refused_in_words(
     job = LoadModel("j", "x", str(damaged(folder, tmp_path, damage)))
     assert failure(run(InferenceWorker().load_model, job)) == ("user", code)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4", "nf4"])
+def test_weights_of_another_shape_are_refused_in_words_whatever_they_become(
+    folder: Path, tmp_path: Path, weights: Any
+) -> None:
+    job = LoadModel("j", "x", str(damaged(folder, tmp_path, "reshaped")), LoadOptions(weights=weights))
+    assert failure(run(InferenceWorker().load_model, job)) == ("user", "weights_incomplete")
 
 
 def test_a_model_too_big_for_the_memory_is_refused_with_numbers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,6 +277,24 @@ def test_a_cut_reply_continues_as_if_it_had_not_been_cut(loaded: InferenceWorker
     rest = run(loaded.generate, Generate("l", begun, SHORT, continues=True))
     assert text_of(whole).startswith(text_of(cut))
     assert figures(rest).reused_tokens >= figures(cut).prompt_tokens
+
+
+def test_a_full_context_is_no_reply_that_was_cut(loaded: InferenceWorker) -> None:
+    """It is told from one that is as long as allowed; going on writes while there is room, and then says why not."""
+    question = (Turn("user", "word " * 100),)
+    whole = msgspec.structs.replace(GREEDY, max_new_tokens=CONTEXT)
+    assert run(loaded.generate, Generate("j", question, SHORT))[-1].reason == "length"  # type: ignore[union-attr]
+    filled = run(loaded.generate, Generate("k", question, whole))
+    assert filled[-1].reason == "context_full"  # type: ignore[union-attr]
+    assert figures(filled).prompt_tokens + figures(filled).new_tokens == CONTEXT
+    text = "word "
+    while len(loaded._need_model().vocabulary.encode_text("word " * 100 + text)) < CONTEXT - 40:
+        text += "word "
+    nearly = (*question, Turn("assistant", text))
+    rest = run(loaded.generate, Generate("l", nearly, whole, continues=True))
+    assert rest[-1].reason == "context_full" and figures(rest).new_tokens > 0  # type: ignore[union-attr]
+    over = (*question, Turn("assistant", text + "word " * 40))
+    assert failure(run(loaded.generate, Generate("m", over, whole, continues=True))) == ("user", "context_full")
 
 
 def test_cancel_ends_a_reply_within_one_token(loaded: InferenceWorker) -> None:

@@ -5,6 +5,7 @@ Invariant: an action that does not apply now (nothing to stop, no reply to copy)
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -81,14 +82,16 @@ class Actions:
             self._copy(message_id)
         elif verb == "edit":
             panel.transcript.edit(message_id)
+        elif verb == "load":
+            panel.choice.ask_load()
         elif verb == "branch":
             aio.spawn(self._branch(message_id), "branch")
         elif panel.conversation is None or panel.conversation.id in chat.streaming():
             return
-        elif verb == "regenerate":
-            aio.spawn(panel.guarded(chat.regenerate(message_id)), verb)
-        elif verb == "continue":
-            aio.spawn(panel.guarded(chat.continue_reply(message_id)), verb)
+        elif verb in ("regenerate", "continue"):
+            panel.composer.box.setFocus()  # the button that was pressed goes
+            begin = chat.regenerate if verb == "regenerate" else chat.continue_reply
+            aio.spawn(panel.guarded(begin(message_id)), verb)
         elif verb in ("previous", "next"):
             aio.spawn(panel.guarded(chat.switch(message_id, 1 if verb == "next" else -1)), verb)
 
@@ -130,9 +133,11 @@ class Actions:
             self.export_menu(conversation_id)
 
     async def _delete(self, conversation_id: int) -> None:
+        panel = self._panel
+        if panel.is_in_view(conversation_id) and (keeping := panel.keep_draft()) is not None:
+            await asyncio.wait([keeping])  # for the offer to undo it
         gone = await self._chat.delete(conversation_id)
         self._deleted.append(conversation_id)
-        panel = self._panel
         if panel.conversation is not None and panel.conversation.id == conversation_id:
             panel.conversation = None
             panel.new_chat()

@@ -61,6 +61,7 @@ class ChatPanel(QWidget):
         self.choice = ModelChoice(self)
         self.is_open = False
         self._system_prompt, self._sampling = "", Sampling()
+        self._views_begun = 0
         self.news = News(self)
         self._wide = True
         self._starter_trouble = ""
@@ -81,6 +82,7 @@ class ChatPanel(QWidget):
         self.empty = EmptyChat()
         yield
         self.composer = Composer()
+        self.setFocusProxy(self.composer.box)
         self._lay_out()
         yield
         self.inspector = Inspector()
@@ -127,6 +129,7 @@ class ChatPanel(QWidget):
         self.transcript.asked.connect(self.actions_.for_message)
         self.transcript.edited.connect(self.actions_.edit)
         self.composer.submitted.connect(self.send)
+        self.composer.draft_changed.connect(self._on_draft_changed)
         self.composer.stopped.connect(self.actions_.stop)
         self.composer.model_clicked.connect(self.choice.open_menu)
         self.composer.meter.clicked.connect(lambda: self.reveal("context"))
@@ -150,8 +153,8 @@ class ChatPanel(QWidget):
         if self.is_open:
             self.inspector.flush()
             if self.conversation is None:
-                self.context.new_chat_draft = self.composer.draft
-            self._keep_draft()
+                self.context.new_chat_draft = self.composer.draft  # "" too: a new chat was in view
+            self.keep_draft()
         self.news.stop()
 
     def _show_inspector(self) -> None:
@@ -185,27 +188,30 @@ class ChatPanel(QWidget):
             await asyncio.sleep(0)
         await self.choice.read()
         summaries = await self.chat.conversations()
-        draft, self.context.new_chat_draft = self.context.new_chat_draft, None
         current = self.chat.last_opened
-        if current is None and summaries and draft is None:
+        if current is None and summaries and self.context.new_chat_draft is None:
             current = summaries[0].id
         if current and any(summary.id == current for summary in summaries):
             await self.open(current)
         else:
             self.new_chat()
-            self.composer.set_draft(draft or "")
         self.is_open = True
-        self.composer.box.setFocus()
+        if self.isVisible():
+            self.setFocus()
         self.refresh_list()
 
     def new_chat(self, model: str = "") -> None:
-        """An empty page with the settings of the last conversation; nothing is stored yet."""
-        self._keep_draft()
+        """An empty page with the settings of the last conversation; nothing is stored yet. What was typed here before
+        is still there, and a reply under way elsewhere goes on."""
+        self._views_begun += 1
+        self.keep_draft()
         self.inspector.flush()
         self.conversation, self.messages = None, []
         self.chat.last_opened = None
         self.choice.name = model or self.choice.name
         self.transcript.show_branch([])
+        self.composer.set_busy(False)
+        self.composer.set_draft(self.context.new_chat_draft or "")
         self.show_all()
         self.composer.box.setFocus()
         self.sidebar.list.choose(None)
@@ -219,10 +225,17 @@ class ChatPanel(QWidget):
             self.chat.last_opened = 0  # no conversation: the page opens on a new chat
 
     async def open(self, conversation_id: int, message_id: int = 0) -> None:
-        self._keep_draft()
+        self._views_begun += 1
+        asked = self._views_begun
+        keeping = self.keep_draft()
         self.inspector.flush()
+        if keeping is not None:
+            await asyncio.wait([keeping])  # the conversation that is opened may be this very one
         latest = 0 if message_id else LATEST
         opened = await self.chat.open(conversation_id, message_id, latest=latest)
+        if asked != self._views_begun:  # the user has gone elsewhere meanwhile
+            self.chat.last_opened = self.conversation.id if self.conversation else None
+            return
         self.conversation, self.messages = opened.conversation, opened.messages
         self.transcript.show_branch(self.messages)
         self.composer.set_busy(conversation_id in self.chat.streaming())
@@ -320,20 +333,27 @@ class ChatPanel(QWidget):
             self.choice.open_menu()
             return
         self.inspector.flush()
-        if self.conversation is None:
-            choice = self.choice
-            made = await self.chat.create(choice.name, self._system_prompt, self._sampling, thinking=choice.thinking)
-            self.conversation = made
-            self.chat.last_opened = made.id
-        await self.guarded(self.chat.send(self.conversation.id, words))
+        conversation, asked, choice = self.conversation, self._views_begun, self.choice
+        if conversation is None:
+            conversation = await self.chat.create(
+                choice.name, self._system_prompt, self._sampling, thinking=choice.thinking
+            )
+            if asked == self._views_begun:  # the user has not gone elsewhere meanwhile
+                self.conversation = conversation
+                self.chat.last_opened = conversation.id
+        is_sent = await self.guarded(self.chat.send(conversation.id, words))
+        if not is_sent and asked == self._views_begun and not self.composer.draft:
+            self.composer.set_draft(words)
 
-    async def guarded(self, work: object) -> None:
-        """A verb of the service; its error stands above the composer until the next verb."""
+    async def guarded(self, work: object) -> bool:
+        """A verb of the service; its error stands above the composer until the next verb. Whether there was none."""
         self.passing.clear()
         try:
             await work  # type: ignore[misc]
         except UserError as error:
             self.passing.tell(Banner("bad", str(error), "", *why(self.window_, error.code)))
+            return False
+        return True
 
     def configure(self, **choices: Unpack[Choices]) -> None:
         """Keep a choice with the conversation; a new chat has none yet."""
@@ -355,15 +375,21 @@ class ChatPanel(QWidget):
             self.configure(thinking=self.choice.thinking)
 
     def _take_example(self, words: str) -> None:
-        self.composer.set_draft(words)
+        self.composer.box.setPlainText(words)
         self.composer.box.setFocus()
 
-    def _keep_draft(self) -> None:
-        if self.conversation is not None:
-            words = self.composer.draft
-            if words != self.conversation.draft:
-                aio.spawn(self.chat.save_draft(self.conversation.id, words), "draft")
-        self.composer.box.clear()
+    def _on_draft_changed(self, words: str) -> None:
+        """A new chat is no conversation yet: what is typed there is kept here."""
+        if self.conversation is None:
+            self.context.new_chat_draft = words
+
+    def keep_draft(self) -> asyncio.Task[None] | None:
+        """Empty the box; what stood in it stays with its conversation."""
+        conversation, words = self.conversation, self.composer.draft
+        self.composer.set_draft("")
+        if conversation is None or words == conversation.draft:
+            return None
+        return aio.spawn(self.chat.save_draft(conversation.id, words), "draft")
 
     def fetch_starter(self) -> None:
         aio.spawn(self._fetch_starter(), "fetch starter")

@@ -107,6 +107,7 @@ class ModelsPage(QWidget):
     def _build(self) -> None:
         self.choice = Segmented(say("window.models"), self._words())
         self.choice.chosen.connect(lambda index: self.show_view(VIEWS[index]))
+        self.setFocusProxy(self.choice)
         self._import = Button(say("models.import"), "secondary", "folder")
         self._import.setToolTip(shortcuts.keys("models", "import_model"))
         self._import.clicked.connect(self._ask_import)

@@ -25,6 +25,7 @@ class SettingsPage(QWidget):
         self._stack = QStackedWidget()
         self.choice = Segmented(say("window.settings"), [say(f"settings.{view}") for view in VIEWS])
         self.choice.chosen.connect(lambda index: self.show_view(VIEWS[index]))
+        self.setFocusProxy(self.choice)
         self.setLayout(headed(page_header(say("window.settings"), self.choice, None), self._stack))
         self.show_view("preferences")
 

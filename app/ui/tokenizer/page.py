@@ -69,6 +69,7 @@ class TokenizerPage(QWidget):
         middle.setStretch(0, 1)
         header = page_header(say("window.tokenizer"), self.select, None, self.copy, self._toggle)
         self.setLayout(headed(header, pane(middle)))
+        self.setFocusProxy(self.text)
         shortcuts.bind(self, "tokenizer", "copy_ids", self.copy_ids)
         shortcuts.bind(self, "tokenizer", "control", self.unsafe.click)
         self._end = context.library.changed.listen(lambda _: self._refresh())

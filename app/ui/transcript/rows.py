@@ -26,6 +26,7 @@ from app.ui.tokens import Radius, Size, Space
 from app.ui.transcript.reply import ReplyBody
 from app.ui.transcript.states import StateLine, Waiting, figures_line, figures_tip
 from app.ui.transcript.thinking import Thinking
+from app.ui.widgets.focus import holds_focus
 from app.ui.widgets.layout import label, row
 from app.ui.widgets.menu import Menu
 from app.ui.widgets.message import BUBBLE_SHARE, Actions, Bubble, MessageEditor, Siblings
@@ -316,9 +317,12 @@ class ReplyRow(Row):
     def _show_state(self, message: Message) -> None:
         waiting = self._streaming and not message.text and not message.thinking
         self._waiting.begin() if waiting else self._waiting.end()
+        held_focus = holds_focus(self)
         self._state.show_state(message)
         self._siblings.show_place(message.sibling, message.siblings)
         self._foot.setVisible(not self._streaming)
+        if held_focus and not holds_focus(self):
+            self.setFocus()  # a button that had it is hidden now
         self._figures.setText(figures_line(message))
         self._figures.setToolTip(figures_tip(message))
         self.setAccessibleName(say("transcript.model_said", model=message.model, text=message.text[:200]))
@@ -346,7 +350,7 @@ class ReplyRow(Row):
         self.body.flush()
 
     def extra_actions(self) -> Sequence[tuple[str, str, str]]:
-        if self._streaming or self.message.state == "done":
+        if self._streaming or self.message.state in ("done", "full"):
             return ()
         return (("continue", "play", say("transcript.continue")),)
 

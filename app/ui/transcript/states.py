@@ -39,11 +39,14 @@ def figures_tip(message: Message) -> str:
     return "\n".join(line for line in lines if line)
 
 
+WAYS = {"continue": "transcript.continue", "regenerate": "transcript.try_again", "load": "load.open"}
+
+
 class StateLine(QWidget):
     """Why a reply is not whole, with the way on.
 
     Signals:
-        asked: "continue" or "regenerate".
+        asked: "continue", "regenerate" or "load".
     """
 
     asked = Signal(str)
@@ -72,8 +75,8 @@ class StateLine(QWidget):
             self._mark.deleteLater()
         self._mark = Glyph("error" if tone == "bad" else "info", tone, Size.ICON_S)
         self._body.insertWidget(0, self._mark)
-        self._action = "continue" if message.text or message.thinking else "regenerate"
-        self._button.setText(say("transcript.continue") if self._action == "continue" else say("transcript.try_again"))
+        self._action = _way_on(message)
+        self._button.setText(say(WAYS[self._action]))
         self._button.setAccessibleName(self._button.text())
         self._button.updateGeometry()
 
@@ -97,6 +100,14 @@ def _sentence(message: Message) -> tuple[str, Tone]:
             return say("transcript.stopped"), "neutral"
         case "cut":
             return say("transcript.cut"), "neutral"
+        case "full":
+            return say("transcript.full"), "neutral"
+
+
+def _way_on(message: Message) -> str:
+    if message.state == "full":
+        return "load"
+    return "continue" if message.text or message.thinking else "regenerate"
 
 
 class Waiting(QWidget):

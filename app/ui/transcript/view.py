@@ -13,13 +13,14 @@ from itertools import pairwise
 
 from PySide6.QtCore import QEvent, QRectF, Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent, QPaintEvent, QResizeEvent, QWheelEvent
-from PySide6.QtWidgets import QApplication, QScrollBar, QWidget
+from PySide6.QtWidgets import QScrollBar, QWidget
 
 from app.ui import theme
 from app.ui.tokens import Size, Space
 from app.ui.transcript.heights import Heights, estimate
 from app.ui.transcript.rows import ReplyRow, Row, UserRow
 from app.ui.widgets.button import IconButton
+from app.ui.widgets.focus import holds_focus
 from app.ui.widgets.painting import begin, box
 from core.store.records import Message
 from core.translation import say
@@ -38,7 +39,8 @@ WHEEL_STEP_PX = 60
 class TranscriptView(QWidget):
     """Signals:
 
-    asked: an action and the message it is for: "copy", "regenerate", "continue", "branch", "previous", "next".
+    asked: an action and the message it is for: "copy", "regenerate", "continue", "branch", "previous", "next",
+    "load".
     edited: a user's message and its new text.
     """
 
@@ -82,6 +84,9 @@ class TranscriptView(QWidget):
         """Show these messages. Rows that are the same stay; the place is kept if its message is still there."""
         anchor = self._anchor() if self._messages else (0, 0)
         kept = {message.id: row for message in messages if (row := self._rows.get(message.id)) and _fits(row, message)}
+        focused = self._focused()
+        if focused is not None and self._messages[focused].id not in kept:
+            self.setFocus()  # before the row goes: Qt would give it to whatever comes next in the window
         for number, row in self._rows.items():
             if number not in kept:
                 _discard(row)
@@ -102,6 +107,8 @@ class TranscriptView(QWidget):
         if self.isVisible() or self.width() > 100:
             self._arrange(anchor)
         self._mark_last()
+        if focused is not None and self.hasFocus() and self._messages:
+            self._row(min(focused, len(self._messages) - 1)).setFocus()
 
     def begin_reply(self, message: Message) -> None:
         """A reply starts to stream: a new message at the end, or one that is continued."""
@@ -183,6 +190,10 @@ class TranscriptView(QWidget):
             return 0, 0
         place = self._heights.at(self._edge())
         return self._messages[place].id, self._edge() - self._heights.top(place)
+
+    def _focused(self) -> int | None:
+        """The place of the row that holds the focus."""
+        return next((self._places[number] for number, row in self._rows.items() if holds_focus(row)), None)
 
     # rows
 
@@ -341,9 +352,7 @@ class TranscriptView(QWidget):
     def _is_near(self, number: int, row: Row, first: int, last: int) -> bool:
         if (isinstance(row, ReplyRow) and row.is_streaming) or (isinstance(row, UserRow) and row.is_editing):
             return True
-        focus = QApplication.focusWidget()
-        holds_focus = focus is not None and (row is focus or row.isAncestorOf(focus))
-        return holds_focus or first - 1 <= self._places[number] <= last + 1
+        return holds_focus(row) or first - 1 <= self._places[number] <= last + 1
 
     def _chain_tabs(self) -> None:
         """Tab goes through the messages in their order, however they were made."""

@@ -242,6 +242,8 @@ class Composer(QWidget):
         why = self._blocked or ("" if self.draft.strip() else say("transcript.empty_message"))
         name = say("kit.stop") if self._busy else say("kit.send")
         self.send.icon_name = "stop" if self._busy else "send"
+        if self.send.hasFocus() and why and not self._busy:
+            self.box.setFocus()  # else Qt gives it to whatever comes next
         self.send.setEnabled(self._busy or not why)
         self.send.setAccessibleName(name)
         self.send.setToolTip(name if self.send.isEnabled() else why)

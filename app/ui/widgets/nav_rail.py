@@ -19,13 +19,13 @@ _WORD_WIDE = TextStyle(12, 500, 1.3)
 
 
 class NavItem(Pressable):
-    """One page of the program. `busy` shows a dot: something is running there."""
+    """One page of the program. `busy` shows a dot: something is running there. `shortcut` is only shown: the window
+    binds it, and a key that is bound twice does nothing."""
 
     def __init__(self, icon: str, name: str, shortcut: str) -> None:
         super().__init__(name)
         self.setText(name)
         self.setToolTip(f"{name}  {shortcut}")
-        self.setShortcut(shortcut)
         self.setCheckable(True)
         self.setAutoExclusive(True)
         self.icon_name = icon

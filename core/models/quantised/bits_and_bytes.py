@@ -1,8 +1,13 @@
-"""NF4, and on cards LLM.int8, by bitsandbytes: whether it works here, and what transformers has to be told."""
+"""NF4, and on cards LLM.int8, by bitsandbytes: whether it works here, and what transformers has to be told.
+
+Invariant: it is imported here first, where it is kept from fetching programs from a hub and running them.
+"""
 
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -10,13 +15,18 @@ import torch
 
 from core.errors import UserError
 
+BLOCK, ROWS = 64, 32  # of a 4 bit weight: inputs that share a scale, outputs that are packed together
+
 log = logging.getLogger("quantised")
-# It says once a product that bf16 is turned into fp16.
-logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+# One says once a product that bf16 is turned into fp16, the other that it could not fetch a program (see _library).
+for name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
+    logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def settings(kind: Literal["nf4", "int8"], dtype: torch.dtype, device: torch.device) -> Any:
+def settings(kind: Literal["nf4", "int8"], dtype: torch.dtype, device: torch.device, plain: Sequence[str] = ()) -> Any:
     """For from_pretrained's quantization_config.
+
+    plain: layers that are left as they are, all of them; () for those that transformers leaves
 
     Raises:
         UserError: nf4_unavailable, when it does not work on this device.
@@ -28,7 +38,24 @@ def settings(kind: Literal["nf4", "int8"], dtype: torch.dtype, device: torch.dev
     make: Any = transformers.BitsAndBytesConfig
     if kind == "int8":
         return make(load_in_8bit=True)
-    return make(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+    skipped = list(plain) or None
+    return make(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype, llm_int8_skip_modules=skipped
+    )
+
+
+def misfits(model: Any) -> list[str]:
+    """Linear layers that its 4 bit product on newer processors cannot take: it fails in the midst of a reply. `model`
+    may be empty."""
+    layers = ((name, layer) for name, layer in model.named_modules() if type(layer) is torch.nn.Linear)
+    return [name for name, layer in layers if layer.in_features % BLOCK or layer.out_features % ROWS]
+
+
+def left_plain(model: Any) -> list[str]:
+    """What transformers leaves as it is unless it is told otherwise: the head."""
+    from transformers.quantizers.base import get_keys_to_not_convert
+
+    return [str(name) for name in get_keys_to_not_convert(model)]
 
 
 @lru_cache(maxsize=4)
@@ -42,10 +69,23 @@ def obstacle(kind: Literal["nf4", "int8"], device: str) -> str:
     return "" if error < 0.2 else f"its products are off by {error:.0%}"
 
 
-def _try(kind: str, device: torch.device) -> float:
-    import bitsandbytes
+def _library() -> Any:
+    """bitsandbytes. On processors with bf16 its import takes the package `kernels`, where there is one, to download a
+    faster program, so that package is hidden meanwhile."""
+    hidden: dict[str, Any] = sys.modules  # None stands for a module that cannot be had
+    before = hidden.pop("kernels", None)
+    hidden["kernels"] = None
+    try:
+        import bitsandbytes
+    finally:
+        del hidden["kernels"]
+        if before is not None:
+            hidden["kernels"] = before
+    return bitsandbytes
 
-    layers: Any = bitsandbytes.nn
+
+def _try(kind: str, device: torch.device) -> float:
+    layers = _library().nn
     plain = torch.nn.Linear(64, 64, bias=False, dtype=torch.float16)
     if kind == "nf4":
         layer = layers.Linear4bit(64, 64, bias=False, quant_type="nf4", compute_dtype=torch.float16)

@@ -103,6 +103,7 @@ def pack(codes: Tensor, block: int) -> Tensor:
     whole = outputs - outputs % block
     halves = codes[:whole].view(-1, 2, block // 2, inputs)
     tiles = ((halves[:, 1] << 4) | halves[:, 0]).transpose(1, 2).reshape(whole, inputs // 2)
+    tiles = tiles.contiguous()  # a single square block is only a view so far, which the kernel refuses
     if whole == outputs:
         return tiles
     rest = (codes[whole + 1 :: 2] << 4) | codes[whole::2]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.cli.entry import run
 from core.chat.extension import extend, first_free_id, read_words
-from core.chat.tiktoken_file import SPECIAL_TOKENS, encoding, read_ranks, write_entries
+from core.chat.tiktoken_file import SPECIAL_TOKENS, encoding, read_entries, read_ranks, write_entries
 from core.chat.vocabulary import Vocabulary
 from core.errors import UserError
 
@@ -87,6 +87,35 @@ def test_mistakes_are_told(folder: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert run(command(folder, "--out", out, "-m", str(tmp_path / "later"))) == 1
     assert "first generation" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_no_file_is_overwritten_but_new_tokens(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--out names a file of the model, of the user, another vocabulary, a folder: each is as it was."""
+    kept = {
+        "model.safetensors": b"\x08\0\0\0\0\0\0\0{}",
+        "config.json": b'{"vocab_size": 480}',
+        "notes.txt": b"two words\n",
+    }
+    for name, data in kept.items():
+        (folder / name).write_bytes(data)
+    write_entries(folder / "whole.tiktoken", BYTES)
+    (folder / "link").symlink_to("gone")
+    before = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    for name in (*kept, "whole.tiktoken", "link", ""):
+        assert run(command(folder, "-m", str(folder), "--out", str(folder / name))) == 1
+        assert "not overwritten" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
+    out = folder / "new"
+    for words, status in (("我是\t1\n", 0), ("你是\t1\n", 0), ("broken\tmany\n", 1)):  # what it made itself gives way
+        (folder.parent / "words.txt").write_text(words, "utf-8")
+        assert run(command(folder, "--vocabulary", str(folder / "qwen.tiktoken"), "--out", str(out))) == status
+    assert "你是".encode() in read_entries(out) and "我是".encode() not in read_entries(out)
+
+
+def test_a_broken_config_is_told_before_anything_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "config.json").write_text("{")
+    assert run(command(folder, "-m", str(folder), "--out", str(folder / "new"))) == 1
+    assert "config.json" in capsys.readouterr().err and not (folder / "new").exists()
 
 
 @settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])

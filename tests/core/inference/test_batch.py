@@ -97,7 +97,7 @@ def test_a_reply_ends_where_its_text_does() -> None:
 
 def test_the_window_ends_a_reply() -> None:
     found = together("qwen3", [prompt(20), prompt(27)], context=30)
-    assert [(len(answer.ids), answer.reason) for answer in found] == [(10, "length"), (3, "length")]
+    assert [(len(answer.ids), answer.reason) for answer in found] == [(10, "context_full"), (3, "context_full")]
     with pytest.raises(UserError, match="30"):
         together("qwen3", [prompt(5), prompt(30)], context=30)
 

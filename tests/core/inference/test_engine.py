@@ -127,7 +127,8 @@ def test_stop_ids_end_the_reply_and_are_not_part_of_it() -> None:
 def test_a_reply_ends_where_the_window_ends() -> None:
     steps = list(engine().generate([1] * (CONTEXT - 3), greedy(50)))
     assert len(new_ids(steps)) == 3
-    assert steps[-1] == Ended("length", 3)
+    assert steps[-1] == Ended("context_full", 3)
+    assert list(engine().generate([1] * (CONTEXT - 3), greedy(2)))[-1] == Ended("length", 2)
     with pytest.raises(UserError) as refused:
         list(engine().generate([1] * CONTEXT, greedy()))
     assert refused.value.code == "prompt_too_long"

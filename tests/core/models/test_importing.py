@@ -15,6 +15,7 @@ import pytest
 import torch
 from filelock import FileLock
 
+from core.chat.tiktoken_file import write_entries
 from core.errors import UserError
 from core.models import manifest, shelf
 from core.models.gguf import convert
@@ -135,6 +136,9 @@ def change(name: str, key: str, value: object) -> Callable[[Path], None]:
         (change("config.json", "architectures", None), "architecture_unknown"),
         (change("config.json", "quantization_config", {"bits": 4}), "quantisation_missing"),
         (lambda f: (f / "tokenizer.json").unlink(), "tokenizer_missing"),
+        (lambda f: (f / "tokenizer.json").write_bytes(b"\0garbage"), "tokenizer_unreadable"),
+        (lambda f: os.truncate(f / "tokenizer.json", 2000), "tokenizer_unreadable"),
+        (change("config.json", "vocab_size", 200), "tokenizer_too_large"),
         (lambda f: shard(f).unlink(), "shard_missing"),
         (lambda f: os.truncate(shard(f), shard(f).stat().st_size - 1), "safetensors_truncated"),
         (lambda f: os.truncate(shard(f), 100), "safetensors_truncated"),
@@ -149,6 +153,31 @@ def change(name: str, key: str, value: object) -> Callable[[Path], None]:
 def test_a_bad_folder_is_refused_in_one_sentence(
     source: Path, models: Path, harm: Callable[[Path], None], code: str
 ) -> None:
+    harm(source)
+    assert refused(source, models) == code
+
+
+def cut(folder: Path) -> None:
+    """In the middle of a line."""
+    file = folder / "qwen.tiktoken"
+    os.truncate(file, file.stat().st_size - 7)
+
+
+@pytest.mark.parametrize(
+    ("harm", "code"),
+    [
+        (lambda f: (f / "qwen.tiktoken").unlink(), "vocabulary_missing"),
+        (lambda f: (f / "qwen.tiktoken").write_bytes(b"\0garbage"), "tokenizer_unreadable"),
+        (cut, "tokenizer_unreadable"),
+        (change("config.json", "vocab_size", 400), "tokenizer_too_large"),
+        (change("config.json", "vocab_size", 151936), "tokenizer_unreadable"),  # most of its lines are gone
+        (lambda f: write_entries(f / "qwen_extra.tiktoken", {b"new words": 700}), "tokenizer_too_large"),
+    ],
+)
+def test_a_bad_vocabulary_of_the_first_generation_is_refused(
+    tmp_path: Path, models: Path, harm: Callable[[Path], None], code: str
+) -> None:
+    source = tiny_qwen_v1.write_model(tmp_path / "Qwen-tiny")
     harm(source)
     assert refused(source, models) == code
 

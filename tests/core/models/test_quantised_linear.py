@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.models.quantised import choice
+from core.models.quantised import choice, processor
 from core.models.quantised.choice import pack, prepare
 from core.models.quantised.linear import Int4Linear, Int8Linear, QuantisedLinear, fuse
 from core.models.quantised.processor import Int4Packed, Int8Grouped, Int8Packed
@@ -74,6 +74,20 @@ def test_packed_products_agree_with_the_reference(
             x = torch.randn(rows, inputs).to(dtype)
             found = product(x)
             assert found.dtype == dtype and off(found, multiply_dequantised(x.float(), weight)) < limit
+
+
+@pytest.mark.parametrize("block", [32, 64])
+def test_weights_are_packed_for_the_kernel_whatever_their_size(block: int) -> None:
+    """For every processor's block, here or not: a kernel takes no view, and one square block is easily one."""
+    for outputs, inputs in ((32, 32), (64, 64), (64, 128), (128, 64), (80, 64), (16, 64)):
+        codes = torch.randint(0, 16, (outputs, inputs), dtype=torch.uint8)
+        packed = processor.pack(codes, block)
+        assert packed.is_contiguous() and packed.shape == (outputs, inputs // 2)
+        assert torch.equal(processor.unpack(packed, block), codes)
+    for outputs, inputs in ((64, 64), (128, 64), (64, 128)):
+        weight = random_weight(4, outputs, inputs, inputs)
+        x = torch.randn(2, inputs).bfloat16()
+        assert off(int4(weight, group=inputs)(x), multiply_dequantised(x.float(), weight)) < 5e-3
 
 
 @pytest.mark.parametrize("rows", [1, 7])

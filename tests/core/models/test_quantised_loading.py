@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -301,3 +304,11 @@ def test_a_longer_context_stretches_positions_as_published(tmp_path: Path) -> No
     assert most.context_length == 131_072 and most.model.model.rotary_emb.rope_type == "yarn"
     assert [notice.code for notice in most.notices] == ["context_shortened", "context_stretched"]
     assert all(say(f"notice.{notice.code}", **notice.params) for notice in most.notices)
+
+
+def test_bitsandbytes_cannot_fetch_a_program_from_a_hub(tmp_path: Path) -> None:
+    (tmp_path / "kernels.py").write_text("raise SystemExit('asked for a program')")
+    program = "from core.models.quantised.bits_and_bytes import _library; _library(); import sys; sys.exit(3)"
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[3]}"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr

@@ -17,12 +17,14 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import quote, urlsplit
 
 from core.errors import UserError
-from core.hub.halt import Halt
-from core.hub.route import Origin, Routes, origin_of
-from core.hub.tunnels import ProxyRefused
+from core.hub.fetching.halt import Halt
+from core.hub.fetching.patience import asked_rest
+from core.hub.fetching.route import Origin, Routes, origin_of
+from core.hub.fetching.tunnels import ProxyRefused
 
 GATHER_S = 0.05  # what comes within this time is passed on together, so that the disk is not asked for every packet
 SMALL_BYTES = 64 * 1024  # an unwanted body up to this length is read, so that the connection can be kept
+FULL = (429, 503)  # too many requests, or too much to do
 UNENDING = 2**63 - 1
 SAFE = "/%:@!$&'()*+,;=~?"  # what an address may hold as it is
 
@@ -51,8 +53,10 @@ class Line:
         connection = self._open.get(origin)
         if connection is None:
             connection = self._open[origin] = _Connection(origin, self._routes)
+        hosts = self._routes.hosts
+        self._halt.rest(hosts.rest_s(origin.host))
         try:
-            return self._ask(connection, url, headers)
+            answer = self._ask(connection, url, headers)
         except ssl.SSLCertVerificationError:
             raise UserError("download_untrusted", host=origin.host) from None
         except ProxyRefused as refused:
@@ -62,6 +66,9 @@ class Line:
         except (OSError, http.client.HTTPException) as error:
             self._halt.check()
             raise Trouble(type(error).__name__) from None
+        if answer.status in FULL:
+            hosts.asked(origin.host, asked_rest(answer.header("Retry-After"), answer.header("RateLimit")))
+        return answer
 
     def _ask(self, connection: _Connection, url: str, headers: Mapping[str, str]) -> Answer:
         """A kept connection may have been closed by the other side meanwhile; that is no failure yet."""

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
-from core.hub.front import Front
-from core.hub.marks import Marks, boot
-from core.hub.remote import RemoteFile
+from core.hub.fetching.front import Front
+from core.hub.fetching.marks import Marks, boot
+from core.hub.fetching.remote import RemoteFile
 from core.models.shelf import to_disk
 
 MB = 1024 * 1024
@@ -64,7 +64,7 @@ class Part:
 
     def __init__(self, place: Path, remote: RemoteFile, piece_bytes: int) -> None:
         self.place = place
-        self.file = place.with_name(place.name + ".part")
+        self.file = self._beside("")
         self.is_whole = False
         self.version: Version | None = None
         self._remote = remote
@@ -82,7 +82,7 @@ class Part:
         self._marks = Marks(self._beside(".marks"), self.count)
 
     def _beside(self, suffix: str) -> Path:
-        return self.file.with_name(self.file.name + suffix)
+        return self.place.with_name(f"{self.place.name}.part{suffix}")
 
     # --- how far it is -----------------------------------------------------------
 
@@ -125,8 +125,7 @@ class Part:
         """The first answer has come. What older files said goes first and the note comes last, so they never mix."""
         if self.size_bytes is None:
             self.size_bytes = size_bytes
-        for old in (self._beside(".json"), self._beside(".marks"), self.file):
-            old.unlink(missing_ok=True)
+        self._clear()
         self.file.touch()
         self._marks.create()
         self.version = version
@@ -209,15 +208,18 @@ class Part:
         self.close()
         if not self.is_whole:
             self.file.replace(self.place)
-        self._beside(".json").unlink(missing_ok=True)
-        self._marks.remove()
+        self._clear()
 
     def discard(self) -> None:
         """Nothing of it is kept. Threads that still write do so into a file without a name."""
         self.close()
-        self._beside(".json").unlink(missing_ok=True)
-        self._marks.remove()
         self.file.unlink(missing_ok=True)
+        self._clear()
+
+    def _clear(self) -> None:
+        """The note goes first: bytes without one are never taken for anything."""
+        for suffix in (".json", ".json.new", ".marks", ""):
+            self._beside(suffix).unlink(missing_ok=True)
 
     def close(self) -> None:
         with self._lock:

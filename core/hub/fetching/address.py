@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from core.errors import UserError
-from core.hub.line import Answer, Line
-from core.hub.remote import RemoteFile
-from core.hub.tunnels import basic
+from core.hub.fetching.line import Answer, Line
+from core.hub.fetching.remote import RemoteFile
+from core.hub.fetching.tunnels import basic
 
 MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)

@@ -10,21 +10,16 @@ import time
 from email.utils import parsedate_to_datetime
 
 from core.errors import UserError
-from core.hub.remote import Network
+from core.hub.fetching.remote import Network
 
 LONGEST_REST_S = 600.0  # hubs count requests over five minutes
 
 
 class Again(Exception):
-    """Worth another attempt.
+    """Worth another attempt. error: what to say when there is none, where it is more than an interruption"""
 
-    after_s: how long the server asks us to wait
-    error: what to say when there is no other attempt, where it is more than an interruption
-    """
-
-    def __init__(self, after_s: float = 0.0, error: UserError | None = None) -> None:
-        super().__init__(after_s)
-        self.after_s = after_s
+    def __init__(self, error: UserError | None = None) -> None:
+        super().__init__(error)
         self.error = error
 
 
@@ -36,10 +31,13 @@ class Patience:
         self._failures = self._silent = 0
         self._received = 0
 
-    def rest_after(self, again: Again, gained: int, received: int) -> float | None:
+    def worked(self) -> None:
+        self._failures = 0
+
+    def rest_s(self, gained: int, received: int) -> float | None:
         """Seconds to wait after a failure; None when it was the last.
 
-        gained: what this connection has got since its last failure; received: what all of them have, so far
+        gained: what had come before it failed; received: what all connections have got, so far
         """
         network = self._network
         self._failures = 1 if gained else self._failures + 1
@@ -48,8 +46,20 @@ class Patience:
         if self._silent >= (network.attempts_later if received else network.attempts):
             return None
         # From the tenth on it is the longest anyway, and 2 ** 2000 is no number to multiply with.
-        backoff_s = min(network.backoff_s * 2.0 ** min(self._failures - 1, 10), network.backoff_most_s)
-        return max(backoff_s, min(again.after_s, LONGEST_REST_S))
+        return min(network.backoff_s * 2.0 ** min(self._failures - 1, 10), network.backoff_most_s)
+
+
+class Hosts:
+    """Which of them have asked for a rest; all connections keep to it."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+
+    def asked(self, host: str, rest_s: float) -> None:
+        self._until[host] = time.monotonic() + min(rest_s, LONGEST_REST_S)
+
+    def rest_s(self, host: str) -> float:
+        return max(0.0, self._until.get(host, 0.0) - time.monotonic())
 
 
 def asked_rest(retry_after: str, rate_limit: str) -> float:

@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 
 from core.errors import UserError
-from core.hub.download import Network, RemoteFile, fetch
+from core.hub.fetching.download import Network, RemoteFile, fetch
 from core.models.steps import result
 from tests.helpers.file_server import FileServer
 

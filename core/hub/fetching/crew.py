@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.errors import UserError
-from core.hub.halt import Halt, Halted
-from core.hub.keeper import Keeper
-from core.hub.line import Line, Trouble
-from core.hub.patience import Again, Patience
-from core.hub.remote import Network
-from core.hub.route import Routes
-from core.hub.transfer import Claim, Transfer
+from core.hub.fetching.halt import Halt, Halted
+from core.hub.fetching.keeper import Keeper
+from core.hub.fetching.line import Line, Trouble
+from core.hub.fetching.patience import Again, Patience
+from core.hub.fetching.remote import Network
+from core.hub.fetching.route import Routes
+from core.hub.fetching.transfer import Claim, Transfer
 from core.models.space import need_reserve
 
 CHUNK_BYTES = 512 * 1024  # what a kill can cost each connection
@@ -46,8 +46,7 @@ class Crew:
 
     def start(self) -> None:
         self._keeper.start()
-        pieces = sum(transfer.part.count for transfer in self._transfers if not transfer.part.is_complete)
-        for number in range(max(1, min(self._network.connections, pieces))):
+        for number in range(self._network.connections):
             lane = threading.Thread(target=self._lane, name=f"download-{number}", daemon=True)
             self._lanes.append(lane)
             lane.start()
@@ -112,6 +111,7 @@ class Crew:
         return None
 
     def _fetch(self, claim: Claim, line: Line, patience: Patience, buffer: memoryview) -> None:
+        """After a failure the claim is kept while we rest: another connection would only meet the same trouble."""
         gained = 0
 
         def count(new: int) -> None:
@@ -119,20 +119,16 @@ class Crew:
             gained += new
             self._count(new)
 
-        trouble: Again | None = None
         try:
             claim.transfer.fetch(claim, line, buffer, count)
-        except Again as again:
-            trouble = again
-        except Trouble:
-            trouble = Again()
+            patience.worked()
+        except (Again, Trouble) as trouble:
+            self._halt.check()
+            self._rest(claim, patience, trouble, gained)
         finally:
             claim.transfer.release(claim)
             self._changed()
             self._keeper.look()
-        self._halt.check()
-        if trouble is not None:
-            self._rest(claim, patience, trouble, gained)
 
     def _count(self, new: int) -> None:
         with self._work:
@@ -142,9 +138,10 @@ class Crew:
         self._keeper.look()
         self._halt.check()
 
-    def _rest(self, claim: Claim, patience: Patience, trouble: Again, gained: int) -> None:
-        seconds = patience.rest_after(trouble, gained, self.received)
+    def _rest(self, claim: Claim, patience: Patience, trouble: Again | Trouble, gained: int) -> None:
+        seconds = patience.rest_s(gained, self.received)
         if seconds is None:
             remote = claim.transfer.remote
-            raise trouble.error or UserError("download_interrupted", host=remote.host, file=remote.name)
+            interrupted = UserError("download_interrupted", host=remote.host, file=remote.name)
+            raise (trouble.error if isinstance(trouble, Again) else None) or interrupted
         self._halt.rest(seconds)

@@ -13,10 +13,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from core.errors import UserError
-from core.hub.crew import Crew
-from core.hub.front import git_oid
-from core.hub.remote import Network, RemoteFile
-from core.hub.transfer import Transfer
+from core.hub.fetching.crew import Crew
+from core.hub.fetching.front import is_content_of
+from core.hub.fetching.remote import Network, RemoteFile
+from core.hub.fetching.transfer import Transfer
 from core.models.checksums import sha256
 from core.models.manifest import FileRecord
 from core.models.space import disk_errors, need_space
@@ -53,8 +53,7 @@ def check_local(file: Path, remote: RemoteFile) -> Work[Path]:
     if not file.is_file():
         raise UserError("download_gone", file=remote.name, host=file.parent.as_posix())
     found = yield from sha256(file)
-    is_right = found == remote.sha256 if remote.sha256 else remote.git_oid in ("", git_oid(file))
-    if not is_right:
+    if not is_content_of(remote, file, found):
         raise UserError("download_wrong_hash", file=remote.name)
     return file
 

@@ -65,10 +65,6 @@ class Marks:
             self._opened.close()
             self._opened = None
 
-    def remove(self) -> None:
-        self.close()
-        self._file.unlink(missing_ok=True)
-
 
 def boot() -> str:
     """Another word after every start of the machine."""

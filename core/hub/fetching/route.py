@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from core.errors import UserError
-from core.hub import tunnels
-from core.hub.halt import Halt
-from core.hub.remote import Network
-from core.hub.tunnels import Proxy, proxy_at
+from core.hub.fetching import tunnels
+from core.hub.fetching.halt import Halt
+from core.hub.fetching.patience import Hosts
+from core.hub.fetching.remote import Network
+from core.hub.fetching.tunnels import Proxy, proxy_at
 
 LOOK_S = 0.05
 
@@ -59,6 +60,7 @@ class Routes:
     def __init__(self, network: Network, halt: Halt) -> None:
         self._network = network
         self._halt = halt
+        self.hosts = Hosts()
         self._lock = threading.Lock()
         self._context: ssl.SSLContext | None = None
 

@@ -11,6 +11,10 @@ import threading
 from io import FileIO
 from pathlib import Path
 
+from core.hub.fetching.remote import RemoteFile
+
+CHUNK_BYTES = 1024 * 1024
+
 
 class Front:
     """
@@ -68,6 +72,16 @@ class Front:
 
 
 def git_oid(file: Path) -> str:
-    """The sha1 that git gives a file. For small ones, which hubs know by nothing else."""
-    content = file.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    """The sha1 that git gives a file. For those that hubs know by nothing else, which are small."""
+    digest = hashlib.sha1(b"blob %d\0" % file.stat().st_size, usedforsecurity=False)
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def is_content_of(remote: RemoteFile, file: Path, sha256: str) -> bool:
+    """Whether `file`, whose SHA-256 is known, holds what `remote` shall be. True of anything where nothing is known."""
+    if remote.sha256:
+        return sha256 == remote.sha256
+    return not remote.git_oid or git_oid(file) == remote.git_oid

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from core.hub.halt import Halt, Halted
-from core.hub.part import Part
-from core.hub.transfer import Transfer
+from core.hub.fetching.halt import Halt, Halted
+from core.hub.fetching.part import Part
+from core.hub.fetching.transfer import Transfer
 
 SYNC_S = 5.0  # what a loss of power costs at most
 BUFFER_BYTES = 1024 * 1024
@@ -86,7 +86,7 @@ class Keeper:
         part = transfer.part
         if part.front.catch_up(part.at_front, self._buffer):
             return True
-        if not part.is_complete or part.front.done != part.size_bytes:
+        if not transfer.is_ready:
             return False
         transfer.settle(self._commit)
         self._changed()

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import UserError
-from core.hub.address import Address
-from core.hub.front import git_oid
-from core.hub.line import UNENDING, Answer, Line
-from core.hub.part import Part, Version
-from core.hub.patience import Again, asked_rest
-from core.hub.remote import RemoteFile
+from core.hub.fetching.address import Address
+from core.hub.fetching.front import is_content_of
+from core.hub.fetching.line import UNENDING, Answer, Line
+from core.hub.fetching.part import Part, Version
+from core.hub.fetching.patience import Again
+from core.hub.fetching.remote import RemoteFile
 from core.models.manifest import FileRecord
 from core.models.space import disk_errors
 
@@ -59,7 +59,7 @@ class Transfer:
         self._piece_bytes = piece_bytes
         self._address = Address(remote)
         self._lock = threading.Lock()
-        self._claimed: set[int] = set()
+        self._claims: set[Claim] = set()
         self._stream: Claim | None = None
         self._misplaced = self._wrong_digests = 0
         with disk_errors(folder, remote.size_bytes):
@@ -78,33 +78,31 @@ class Transfer:
 
     @property
     def connections(self) -> int:
-        return len(self._claimed)
+        return len(self._claims)
 
     def claim(self) -> Claim | None:
         """The missing piece nearest the front that nobody fetches. The first answer of all is waited for alone: it
         says where the file lies, which version it is and whether it comes in pieces."""
         with self._lock:
-            if self.part.is_complete or self._stream or (self._claimed and not self._address.is_found):
+            if self.part.is_complete or self._stream or (self._claims and not self._address.is_found):
                 return None
-            piece = self.part.first_missing(self._claimed)
+            piece = self.part.first_missing({claim.piece for claim in self._claims if claim.part is self.part})
             if piece is None:
                 return None
-            self._claimed.add(piece)
-            return Claim(self, self.part, piece)
+            self._claims.add(claim := Claim(self, self.part, piece))
+            return claim
 
     def release(self, claim: Claim) -> None:
         with self._lock:
+            self._claims.discard(claim)
             if self._stream is claim:
                 self._stream = None
-            if self.part is claim.part:
-                self._claimed.discard(claim.piece)
 
     def _replace(self, part: Part) -> None:
         """With a blank one. Called with the lock held."""
         if self.part is part:
             part.discard()
             self.part = self._blank()
-            self._claimed.clear()
 
     # --- fetching -------------------------------------------------------------------
 
@@ -146,7 +144,7 @@ class Transfer:
             case 416:
                 raise self._misplaced_again()
             case status if status in BUSY or status >= 500:
-                raise Again(asked_rest(answer.header("Retry-After"), answer.header("RateLimit")))
+                raise Again
             case 401 | 403 | 407:
                 error = UserError("download_forbidden", host=host, status=answer.status)
             case 404 | 410:
@@ -154,7 +152,7 @@ class Transfer:
             case status:
                 error = UserError("download_refused", host=host, status=str(status))
         if host != self.remote.host:
-            raise Again(error=error)  # a signed address may have come to its end on the way here
+            raise Again(error)  # a signed address may have come to its end on the way here
         raise error
 
     def _whole(self, answer: Answer, claim: Claim) -> _Body | None:
@@ -227,8 +225,14 @@ class Transfer:
 
     # --- the end ---------------------------------------------------------------------
 
+    @property
+    def is_ready(self) -> bool:
+        """All bytes are there and hashed, and nobody writes any more."""
+        part = self.part
+        return part.is_complete and part.front.done == part.size_bytes and not self._claims
+
     def settle(self, commit: Callable[[Callable[[], None]], None]) -> None:
-        """All bytes are there and hashed: give the file its name, or begin anew when it is another one.
+        """Give the file its name, or begin anew when it is another one.
 
         commit: runs the last step unless the download has been closed meanwhile
         Raises:
@@ -236,17 +240,17 @@ class Transfer:
         """
         part, remote = self.part, self.remote
         digest = part.front.sha256
-        is_right = digest == remote.sha256 if remote.sha256 else remote.git_oid in ("", git_oid(part.file))
-        if is_right:
+        if is_content_of(remote, part.file, digest):
             with disk_errors(self._place.parent, 0):
                 part.make_durable()
             commit(lambda: self._arrived(part, digest))
             return
         self._wrong_digests += not part.is_whole
+        if self._wrong_digests > 1:
+            part.discard()
+            raise UserError("download_wrong_hash", file=remote.name)
         with self._lock:
             self._replace(part)
-        if self._wrong_digests > 1:
-            raise UserError("download_wrong_hash", file=remote.name)
 
     def _arrived(self, part: Part, digest: str) -> None:
         part.put_in_place()
