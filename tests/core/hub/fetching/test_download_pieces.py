@@ -76,10 +76,15 @@ def test_files_of_like_names_and_what_a_kill_left_beside_them(server: FileServer
 
 
 def test_connections_share_one_large_file(server: FileServer, tmp_path: Path) -> None:
-    server.plan = ["ok", "slow:1000000"]
-    fetched([one(server)], tmp_path)
-    assert server.most_at_once == PIECES.connections
-    assert {request.start // PIECE for request in server.requests} == set(range(10))
+    server.plan = ["slow:1000000"]
+    large = 3 * PIECE
+    fetched([one(server)], tmp_path, replace(PIECES, piece_bytes=large))
+    assert server.most_at_once == 4  # nobody waited for the whole of the first piece
+    assert sorted(request.start for request in server.requests) == [0, large, 2 * large, 3 * large]
+
+
+def test_no_files_are_there_at_once(tmp_path: Path) -> None:
+    assert fetched([], tmp_path) == ()
 
 
 @pytest.mark.parametrize("serves", [0, 1, 3])
