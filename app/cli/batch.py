@@ -12,8 +12,11 @@ import sys
 import time
 import uuid
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from app.cli.notices import Notices
 from app.cli.session import inference
@@ -49,10 +52,18 @@ def run_batch(work: BatchWork) -> int:
         raise UserError("batch_out_is_input", file=str(work.out))
     questions = read_questions(work.questions, work.system)
     made_with = {"model": work.model} | ({"adapter": work.adapter} if work.adapter else {})
-    with AnswerFile(work.out, questions, made_with) as answers:
+    with AnswerFile(work.out, questions, made_with, _settings(work)) as answers:
         earlier = len(questions) - len(answers.missing)
         reason = asyncio.run(_answer(work, questions, answers)) if answers.missing else "stop"
     return _conclude(work, answers, len(questions), earlier, reason)
+
+
+def _settings(work: BatchWork) -> dict[str, Any]:
+    """What else makes an answer what it is; the system prompt by its checksum, which may be long."""
+    system = {"system": sha256(work.system.encode()).hexdigest()[:16]} if work.system else {}
+    form = {"weights": work.options.weights, "kv_cache": work.options.kv_cache}
+    sampling = msgspec.to_builtins(work.sampling)
+    return {**system, **form, **sampling, "stop": list(sampling["stop"])}
 
 
 async def _answer(work: BatchWork, questions: list[Question], answers: AnswerFile) -> str:

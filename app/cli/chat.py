@@ -20,7 +20,7 @@ import typer
 
 from app.cli.batch import BatchWork, run_batch
 from app.cli.notices import Notices
-from app.cli.session import inference, load_options
+from app.cli.session import inference, library, load_options
 from app.cli.text import whole_characters
 from app.services.inference import InferenceService, as_error
 from core.chat.turns import GREEDY, Sampling, Turn
@@ -37,7 +37,7 @@ def chat(
     greedy: Annotated[bool, typer.Option("--greedy", help=say("cli.help_greedy"))] = False,
     seed: Annotated[int | None, typer.Option("--seed", help=say("cli.help_seed"))] = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help=say("cli.help_longest"))] = 2048,
-    adapter: Annotated[Path | None, typer.Option("--adapter", help=say("cli.help_adapter"))] = None,
+    adapter: Annotated[str, typer.Option("--adapter", help=say("cli.help_adapter"))] = "",
     batch: Annotated[Path | None, typer.Option("--batch", help=say("cli.help_batch"))] = None,
     out: Annotated[Path | None, typer.Option("--out", help=say("cli.help_batch_out"))] = None,
     weights: Annotated[WeightChoice | None, typer.Option("--weights", help=say("cli.help_weights"))] = None,
@@ -56,19 +56,25 @@ def chat(
     if batch and out:
         code = run_batch(BatchWork(model, batch, out, system, sampling, adapter_folder, options, as_json))
     else:
-        talk = Talk(model, whole_characters(system), sampling, adapter_folder, options, as_json)
+        talk = Talk(model, whole_characters(system), sampling, adapter, adapter_folder, options, as_json)
         question = _question(prompt)
         code = asyncio.run(talk.ask_once(question) if question else talk.converse())
     if code:
         raise typer.Exit(code)
 
 
-def _adapter_folder(adapter: Path | None) -> str:
-    if adapter is None:
+def _adapter_folder(adapter: str) -> str:
+    """Of one of the library by its name, as --model takes it, or of any folder."""
+    if not adapter:
         return ""
-    if not adapter.is_dir():
-        raise UserError("adapter_folder_missing", folder=str(adapter))
-    return str(adapter.absolute())
+    try:
+        named = library().files_of(adapter).adapter
+    except UserError:
+        named = None
+    folder = named or Path(adapter)
+    if not folder.is_dir():
+        raise UserError("adapter_folder_missing", folder=adapter)
+    return str(folder.absolute())
 
 
 def _question(prompt: str) -> str:
@@ -85,9 +91,17 @@ class Talk:
     """A conversation that lives as long as the command."""
 
     def __init__(
-        self, model: str, system: str, sampling: Sampling, adapter: str, options: LoadOptions, as_json: bool
+        self,
+        model: str,
+        system: str,
+        sampling: Sampling,
+        adapter: str,
+        adapter_folder: str,
+        options: LoadOptions,
+        as_json: bool,
     ) -> None:
-        self._model, self._adapter, self._options = model, adapter, options
+        self._model, self._adapter_folder, self._options = model, adapter_folder, options
+        self._made_with = {"model": model} | ({"adapter": adapter} if adapter else {})
         self._notices = Notices(has_system_prompt=bool(system))
         self._turns = [Turn("system", system)] if system else []
         self._sampling = sampling
@@ -98,7 +112,7 @@ class Talk:
             reply, end = await self._reply(service, question)
         figures = msgspec.to_builtins(end.figures) if end.figures else None
         if self._as_json:
-            answer = {"model": self._model, "text": reply.text, "thinking": reply.thinking}
+            answer = {**self._made_with, "text": reply.text, "thinking": reply.thinking}
             print(json.dumps({**answer, "finish_reason": end.reason, "figures": figures}, ensure_ascii=False))
         return 130 if end.reason == "cancelled" else 0
 
@@ -115,7 +129,7 @@ class Talk:
 
     async def _reply(self, service: InferenceService, question: str) -> tuple[Turn, Finished]:
         turns = (*self._turns, Turn("user", question))
-        job = Generate(uuid.uuid4().hex, turns, self._sampling, adapter=self._adapter)
+        job = Generate(uuid.uuid4().hex, turns, self._sampling, adapter=self._adapter_folder)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, service.cancel, job.job_id)
         try:

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
 from app.services.inference import InferenceService
+from core.load_options import DEFAULT
 from core.translation import say
 
 # Facts that stand with the model in the window and in `models show`; at every call they would hide what is news.
 UNSAID = frozenset({"not_a_qwen", "code_never_run"})
 OF_SYSTEM_PROMPTS = frozenset({"system_prompt_weak"})
+
+
+def tell_kept(model: str, in_force: Mapping[str, str | int]) -> None:
+    """Options of the window that rule this command too. in_force: by their names in LoadOptions."""
+    kept = {name: value for name, value in in_force.items() if value != getattr(DEFAULT, name)}
+    if kept:
+        override = {name: getattr(DEFAULT, name) for name in kept}
+        print(say("cli.kept_options", name=model, options=_flags(kept), override=_flags(override)), file=sys.stderr)
+
+
+def _flags(options: Mapping[str, str | int]) -> str:
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
 
 
 class Notices:

@@ -6,6 +6,7 @@ Reads headers only, in this process; nothing is loaded and no worker is started.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,14 +15,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.cli.session import library
-from core import figures, settings
+from app.cli.session import library, load_options
+from core import figures
 from core.errors import UserError
-from core.load_options import DEFAULT, DeviceChoice, KVChoice, LoadOptions, WeightChoice
+from core.load_options import DeviceChoice, KVChoice, LoadOptions, WeightChoice
+from core.models.context import plan as context_of
 from core.models.device_plan import Device, DevicePlan, described, devices_here, plan
+from core.models.folder_files import CONFIG_NAME
 from core.models.footprint import Footprint, estimate, weights_format
 from core.models.shape import Shape, read_shape, shape_of
-from core.paths import settings_file
+from core.protocol.messages import Notice
 from core.translation import say
 
 
@@ -31,22 +34,31 @@ def plan_model(
     weights: Annotated[WeightChoice | None, typer.Option("--weights", help=say("plan.help_weights"))] = None,
     kv_cache: Annotated[KVChoice | None, typer.Option("--kv-cache", help=say("plan.help_kv_cache"))] = None,
     device: Annotated[DeviceChoice | None, typer.Option("--device", help=say("plan.help_device"))] = None,
-    context: Annotated[int, typer.Option("--context", min=0, help=say("plan.help_context"))] = 0,
+    context: Annotated[
+        int | None, typer.Option("--context-length", "--context", min=0, help=say("plan.help_context"))
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help=say("plan.help_json"))] = False,
 ) -> None:
     if bool(model) == bool(architecture):
         raise typer.BadParameter(say("plan.one_of_two"))
-    shape = shape_of(_config(architecture)) if architecture else read_shape(library().files_of(model).folder)
-    options = settings.load(settings_file()).load_options.get(model, DEFAULT)
-    chosen = {"weights": weights, "kv_cache": kv_cache, "device": device, "context_length": context or None}
-    options = msgspec.structs.replace(options, **{name: value for name, value in chosen.items() if value is not None})
+    folder = None if architecture else library().files_of(model).folder
+    config = _config(architecture or Path(str(folder)) / CONFIG_NAME)
+    shape = read_shape(folder) if folder else shape_of(config)
+    asked = {"weights": weights, "kv_cache": kv_cache, "device": device, "context_length": context}
+    options = load_options(model, asked)
+    length = context_of(config, options.context_length)
+    if options.context_length:  # 0 is the model's own, which the shape knows
+        options = msgspec.structs.replace(options, context_length=length.length)
     devices = _devices(options)
     made = plan(shape, options, devices=devices)
     need = estimate(shape, options, device="cpu" if devices[0].name == "cpu" else "cuda")
     if as_json:
-        print(json.dumps(_told(shape, options, need, made, devices), ensure_ascii=False))
+        told = _told(shape, options, need, made, devices, length.notices)
+        print(json.dumps(told, ensure_ascii=False))
     else:
         _show(shape, options, need, made, devices)
+        for notice in length.notices:
+            print(say(f"notice.{notice.code}", **notice.params), file=sys.stderr)
 
 
 def _config(file: Path) -> dict[str, Any]:
@@ -71,7 +83,12 @@ def _devices(options: LoadOptions) -> list[Device]:
 
 
 def _told(
-    shape: Shape, options: LoadOptions, need: Footprint, made: DevicePlan, devices: list[Device]
+    shape: Shape,
+    options: LoadOptions,
+    need: Footprint,
+    made: DevicePlan,
+    devices: list[Device],
+    notices: tuple[Notice, ...],
 ) -> dict[str, Any]:
     return {
         "parameters": shape.parameters,
@@ -86,7 +103,7 @@ def _told(
         ],
         "fits": not made.missing_bytes,
         "missing_bytes": made.missing_bytes,
-        "notices": [{"code": notice.code, **notice.params} for notice in made.notices()],
+        "notices": [{"code": notice.code, **notice.params} for notice in (*made.notices(), *notices)],
     }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from app.cli.notices import tell_kept
 from app.services.discovery import DiscoveryService
 from app.services.hub_access import HubAccess
 from app.services.inference import InferenceService
@@ -15,6 +16,7 @@ from app.services.library import LibraryService
 from app.services.preferences import Preferences
 from app.services.secrets import Secrets
 from core import settings
+from core.errors import UserError
 from core.load_options import DEFAULT, LoadOptions
 from core.paths import models, settings_file
 
@@ -26,9 +28,21 @@ def library() -> LibraryService:
 
 
 def load_options(model: str, asked: Mapping[str, str | int | None]) -> LoadOptions:
-    """What was chosen for this model in the window, with what the command line asks for in its place."""
-    kept = settings.load(settings_file()).load_options.get(model, DEFAULT)
-    return msgspec.structs.replace(kept, **{name: value for name, value in asked.items() if value is not None})
+    """What was chosen for this model in the window, with what the command line asks for in its place; what is left of
+    the former is said on stderr, since nothing in the command shows it. None asks for nothing."""
+    kept = settings.load(settings_file()).load_options
+    chosen = kept.get(model) or kept.get(_loaded_for(model), DEFAULT)
+    options = msgspec.structs.replace(chosen, **{name: value for name, value in asked.items() if value is not None})
+    tell_kept(model, {name: getattr(options, name) for name, value in asked.items() if value is None})
+    return options
+
+
+def _loaded_for(model: str) -> str:
+    """The name its options are kept by: an adapter is answered with by its base."""
+    try:
+        return library().files_of(model).base
+    except UserError:  # told where the model is needed
+        return model
 
 
 @asynccontextmanager

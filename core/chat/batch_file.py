@@ -95,13 +95,16 @@ class AnswerFile:
     with AnswerFile(...) as answers: ask what is missing, `write` what comes. Nobody else writes the file meanwhile.
     """
 
-    def __init__(self, file: Path, questions: Sequence[Question], made_with: Json) -> None:
+    def __init__(
+        self, file: Path, questions: Sequence[Question], made_with: Json, settings: Json | None = None
+    ) -> None:
         """made_with: what is the same for all answers, such as the model; answers of another make are refused.
+        settings: the same; answers that tell none, as those of earlier versions, are taken as they are.
 
         Raises:
-            UserError: when entered: batch_out_unusable, batch_out_busy, batch_out_differs.
+            UserError: when entered: batch_out_unusable, batch_out_busy, batch_out_differs, batch_out_settings.
         """
-        self._file, self._questions, self._made_with = file, questions, made_with
+        self._file, self._questions, self._made_with, self._settings = file, questions, made_with, settings
         self._rows: dict[int, Json] = {}
         self._lock = FileLock(file.with_name(file.name + ".lock"), timeout=0)
 
@@ -145,7 +148,8 @@ class AnswerFile:
         Raises:
             OSError
         """
-        row = {"index": place, **self._questions[place].given, **self._made_with, **answer}
+        told = {"settings": self._settings} if self._settings else {}
+        row = {"index": place, **self._questions[place].given, **self._made_with, **answer, **told}
         self._stream.write(_line(row))
         self._stream.flush()
         os.fsync(self._stream.fileno())
@@ -171,7 +175,14 @@ class AnswerFile:
             is_ours = False
         if not is_ours:
             raise UserError("batch_out_differs", file=str(self._file), line=number)
+        self._need_settings(row, number)
         self._rows[place] = row
+
+    def _need_settings(self, row: Json, number: int) -> None:
+        told, own = row.get("settings"), self._settings
+        if isinstance(told, dict) and own is not None and told != own:
+            other = ", ".join(sorted(key for key in {*told, *own} if told.get(key) != own.get(key)))
+            raise UserError("batch_out_settings", file=str(self._file), line=number, settings=other)
 
     def _sort(self) -> None:
         """In the order of the questions, each once. Until this is done the file holds them as they came."""

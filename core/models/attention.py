@@ -33,14 +33,14 @@ def choose_attention(options: LoadOptions, placement: Placement) -> Attention:
 
 
 def _obstacle(options: LoadOptions, placement: Placement) -> str:
-    """The code of the notice; "" where flash attention can be used."""
-    if options.kv_cache in ("int8", "int8_compatible"):
-        return "flash_without_int8_cache"
+    """The code of the notice; "" where flash attention can be used. First what no other choice can help."""
     if placement.device.type != "cuda" or torch.cuda.get_device_capability()[0] < 8:
         return "flash_without_card"
-    if placement.dtype == torch.float32:
-        return "flash_without_half_precision"
-    return "" if find_spec("flash_attn") else "flash_not_installed"
+    if not find_spec("flash_attn"):
+        return "flash_not_installed"
+    if options.kv_cache in ("int8", "int8_compatible"):
+        return "flash_without_int8_cache"
+    return "flash_without_half_precision" if placement.dtype == torch.float32 else ""
 
 
 def in_use(model: object) -> str:

@@ -35,6 +35,12 @@ class Placement:
 
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+# Reasons that speak of all weights, for models whose layers are quantised while loading.
+BESIDE_PACKED = {
+    "processor_reads_in_fp32": "processor_beside_packed",
+    "processor_with_bf16": "precision_beside_packed",
+    "precision_as_stored": "precision_beside_packed",
+}
 CONFIG_FLAGS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}  # of the first generation
 
 
@@ -52,8 +58,8 @@ def place(options: LoadOptions, stored: Precision, config: Mapping[str, Any] | N
     dtype, reason = _card_precision(stored, asked) if has_card else _processor_precision(stored, asked)
     if options.weights in ("int4", "nf4") and dtype == torch.float32:
         dtype, reason = torch.bfloat16, "precision_of_packed"
-    elif options.weights in ("int8", "int4", "nf4") and reason == "processor_reads_in_fp32":
-        reason = "processor_beside_packed"
+    elif options.weights in ("int8", "int4", "nf4"):
+        reason = BESIDE_PACKED.get(reason, reason)
     return Placement(device, device_reason, dtype, reason, False)
 
 

@@ -14,6 +14,7 @@ from app.cli.entry import run
 from core import paths, settings
 from core.load_options import LoadOptions
 from core.translation import say
+from tests.helpers import shelf_models
 from tests.helpers.fake_answers import ARGV
 
 QUESTIONS = '{"prompt": "one", "id": "a"}\n{"prompt": "two"}\n{"prompt": "three"}\n'
@@ -66,7 +67,24 @@ def test_what_was_chosen_in_the_window_counts(model: Model, home: Path, capsys: 
     assert run(["chat", "-m", name, "-p", "Hi", "--weights", "int8"]) == 0
     out, err = said(capsys)
     assert LoadOptions(**json.loads(out)["options"]) == LoadOptions(weights="int8", kv_cache="int8")
-    assert err == ""  # what is known of a model is not told at every call
+    # What is known of a model is not told at every call; what rules unseen is.
+    assert err == say("cli.kept_options", name=name, options="--kv-cache int8", override="--kv-cache auto") + "\n"
+    assert run(["chat", "-m", name, "-p", "Hi", "--weights", "auto", "--kv-cache", "auto"]) == 0
+    assert said(capsys)[1] == ""
+
+
+def test_an_adapter_of_the_library_is_called_by_its_name(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shelf_models.put(paths.models(), "first")
+    shelf_models.put_adapter(paths.models(), "cooking", "first")
+    settings.save(paths.settings_file(), settings.Settings(load_options={"first": LoadOptions(context_length=600)}))
+    for asked in (["-m", "first", "--adapter", "Cooking"], ["-m", "cooking"]):
+        assert run(["chat", *asked, "-p", "Hi", "--json"]) == 0
+        out, err = said(capsys)
+        assert json.loads(json.loads(out)["text"])["adapter"] == str(paths.models() / "cooking")
+        assert json.loads(out).get("adapter", "") == ("Cooking" if "--adapter" in asked else "")
+        assert "--context-length 600" in err and "--context-length 0" in err  # of the base, which is loaded
+    assert run(["chat", "-m", "first", "--adapter", "baking", "-p", "Hi"]) == 1
+    assert said(capsys)[1].endswith(say("error.adapter_folder_missing", folder="baking") + "\n")
 
 
 def test_a_base_model_is_said_to_be_one(
@@ -151,6 +169,31 @@ def test_a_second_start_answers_what_is_missing(
     assert run(asked) == 0 and out.read_bytes() == before
     assert run(["chat", "-m", model("other"), *asked[3:]]) == 1
     assert "delete" in said(capsys)[1] and out.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (["--system", "T"], "system"),
+        (["--system", "S", "--weights", "int8"], "weights"),
+        (["--system", "S", "--max-new-tokens", "9"], "max_new_tokens"),
+        (["--system", "S", "--greedy"], "temperature"),
+        (["--system", "S", "--seed", "4"], "seed"),
+    ],
+)
+def test_answers_of_other_settings_are_not_mixed(
+    model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str], other: list[str], named: str
+) -> None:
+    (tmp_path / "in").write_text("interrupt now\nfirst\nsecond\n", "utf-8")
+    asked = ["chat", "-m", model("chat"), "--batch", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    assert run([*asked, "--system", "S"]) == 130
+    before = (tmp_path / "out").read_bytes()
+    assert run([*asked, *other]) == 1
+    assert named in said(capsys)[1].rpartition("settings (")[2] and (tmp_path / "out").read_bytes() == before
+    assert run([*asked, "--system", "S"]) == 130  # the same are no others
+    old = [{key: value for key, value in row.items() if key != "settings"} for row in rows(tmp_path / "out")]
+    (tmp_path / "out").write_text("".join(json.dumps(row) + "\n" for row in old), "utf-8")
+    assert run([*asked, *other]) == 130  # what tells no settings is taken as it is
 
 
 @pytest.mark.parametrize(("word", "code"), [("interrupt", 130), ("die", 1)])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from core.errors import UserError
-from core.load_options import AttentionChoice, KVChoice, LoadOptions
+from core.load_options import AttentionChoice, KVChoice, LoadOptions, WeightChoice
 from core.models import attention
 from core.models.attention import choose_attention
 from core.models.checkpoint import Precision
@@ -60,6 +60,22 @@ def test_a_processor_keeps_the_weights_as_they_are_stored(card: Any) -> None:
     assert found.precision_reason in ("processor_with_bf16", "processor_reads_in_fp32")
 
 
+@pytest.mark.parametrize("weights", ["int8", "int4", "nf4"])
+@pytest.mark.parametrize("is_fast", [True, False])
+def test_weights_that_are_quantised_are_not_said_to_stay_as_they_are(
+    card: Any, monkeypatch: pytest.MonkeyPatch, weights: WeightChoice, is_fast: bool
+) -> None:
+    card(0)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: is_fast)
+    found = place(LoadOptions(weights=weights), "bfloat16")
+    assert found.dtype == torch.bfloat16
+    assert found.precision_reason == ("precision_beside_packed" if is_fast else "processor_beside_packed")
+    assert place(LoadOptions(weights="int8"), "float32").precision_reason == "precision_beside_packed"
+    card(8)
+    assert place(LoadOptions(weights=weights), "float16").precision_reason == "precision_beside_packed"
+    assert say("reason.precision_beside_packed")
+
+
 def test_what_a_person_asks_for_goes_before_the_config(card: Any) -> None:
     card(8)
     found = place(LoadOptions(weights="float32"), "bfloat16", FIRST | {"fp16": True})
@@ -84,6 +100,8 @@ def test_a_config_that_asks_for_two_precisions_is_refused() -> None:
         ("flash", "plain", torch.float16, 7, True, (None, "flash_without_card")),
         ("flash", "plain", torch.float16, 0, True, (None, "flash_without_card")),
         ("flash", "plain", torch.float16, 9, False, (None, "flash_not_installed")),
+        ("flash", "int8", torch.bfloat16, 0, True, (None, "flash_without_card")),  # another KV cache would not help
+        ("flash", "int8", torch.float32, 8, False, (None, "flash_not_installed")),
     ],
 )
 def test_flash_attention_where_it_can_be_had(
