@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from app.ui.models.reading import ReadingDialog
-from app.ui.widgets.feedback import Toast
 from core.translation import say
 from tests.helpers import tiny_models
 from tests.helpers.huggingface_server import HuggingFaceServer
@@ -31,6 +30,8 @@ async def test_found_on_both_hubs_measured_and_fetched(tmp_path: Path, monkeypat
         async with live() as (window, context):
             context.preferences.change(huggingface_endpoint=face.address, modelscope_endpoint=scope.address)
             await context.downloads.open()
+            arrived: list[str] = []
+            context.downloads.arrived.listen(arrived.append)
             page: Any = window.go("models")
             await until(lambda: page.is_ready)
             page.show_view("discover")
@@ -47,9 +48,7 @@ async def test_found_on_both_hubs_measured_and_fetched(tmp_path: Path, monkeypat
             await until(lambda: any(line.is_faster for line in page.offer.source.rows), 20)
             page.offer.go.click()
             await until(lambda: any(item.state == "done" for item in context.downloads.items), 60)
-            assert [
-                one for one in window.findChildren(Toast) if one._words == say("downloads.arrived", name="Tiny-Chat")
-            ]
+            assert arrived == ["Tiny-Chat"]
             await until(lambda: page.offer.go.text() == say("discover.open_chat"), 20)
             page.show_view("installed")
             await until(lambda: [model.manifest.name for model in page.installed.models] == ["Tiny-Chat"])

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 
+from app.services.details import without_head
 from app.services.discovery import DiscoveryService, Listing, Look, Offer, entry_subject
 from app.services.downloads import Item
 from app.services.transfers import Transfer
@@ -108,7 +109,7 @@ class FakeDiscovery(DiscoveryService):
         return Look(offer, found, needed_files(found), subject, why)
 
     async def card(self, look: Look) -> str:
-        return self.answers.card
+        return without_head(self.answers.card)
 
     async def licence_text(self, look: Look) -> str:
         return self.answers.licence
