@@ -22,7 +22,7 @@ from core.models.steps import result
 from tests.helpers import certificates
 from tests.helpers.downloads import QUICK, digest
 from tests.helpers.file_server import FileServer
-from tests.helpers.proxy_server import ProxyServer
+from tests.helpers.tunnel_server import TunnelServer
 
 BODY = random.Random(2).randbytes(200_000)
 
@@ -85,28 +85,28 @@ def test_the_environment_names_a_proxy_unless_the_setting_does(
 def test_a_tunnel_through_a_proxy(
     secured: FileServer, identity: tuple[Path, ssl.SSLContext], tmp_path: Path, kind: str, user: str
 ) -> None:
-    with ProxyServer(secured.port, password="geheim" if user else "") as proxy:
+    with TunnelServer(secured.port, password="geheim" if user else "") as proxy:
         network = replace(QUICK, proxy=f"{kind}://{user}{proxy.place}", certificates=str(identity[0]))
         assert fetched("https://localhost/big.bin", tmp_path, network) == BODY
     assert set(proxy.asked) == {"localhost:443"}
 
 
 def test_socks_also_carries_what_is_not_secured(server: FileServer, tmp_path: Path) -> None:
-    with ProxyServer(server.port) as proxy:
+    with TunnelServer(server.port) as proxy:
         assert fetched("http://10.1.2.3/big.bin", tmp_path, replace(QUICK, proxy=f"socks5://{proxy.place}")) == BODY
     assert set(proxy.asked) == {"10.1.2.3:80"}
 
 
 @pytest.mark.parametrize("kind", ["http", "socks5"])
 def test_a_proxy_that_wants_another_password(secured: FileServer, tmp_path: Path, kind: str) -> None:
-    with ProxyServer(secured.port, password="geheim") as proxy:
+    with TunnelServer(secured.port, password="geheim") as proxy:
         error = refused("https://localhost/big.bin", tmp_path, replace(QUICK, proxy=f"{kind}://{proxy.place}"))
     assert error.code == "download_forbidden" and error.params["status"] == 407
 
 
 @pytest.mark.parametrize("kind", ["http", "socks5"])
 def test_a_proxy_that_reaches_nobody_is_asked_again(secured: FileServer, tmp_path: Path, kind: str) -> None:
-    with ProxyServer(secured.port, refusal=503) as proxy:
+    with TunnelServer(secured.port, refusal=503) as proxy:
         error = refused("https://localhost/big.bin", tmp_path, replace(QUICK, proxy=f"{kind}://{proxy.place}"))
     assert error.code == "download_interrupted" and len(proxy.asked) == QUICK.attempts
 

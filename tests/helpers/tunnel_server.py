@@ -11,7 +11,7 @@ from typing import Self
 
 
 @dataclass
-class ProxyServer:
+class TunnelServer:
     """
     Attributes:
         leads_to: the port where every tunnel ends
@@ -44,7 +44,7 @@ class ProxyServer:
         return f"127.0.0.1:{self._server.server_address[1]}"
 
 
-def _handler(proxy: ProxyServer) -> type[BaseRequestHandler]:
+def _handler(proxy: TunnelServer) -> type[BaseRequestHandler]:
     class Handler(BaseRequestHandler):
         def handle(self) -> None:
             client: socket.socket = self.request
