@@ -46,7 +46,7 @@ class FileServer:
         pages: HTML by path, served without any trouble
         plan: ok, cut:N (close after N bytes), stall:N (send N, then nothing), silent (no answer at all), longer:N,
             shorter:N (a wrong length), unsized (chunks without a length), whole (ignores Range), other (another ETag),
-            past (206 from byte 0), status:N, loop, slow:N (bytes/s)
+            past (206 from byte 0), part200 (a part under the status of a whole), status:N, loop, slow:N (bytes/s)
         turn: in place of the plan, asked for each request
         signature_serves: how many requests a signed address is good for, 0: for ever
         headers: sent along with every status of the plan
@@ -231,7 +231,7 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
                 {"Transfer-Encoding": "chunked"} if verb == "unsized" else {"Content-Length": str(end - start + wrong)}
             )
             request.start = start
-            self._head(200 if is_whole else 206, headers | length)
+            self._head(200 if is_whole or verb == "part200" else 206, headers | length)
             self._send(request, body[start:end], verb, number)
             self.close_connection = self.close_connection or bool(wrong)
 

@@ -172,6 +172,12 @@ def test_servers_that_serve_no_ranges_serve_the_file_all_the_same(
     assert are_there(BODIES, tmp_path / "model")
 
 
+def test_a_part_under_the_status_of_a_whole_is_still_a_part(server: FileServer, tmp_path: Path) -> None:
+    server.plan = ["cut:500", "part200"]
+    fetched(remotes(server), tmp_path / "model", replace(PIECES, connections=1))
+    assert are_there(BODIES, tmp_path / "model") and server.sent == SIZE
+
+
 def test_a_cut_on_a_server_without_ranges_keeps_what_came(server: FileServer, tmp_path: Path) -> None:
     server.turn = lambda: "whole" if len(server.requests) > 1 else f"cut:{3 * PIECE}"
     seen = [step.done for step in fetch_all([one(server)], tmp_path, replace(QUICK, piece_bytes=10**9)) if step]
