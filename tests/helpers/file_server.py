@@ -1,8 +1,8 @@
 """A loopback HTTP server that serves files and misbehaves on request, and counts what it sends.
 
 `server.plan = ["cut:1000", "ok"]`: how the next requests for a file go; the last entry goes on for ever. It speaks
-HTTP/1.1 with kept connections and ranges. It is there under two names, `address` and `elsewhere`, for redirects from
-one host to another.
+HTTP/1.1 with kept connections and ranges, under two names, `address` and `elsewhere`: `/resolve/<path>` leads to a
+signed address of the other host, `/moved/<path>` to another place on the same one.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class FileServer:
         pages: HTML by path, served without any trouble
         plan: ok, cut:N (close after N bytes), stall:N (send N, then nothing), silent (no answer at all), longer:N,
             shorter:N (a wrong length), unsized (chunks without a length), whole (ignores Range), other (another ETag),
-            past (206 from byte 0), status:N, loop, slow:N (bytes/s)
+            past (206 from byte 0), part200 (a part under the status of a whole), status:N, loop, slow:N (bytes/s)
         turn: in place of the plan, asked for each request
-        signature_serves: `/resolve/<path>` leads to a signed address elsewhere; so many requests it serves, 0: for ever
+        signature_serves: how many requests a signed address is good for, 0: for ever
         headers: sent along with every status of the plan
         tls: the identity of a server that is reached by https
         most_at_once: how many files were on their way out at the same time
@@ -182,6 +182,8 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
             elif path.startswith("/resolve/"):
                 server.resolved.append(self._request(path))
                 self._head(302, {"Location": server.sign(path.removeprefix("/resolve")), "Content-Length": "0"})
+            elif path.startswith("/moved/"):
+                self._head(307, {"Location": path.removeprefix("/moved"), "Content-Length": "0"})
             elif (body := server.files.get(path)) is None:
                 self._head(404, {"Content-Length": "0"})
             elif self.headers.get("User-Agent", "").startswith("pip/"):  # an old pip looks into the wheel itself
@@ -229,7 +231,7 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
                 {"Transfer-Encoding": "chunked"} if verb == "unsized" else {"Content-Length": str(end - start + wrong)}
             )
             request.start = start
-            self._head(200 if is_whole else 206, headers | length)
+            self._head(200 if is_whole or verb == "part200" else 206, headers | length)
             self._send(request, body[start:end], verb, number)
             self.close_connection = self.close_connection or bool(wrong)
 

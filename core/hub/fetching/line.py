@@ -75,7 +75,7 @@ class Line:
         was_open = connection.sock is not None
         try:
             return connection.ask(url, headers)
-        except (ConnectionError, http.client.BadStatusLine):
+        except (ConnectionError, http.client.BadStatusLine, ssl.SSLEOFError, ssl.SSLZeroReturnError):
             if not was_open:
                 raise
             return connection.ask(url, headers)

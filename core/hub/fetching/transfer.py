@@ -137,9 +137,9 @@ class Transfer:
     def _body(self, answer: Answer, host: str, claim: Claim, start: int, end: int) -> _Body | None:
         """None: another thread is fetching the same bytes."""
         match answer.status:
-            case 200:
+            case 200 if not answer.header("Content-Range"):
                 return self._whole(answer, claim)
-            case 206:
+            case 200 | 206:  # ModelScope says 200 of a part, too
                 return self._piece(answer, claim.part, start, end)
             case 416:
                 raise self._misplaced_again()

@@ -102,6 +102,14 @@ def test_signed_addresses_are_used_while_they_serve_and_asked_for_again(
         assert len(server.resolved) == len(BODIES)
 
 
+def test_a_file_that_has_moved_on_its_own_host_is_asked_for_with_the_same_rights(
+    server: FileServer, tmp_path: Path
+) -> None:
+    fetched(remotes(server, "/moved", headers={"Authorization": "Bearer hidden"}), tmp_path / "model")
+    assert are_there(BODIES, tmp_path / "model")
+    assert {request.authorization for request in server.requests} == {"Bearer hidden"}
+
+
 def test_another_mirror_goes_on_with_what_one_has_sent(server: FileServer, tmp_path: Path) -> None:
     server.plan = ["slow:400000"]
     work = fetch_all([one(server)], tmp_path, PIECES)
@@ -162,6 +170,12 @@ def test_servers_that_serve_no_ranges_serve_the_file_all_the_same(
     server.plan = plan
     fetched(remotes(server), tmp_path / "model")
     assert are_there(BODIES, tmp_path / "model")
+
+
+def test_a_part_under_the_status_of_a_whole_is_still_a_part(server: FileServer, tmp_path: Path) -> None:
+    server.plan = ["cut:500", "part200"]
+    fetched(remotes(server), tmp_path / "model", replace(PIECES, connections=1))
+    assert are_there(BODIES, tmp_path / "model") and server.sent == SIZE
 
 
 def test_a_cut_on_a_server_without_ranges_keeps_what_came(server: FileServer, tmp_path: Path) -> None:
