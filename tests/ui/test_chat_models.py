@@ -151,6 +151,17 @@ async def test_a_lack_of_memory_offers_the_load_options() -> None:
         await until(lambda: not window.findChildren(LoadDialog))
 
 
+async def test_a_worker_that_is_killed_while_loading_is_said_to_have_been() -> None:
+    shelf_models.put(paths.models(), "killed")
+    async with live() as (window, _):
+        page = await page_of(window)
+        reply = await ask(page, "words")
+        assert reply.error_code == "worker_killed"
+        assert said(page.passing) == [say("error.worker_killed", **reply.error_params)]
+        told = [label.text() for label in page.passing.findChildren(QLabel) if label.isVisibleTo(page)]
+        assert say("chat.memory_short") in told
+
+
 class Shows(QObject):
     """Which windows are shown."""
 
