@@ -42,7 +42,7 @@ class AppContext:
         self.downloads = DownloadService(self.store, self.library, self.hub_access.now)
         self.discovery = DiscoveryService(self.hub_access)
         self.chat = ChatService(self.store, self.inference)
-        self._noted = ""
+        self._in_use: set[str] = set()  # the model in memory, and the adapter it answers with
         self._noting: set[asyncio.Task[None]] = set()
         self.inference.changed.listen(self._on_model)
         self.inference.answered.listen(self._on_answer)
@@ -52,10 +52,11 @@ class AppContext:
         self.tokenizer_text: str | None = None
 
     def _on_model(self, state: ModelState) -> None:
-        """When a model was used last is the store's to remember."""
-        if state.phase == "ready" and state.name != self._noted:
-            self._note(self._note_use(state.name))
-        self._noted = state.name if state.phase == "ready" else ""
+        """When a model or an adapter was used last is the store's to remember."""
+        in_use = {state.name, state.adapter} - {""} if state.phase == "ready" else set()
+        for name in in_use - self._in_use:
+            self._note(self._note_use(name))
+        self._in_use = in_use
 
     def _on_answer(self, told: tuple[ModelState, ReplyFigures]) -> None:
         """What a model really took is the store's to remember."""

@@ -26,6 +26,8 @@ class LiveContext(AppContext):
     def __init__(self, preferences: Preferences) -> None:
         super().__init__(preferences)
         self.inference = InferenceService(self.library.files_of, options=preferences.load_options, argv=fake_model.ARGV)
+        self.inference.changed.listen(self._on_model)
+        self.inference.answered.listen(self._on_answer)
         self.chat = ChatService(self.store, self.inference)
 
 

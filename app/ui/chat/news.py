@@ -126,6 +126,7 @@ class News:
             logn=loaded is not None and loaded.logn,
             alpha=prompt.ntk_alpha if prompt else ntk_alpha(used, trained) if ntk else 1.0,
             dropped=prompt.dropped_turns if prompt else 0,
+            is_known=used > 0 or not panel.messages,
         )
         panel.inspector.context.show_use(use)
         panel.composer.meter.show_use(used, use.limit if used else 0, use.warning())
