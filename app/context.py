@@ -44,7 +44,7 @@ class AppContext:
         self.discovery = DiscoveryService(self.hub_access)
         self.estimates = Estimates()
         self.chat = ChatService(self.store, self.inference)
-        self._noted = ""
+        self._in_use: set[str] = set()  # the model in memory, and the adapter it answers with
         self._noting: set[asyncio.Task[None]] = set()
         self.inference.changed.listen(self._on_model)
         self.inference.answered.listen(self._on_answer)
@@ -55,10 +55,11 @@ class AppContext:
         self.models_view = ""
 
     def _on_model(self, state: ModelState) -> None:
-        """When a model was used last is the store's to remember."""
-        if state.phase == "ready" and state.name != self._noted:
-            self._note(self._note_use(state.name))
-        self._noted = state.name if state.phase == "ready" else ""
+        """When a model or an adapter was used last is the store's to remember."""
+        in_use = {state.name, state.adapter} - {""} if state.phase == "ready" else set()
+        for name in in_use - self._in_use:
+            self._note(self._note_use(name))
+        self._in_use = in_use
 
     def _on_answer(self, told: tuple[ModelState, ReplyFigures]) -> None:
         """What a model really took is the store's to remember."""

@@ -44,10 +44,14 @@ def count(number: int) -> str:
 
 
 def parameters(number: int) -> str:
-    """ "135 M", "7.7 B"."""
+    """ "135 M", "7.7 B"; few of them exactly, "–" where they are not known."""
     if number >= 999_500_000:
         return f"{number / 1e9:.1f} B"
-    return f"{number / 1e6:.0f} M"
+    if number >= 9_950_000:
+        return f"{number / 1e6:.0f} M"
+    if number >= 100_000:
+        return f"{number / 1e6:.1f} M"
+    return count(number) if number else "–"
 
 
 def rough_count(number: int) -> str:

@@ -10,6 +10,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+SHORTEST_CONTEXT = 64  # tokens; fewer hold no question
+
 WeightChoice = Literal["auto", "bfloat16", "float16", "float32", "int8", "int4", "nf4"]
 KVChoice = Literal["auto", "plain", "int8", "int8_compatible"]
 AttentionChoice = Literal["auto", "sdpa", "eager", "flash"]

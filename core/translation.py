@@ -48,10 +48,14 @@ def catalogue(language: Language) -> dict[str, str]:
 
 
 def say(key: str, /, **params: Param) -> str:
-    """The sentence for `key` in the language in force, its `{parameters}` filled in.
+    """The sentence for `key` in the language in force, its `{parameters}` filled in. Of one thing (`count`) it is that
+    of `<key>_one`, where there is one.
 
     Raises:
         KeyError: the key is in no catalogue, which is a bug.
     """
-    sentence = catalogue(_language)[key]
+    known = catalogue(_language)
+    sentence = known[key]
+    if params.get("count") in (1, "1"):
+        sentence = known.get(f"{key}_one", sentence)
     return sentence.format(**params) if params else sentence

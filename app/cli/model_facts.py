@@ -23,6 +23,7 @@ def facts(model: Installed) -> dict[str, Any]:
         "added": known.added,
         "folder": str(model.files_folder),
         "in_place": bool(known.location),
+        "gone": model.is_gone,
         "code_files": list(known.code_files),
         "base": known.base,
     }

@@ -110,6 +110,8 @@ def verify(
     async def verified(service: LibraryService) -> None:
         names = [name] if name else [model.manifest.name for model in await service.installed()]
         damage: list[UserError] = []
+        if not names:
+            print(say("library.none"), file=sys.stderr)
         for one in names:
             try:
                 await _verify(service, one, as_json)
@@ -127,10 +129,15 @@ def verify(
 def show(name: Name, as_json: AsJson = False) -> None:
     async def shown(service: LibraryService) -> None:
         model = service.find(name)
-        found = await details.read(model)
-        known = {**facts(model), **_detailed(found)}
-        notes = {code: say(f"notice.{code}") for code in found.remarks}
-        notes |= {notice.code: say(f"notice.{notice.code}", **notice.params) for notice in found.notices}
+        known, notes = facts(model), {}
+        if model.is_gone:
+            gone = UserError("model_folder_gone", name=model.manifest.name, folder=str(model.files_folder))
+            notes = {gone.code: str(gone)}
+        else:
+            found = await details.read(model)
+            known |= _detailed(found)
+            notes = {code: say(f"notice.{code}") for code in found.remarks}
+            notes |= {notice.code: say(f"notice.{notice.code}", **notice.params) for notice in found.notices}
         if as_json:
             print_json({**known, "files": [_file(record) for record in model.manifest.files], "notices": notes})
             return
@@ -241,5 +248,6 @@ def _table(models: list[Installed]) -> Table:
         facts = model.manifest
         size, parameters = figures.size(facts.size_bytes), figures.parameters(facts.parameters)
         name = f"  └ {facts.name}" if facts.base in names else facts.name
+        name = say("library.gone", name=name) if model.is_gone else name
         table.add_row(name, parameters, facts.weights, size, figures.count(facts.context_length), facts.licence)
     return table

@@ -133,6 +133,7 @@ async def stored(service: LibraryService, events: AsyncGenerator[JobEvent, None]
             if as_json:
                 print_json({"event": "stored", "model": facts(model)})
             else:
-                print(say("library.stored", name=model.manifest.name, folder=event.folder))
+                sentence = "library.used_there" if model.manifest.location else "library.stored"
+                print(say(sentence, name=model.manifest.name, folder=str(model.files_folder)))
         elif isinstance(event, Finished) and event.reason == "cancelled":
             raise typer.Exit(CANCELLED)

@@ -17,7 +17,7 @@ from app.services.preferences import Preferences
 from app.services.secrets import Secrets
 from core import settings
 from core.errors import UserError
-from core.load_options import DEFAULT, LoadOptions
+from core.load_options import DEFAULT, SHORTEST_CONTEXT, LoadOptions
 from core.paths import models, settings_file
 
 
@@ -29,7 +29,14 @@ def library() -> LibraryService:
 
 def load_options(model: str, asked: Mapping[str, str | int | None]) -> LoadOptions:
     """What was chosen for this model in the window, with what the command line asks for in its place; what is left of
-    the former is said on stderr, since nothing in the command shows it. None asks for nothing."""
+    the former is said on stderr, since nothing in the command shows it. None asks for nothing.
+
+    Raises:
+        UserError: context_too_short.
+    """
+    length = asked.get("context_length")
+    if isinstance(length, int) and 0 < length < SHORTEST_CONTEXT:
+        raise UserError("context_too_short", asked=length, least=SHORTEST_CONTEXT)
     kept = settings.load(settings_file()).load_options
     chosen = kept.get(model) or kept.get(_loaded_for(model), DEFAULT)
     options = msgspec.structs.replace(chosen, **{name: value for name, value in asked.items() if value is not None})

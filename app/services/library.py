@@ -55,6 +55,11 @@ class Installed:
     def files_folder(self) -> Path:
         return manifest.files_folder(self.folder, self.manifest)
 
+    @property
+    def is_gone(self) -> bool:
+        """Its files lie elsewhere, and are not there any more."""
+        return bool(self.manifest.location) and not self.files_folder.is_dir()
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -119,15 +124,17 @@ class LibraryService:
         """What to load for a model's name: an adapter is answered with by its base.
 
         Raises:
-            UserError: as find(); adapter_base_gone.
+            UserError: as find(); adapter_base_gone, model_folder_gone.
         """
         found = self.find(model)
+        _need_folder(found)
         if not found.manifest.base:
             return ModelFiles(found.manifest.name, found.files_folder)
         try:
             base = self.find(found.manifest.base)
         except UserError:
             raise UserError("adapter_base_gone", name=found.manifest.name, base=found.manifest.base) from None
+        _need_folder(base)
         return ModelFiles(base.manifest.name, base.files_folder, found.files_folder)
 
     def adapters_of(self, model: str) -> list[str]:
@@ -328,6 +335,15 @@ class LibraryService:
         for place in self._removed:
             shutil.rmtree(place.parent, ignore_errors=True)
         self._removed.clear()
+
+
+def _need_folder(model: Installed) -> None:
+    """
+    Raises:
+        UserError: model_folder_gone.
+    """
+    if model.is_gone:
+        raise UserError("model_folder_gone", name=model.manifest.name, folder=str(model.files_folder))
 
 
 def origin(cached: Cached) -> str:

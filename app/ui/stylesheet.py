@@ -93,7 +93,9 @@ def _views(c: Colors, scale: float) -> str:
     return f"""
 QTextBrowser, QTextEdit {{ background: transparent; border: none; color: {c.text};
   selection-background-color: {c.accent}; selection-color: {c.on_accent}; }}
-QListView, QTableView {{ background: transparent; border: none; outline: none; color: {c.text};
+QListView {{ background: {c.raised}; }}
+ConversationList, QTableView {{ background: transparent; }}
+QListView, QTableView {{ border: none; outline: none; color: {c.text};
   selection-background-color: transparent; selection-color: {c.text}; }}
 QHeaderView {{ background: transparent; border: none; }}
 QHeaderView::section {{ background: transparent; color: {c.text_muted}; border: none;

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from PySide6.QtCore import QSettings, Qt, QTimer, Signal
+from PySide6.QtCore import QSettings, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QGuiApplication, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QApplication, QStackedWidget, QVBoxLayout, QWidget
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 PAGES = ("chat", "models", "tokenizer", "help", "settings")
 AT_FOOT = 2  # of the rail
+FRAME = QSize(16, 48)  # room for the borders and the title that the desktop puts around the first window
 
 
 class Page(Protocol):
@@ -258,7 +259,7 @@ class Window(QWidget):
         kept = self._geometry_file().value("geometry")
         if kept is None or not self.restoreGeometry(kept):
             room = self.screen().availableGeometry()
-            self.resize(min(1440, room.width()), min(900, room.height()))
+            self.resize(min(1440, room.width() - FRAME.width()), min(900, room.height() - FRAME.height()))
 
     def _geometry_file(self) -> QSettings:
         return QSettings(str(paths.home() / "window.ini"), QSettings.Format.IniFormat)

@@ -111,7 +111,7 @@ def read_config(folder: Path) -> Json:
     file = folder / CONFIG_NAME
     if not file.is_file():
         raise UserError("config_missing", folder=str(folder))
-    _refuse_pointer(file)
+    refuse_pointer(file)
     config = _json(file, "config_unreadable")
     architecture = _architecture(config)
     if not _is_known(str(config.get("model_type", "")), architecture):
@@ -125,7 +125,7 @@ def need_tokenizer(folder: Path, config: Json) -> None:
         is_first = config.get("model_type") == "qwen"
         raise UserError("vocabulary_missing" if is_first else "tokenizer_missing", folder=str(folder))
     for file in found:
-        _refuse_pointer(file)
+        refuse_pointer(file)
 
 
 def need_whole_tokenizer(folder: Path) -> None:
@@ -156,7 +156,7 @@ def weight_files(folder: Path) -> tuple[str, ...]:
 
 def indexed_files(index: Path) -> tuple[str, ...]:
     """The files an index names, all present and beside it."""
-    _refuse_pointer(index)
+    refuse_pointer(index)
     weight_map = _json(index, "index_unreadable").get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise UserError("index_unreadable", file=index.name, folder=str(index.parent))
@@ -187,7 +187,7 @@ def _is_known(model_type: str, architecture: str) -> bool:
 def _all_entries(folder: Path, files: tuple[str, ...]) -> dict[str, TensorEntry]:
     entries: dict[str, TensorEntry] = {}
     for name in files:
-        _refuse_pointer(folder / name)
+        refuse_pointer(folder / name)
         entries |= read_header(folder / name)
     if not entries:
         raise UserError("weights_missing", folder=str(folder))
@@ -226,7 +226,11 @@ def _is_packed(name: str) -> bool:
     return name.rpartition(".")[2] in scheme.SUFFIXES
 
 
-def _refuse_pointer(file: Path) -> None:
+def refuse_pointer(file: Path) -> None:
+    """
+    Raises:
+        UserError: lfs_pointer.
+    """
     with file.open("rb") as stream:
         if stream.read(len(LFS_POINTER)) == LFS_POINTER:
             raise UserError("lfs_pointer", file=file.name)

@@ -118,6 +118,7 @@ def import_gguf(
     Raises:
         UserError: import_not_a_model, gguf_*, disk_full.
     """
+    checkpoint.refuse_pointer(file)
     if not is_gguf(file):
         raise UserError("import_not_a_model", file=file.name)
     opened = open_gguf(file)

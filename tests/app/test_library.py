@@ -21,6 +21,7 @@ from core.models import manifest
 from core.models.importing import import_model
 from core.models.steps import result
 from core.protocol.messages import Finished, Progress
+from core.translation import say
 from tests.helpers.starter import REPOSITORY
 from tests.helpers.tiny_gguf import tiny_model, write_gguf
 
@@ -223,6 +224,16 @@ async def test_an_adapter_is_answered_with_by_its_base(with_adapter: LibraryServ
         with_adapter.files_of("Aria")
     assert caught.value.code == "adapter_base_gone" and str(caught.value)
     await with_adapter.close()
+
+
+def test_an_imported_folder_is_said_to_lie_where_it_lies(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.helpers import tiny_models
+
+    folder = tiny_models.write_model(tmp_path / "Mine")
+    models_command.import_(folder)
+    assert capsys.readouterr().out == say("library.used_there", name="Mine", folder=str(folder)) + "\n"
 
 
 def test_adapters_stand_beneath_their_base_on_the_command_line(

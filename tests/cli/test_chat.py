@@ -87,6 +87,34 @@ def test_an_adapter_of_the_library_is_called_by_its_name(home: Path, capsys: pyt
     assert said(capsys)[1].endswith(say("error.adapter_folder_missing", folder="baking") + "\n")
 
 
+def test_a_context_without_room_is_not_blamed_on_the_message(model: Model, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["chat", "-m", model("chat"), "-p", "Hi", "--context-length", "1"]) == 1
+    assert said(capsys) == ("", say("error.context_too_short", asked=1, least=64) + "\n")
+
+
+def test_a_model_whose_folder_is_gone_is_told_so(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Used where it lies, and deleted there: it is in no way a tokenizer that is missing."""
+    folder = tmp_path / "elsewhere"
+    shelf_models.put(paths.models(), "mine", location=str(folder))
+    gone = say("error.model_folder_gone", name="mine", folder=str(folder)) + "\n"
+    for asked in (["chat", "-m", "mine", "-p", "Hi"], ["tokenize", "-m", "mine", "--text", "Hi"],
+                  ["models", "plan", "-m", "mine"]):  # fmt: skip
+        assert run(asked) == 1
+        assert said(capsys) == ("", gone)
+    assert run(["models", "list"]) == 0 and "gone" in said(capsys)[0]
+    assert run(["models", "show", "mine"]) == 0
+    assert gone in said(capsys)[0]
+    assert run(["models", "show", "mine", "--json"]) == 0 and json.loads(said(capsys)[0])["gone"] is True
+    assert run(["models", "remove", "mine", "--yes"]) == 0
+
+
+def test_an_empty_library_has_nothing_to_verify(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["models", "verify"]) == 0
+    assert said(capsys) == ("", say("library.none") + "\n")
+
+
 def test_a_base_model_is_said_to_be_one(
     model: Model, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +133,7 @@ def test_a_base_model_is_said_to_be_one(
         (["--batch", "questions", "--out", "answers", "-p", "x"], 2),
         (["--batch", "no-such-file", "--out", "answers"], 1),
         (["--adapter", "no-such-folder", "-p", "x"], 1),
+        (["--context-length", "1", "-p", "x"], 1),
     ],
 )
 def test_mistakes_are_told(model: Model, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int) -> None:

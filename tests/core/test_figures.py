@@ -26,3 +26,10 @@ def test_duration(seconds: float, words: str) -> None:
 
 def test_parameters() -> None:
     assert figures.parameters(134_515_008) == "135 M" and figures.parameters(7_721_324_544) == "7.7 B"
+    assert [figures.parameters(n) for n in (9_949_999, 123_456, 94_720, 0)] == ["9.9 M", "0.1 M", "94,720", "–"]
+
+
+def test_one_thing_is_not_many() -> None:
+    translation.use("en")
+    said = [translation.say("transcript.tokens", count=count) for count in ("0", "1", "1,000")]
+    assert said == ["0 tokens", "1 token", "1,000 tokens"]

@@ -3,7 +3,7 @@
 Run as a program it is the child; ARGV starts it from any working directory. `seed` of the sampling is the rate in words
 a second, `max_new_tokens` their number. What is loaded is said by the model's name: "base" cannot chat, "first" is like
 the first generation with its notices and its short training length, "broken" and "short" (of memory) cannot be loaded,
-"endless" never ends loading.
+"killed" is killed meanwhile, "endless" never ends loading.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ def load(job: LoadModel, control: JobControl) -> Events:
         time.sleep(0.005)
     if job.name == "broken":
         raise UserError("chat_not_last")  # any sentence of the catalogue
+    if job.name == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     if job.name == "short":
         raise UserError("memory_too_small", needed="15 GB", free="3 GB")
     loaded.append(_loaded(job))
@@ -97,6 +99,8 @@ def long(job: Generate, control: JobControl) -> Events:
 def tokenize(job: Tokenize, control: JobControl) -> Events:
     """Words with the space before them; a character outside the first plane is two tokens of two bytes each. In pieces,
     as a real worker gives the tokens of a long text."""
+    if not Path(job.folder, "config.json").is_file():
+        raise UserError("config_missing", folder=job.folder)
     tokens: list[Token] = []
     for word in re.findall(r"<\|\w+\|>|\s*[^\s<]+|\s+|<", job.text):
         data = word.encode()

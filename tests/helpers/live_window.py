@@ -27,6 +27,8 @@ class LiveContext(AppContext):
         super().__init__(preferences)
         self.library._argv = library or self.library._argv
         self.inference = InferenceService(self.library.files_of, options=preferences.load_options, argv=fake_model.ARGV)
+        self.inference.changed.listen(self._on_model)
+        self.inference.answered.listen(self._on_answer)
         self.chat = ChatService(self.store, self.inference)
 
 

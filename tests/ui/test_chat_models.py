@@ -15,7 +15,7 @@ from app.ui.widgets.button import Button
 from app.ui.widgets.feedback import Banner, Toast
 from app.ui.widgets.menu import Menu
 from app.ui.window import Window
-from core import paths
+from core import paths, store
 from core.load_options import LoadOptions
 from core.translation import say
 from tests.helpers import fake_hubs, shelf_models
@@ -149,6 +149,64 @@ async def test_a_lack_of_memory_offers_the_load_options() -> None:
         assert window.findChildren(LoadDialog)[-1].model == "short"
         window.findChildren(LoadDialog)[-1].reject()
         await until(lambda: not window.findChildren(LoadDialog))
+
+
+async def test_a_worker_that_is_killed_while_loading_is_said_to_have_been() -> None:
+    shelf_models.put(paths.models(), "killed")
+    async with live() as (window, _):
+        page = await page_of(window)
+        reply = await ask(page, "words")
+        assert reply.error_code == "worker_killed"
+        assert said(page.passing) == [say("error.worker_killed", **reply.error_params)]
+        told = [label.text() for label in page.passing.findChildren(QLabel) if label.isVisibleTo(page)]
+        assert say("chat.memory_short") in told
+
+
+async def test_a_full_context_is_named_and_leads_to_a_longer_one() -> None:
+    shelf_models.put(paths.models(), "first")
+    async with live() as (window, _):
+        page = await page_of(window)
+        reply = await ask(page, "full")
+        assert reply.state == "full"
+        assert page.inspector._figures["ended_by"].text() == say("chat.ended_full")
+        await settle(5)
+        row = page.transcript.row(reply.id)
+        next(button for button in row.findChildren(Button) if button.text() == say("load.open")).click()
+        await until(lambda: any(dialog.is_ready for dialog in window.findChildren(LoadDialog)), 10)
+        window.findChildren(LoadDialog)[-1].reject()
+        await until(lambda: not window.findChildren(LoadDialog))
+
+
+async def test_the_smallest_window_has_room_for_title_and_figures() -> None:
+    name = "A-very-long-name-of-a-model-that-somebody-made-from-another-one-Instruct-Merged-GPTQ-Int4"
+    shelf_models.put(paths.models(), name)
+    async with live(1000, 640) as (window, _):
+        page = await page_of(window)
+        reply = await ask(page, "words and a title that is rather long for so small a window")
+        page.toggle_inspector()
+        await settle(10)
+        assert not page.inspector.isHidden() and page._title.width() >= 100
+        figures = page.transcript.row(reply.id)._figures
+        assert 0 < figures.fontMetrics().horizontalAdvance(figures.text()) <= figures.width()
+        foot = [part.geometry() for part in (page.composer.think, page.composer.send) if part.isVisible()]
+        assert foot[0].right() < foot[-1].left() and page.composer.meter.isHidden()
+        assert name in page.model_chip.accessibleName()
+        page.choice.open_menu()
+        menu = page.findChildren(Menu)[-1]
+        assert menu.sizeHint().width() < 520 and menu.actions()[0].toolTip() == name
+        menu.close()
+
+
+async def test_an_adapter_is_in_use_too() -> None:
+    shelf_models.put(paths.models(), "first", shelf_models.QWEN_7B)
+    shelf_models.put_adapter(paths.models(), "cooking", "first")
+    async with live() as (window, context):
+        page = await page_of(window)
+        page.choice.take("cooking")
+        await ask(page, "echo")
+        await until(lambda: not context._noting)
+        known = await context.store.call(lambda s: store.models.known(s))
+        assert {model.name for model in known if model.last_used} == {"first", "cooking"}
 
 
 class Shows(QObject):

@@ -5,8 +5,11 @@ from __future__ import annotations
 from string import Formatter
 
 import pytest
+from PySide6.QtWidgets import QCompleter
 
 from app.ui import icons, theme
+from app.ui.chat.context_view import ContextUse, ContextView
+from app.ui.tokens import DARK, LIGHT
 from app.ui.widgets.button import Button, Chip, IconButton
 from app.ui.widgets.feedback import Banner, EmptyState
 from app.ui.widgets.fields import SearchField
@@ -57,3 +60,24 @@ def test_the_kit_has_names_and_room_in_both_themes_and_three_sizes() -> None:
         theme.apply(app, "light")
         turn()
         assert page.grab().toImage() != light_again
+
+
+def test_what_completes_a_field_can_be_read() -> None:
+    """Qt's own list: of file dialogs, which no page of ours paints."""
+    app = application()
+    for mode, colours in (("light", LIGHT), ("dark", DARK)):
+        theme.apply(app, mode)  # type: ignore[arg-type]
+        completer = QCompleter(["notes.txt"])
+        popup = completer.popup()
+        popup.resize(200, 100)
+        assert popup.grab().toImage().pixelColor(150, 80).name() == colours.raised.lower()
+    theme.apply(app, "light")
+
+
+def test_a_context_that_was_not_counted_is_not_said_to_be_empty() -> None:
+    application()
+    view = ContextView()
+    view.show_use(ContextUse(0, 4096, is_known=False))
+    assert view._values["used"].text() == "–"
+    view.show_use(ContextUse(0, 4096))
+    assert view._values["used"].text() == "0"

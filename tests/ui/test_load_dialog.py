@@ -161,3 +161,17 @@ async def test_the_options_are_reached_from_everywhere_a_model_is_named() -> Non
             await until(lambda: any(dialog.is_ready for dialog in window.findChildren(LoadDialog)), 10)
             assert window.findChildren(LoadDialog)[-1].model == "Qwen3-tiny"
             await closed(window)
+
+
+async def test_a_context_that_is_too_short_becomes_the_least_which_is_named() -> None:
+    shelf_models.put(paths.models(), "first", shelf_models.QWEN_7B)
+    async with live() as (window, _):
+        dialog = await opened(window, "first")
+        length = dialog.choices.length
+        assert length is not None
+        assert length.range.text() == say("load.context_range", least="512", most=figures.count(length.spin.maximum()))
+        length.spin.selectAll()
+        QTest.keyClicks(length.spin.lineEdit(), "100")
+        QTest.keyClick(length.spin, Qt.Key.Key_Return)
+        assert dialog.choices.options.context_length == 512
+        await closed(window)

@@ -152,6 +152,24 @@ async def test_a_long_text_comes_whole_and_an_older_answer_is_never_shown() -> N
 
 
 @on_qasync
+async def test_where_there_is_no_answer_nothing_of_an_older_one_is_left() -> None:
+    shelf_models.put(paths.models(), "first")
+    shelf_models.put(paths.models(), "second")
+    async with live() as (window, _):
+        page = await page_of(window)
+        await typed(page, "Hello you")
+        assert page.copy.isEnabled() and page.facts.values["count"].text() == "2"
+        (paths.models() / "second" / "config.json").unlink()
+        page.select.chosen.emit("second")
+        await until(lambda: page.found is None)
+        values = {value.text() for value in page.facts.values.values()}
+        assert values == {"–"} and not page.copy.isEnabled() and page.view.tokens == ()
+        page.select.chosen.emit("first")
+        await until(lambda: page.copy.isEnabled())
+        assert page.facts.values["count"].text() == "2"
+
+
+@on_qasync
 async def test_without_a_model_the_page_says_where_to_get_one() -> None:
     async with live() as (window, _):
         page: Any = window.go("tokenizer")

@@ -29,6 +29,7 @@ class ContextUse:
 
     alpha: how far the first generation stretched its positions for the last prompt, 1 is not at all, 0 not known
     dropped: how many of the oldest messages were left out of the last prompt
+    is_known: False where there are messages that this program has not counted yet
     """
 
     used: int = 0
@@ -38,6 +39,7 @@ class ContextUse:
     logn: bool = False
     alpha: float = 0.0
     dropped: int = 0
+    is_known: bool = True
 
     @property
     def is_past_trained(self) -> bool:
@@ -128,7 +130,7 @@ class ContextView(QWidget):
         self.bar.show_use(use)
         past = use.is_past_trained
         values = {
-            "used": figures.count(use.used) if use.limit else "–",
+            "used": figures.count(use.used) if use.limit and use.is_known else "–",
             "trained": figures.count(use.trained) if use.trained else "",
             "limit": figures.count(use.limit) if use.limit else "–",
             "dropped": figures.count(use.dropped) if use.dropped else "",

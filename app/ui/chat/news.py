@@ -19,6 +19,7 @@ from app.ui.widgets.button import Button
 from app.ui.widgets.feedback import Banner
 from core.models.qwen_v1.positions import ntk_alpha
 from core.protocol.messages import Progress, PromptRead
+from core.store.records import Message
 from core.translation import say
 
 if TYPE_CHECKING:
@@ -92,14 +93,18 @@ class News:
             panel.inspector.show_reply(panel.last_reply())
             self.show_context()
             if news.message.error_code in questions.MEMORY:
-                self._offer_less_memory()
+                self._offer_less_memory(news.message)
 
-    def _offer_less_memory(self) -> None:
-        """A reply that had no memory can often be had with other load options."""
+    def _offer_less_memory(self, reply: Message) -> None:
+        """A reply that had no memory can often be had with other load options. One that was broken off does not say
+        itself what ended it."""
+        is_broken_off = reply.state == "interrupted"
+        why, help_ = say(f"error.{reply.error_code}", **reply.error_params), say("chat.memory_short")
         change = Button(say("load.open"), "secondary", "chip", small=True)
         change.clicked.connect(self._panel.choice.ask_load)
         more = why_button(self._panel.window_, "memory")
-        self._panel.passing.tell(Banner("warn", say("chat.memory_short"), "", more, change))
+        told = (why, help_) if is_broken_off else (help_, "")
+        self._panel.passing.tell(Banner("warn", *told, more, change))
 
     # --- the context -------------------------------------------------------------------
 
@@ -123,6 +128,7 @@ class News:
             logn=loaded is not None and loaded.logn,
             alpha=prompt.ntk_alpha if prompt else ntk_alpha(used, trained) if ntk else 1.0,
             dropped=prompt.dropped_turns if prompt else 0,
+            is_known=used > 0 or not panel.messages,
         )
         panel.inspector.context.show_use(use)
         panel.composer.meter.show_use(used, use.limit if used else 0, use.warning())

@@ -108,6 +108,7 @@ class ChatPanel(QWidget):
         head.setContentsMargins(Space.XL, 0, Space.M, 0)
         bar = pane(head)
         bar.setFixedHeight(Size.PAGE_HEADER)
+        self.model_chip.share(bar)
         self.standing, self.passing = StandingNotice(), NoticeArea()
         self._views = QStackedWidget()
         self._views.addWidget(self.empty)

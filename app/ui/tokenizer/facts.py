@@ -91,6 +91,12 @@ class TokenFacts(QWidget):
         for name, words in numbers.items():
             self.values[name].setText(words)
 
+    def show_nothing(self) -> None:
+        """There is no answer."""
+        for name in COUNTS:
+            self.values[name].setText("–")
+        self.show_token(None)
+
     def show_token(self, token: Token | None, place: str = "") -> None:
         """`place`: "3 of 12"."""
         words = dict.fromkeys(TOKEN, "–")

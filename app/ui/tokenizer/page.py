@@ -146,8 +146,8 @@ class TokenizerPage(QWidget):
         models = [model.manifest for model in await self._context.library.installed()]
         names = [facts.name for facts in models if not facts.base]
         self._stack.setCurrentIndex(1 if names else 0)
-        self.copy.setEnabled(bool(names))
         if not names:
+            self._show_nothing()
             return
         base = next((facts.base for facts in models if facts.name == self._model and facts.base), self._model)
         self._model = base if base in names else names[0]
@@ -189,6 +189,7 @@ class TokenizerPage(QWidget):
         self._cut.setText(say("tokenizer.cut", count=figures.count(MOST)))
         self._cut.setVisible(is_cut)
         self.found, self.asked_for = found, len(text)
+        self.copy.setEnabled(True)
         self.view.show_tokens(found.tokens)
         await asyncio.sleep(0)  # the tokens are painted before they are counted
         await self.facts.show_counts(text, found)
@@ -211,8 +212,15 @@ class TokenizerPage(QWidget):
     def _fail(self, error: UserError) -> None:
         self._clear_notice()
         self._notice.addWidget(Banner("bad", say("tokenizer.failed"), str(error)))
-        self.found = None
+        self._show_nothing()
+
+    def _show_nothing(self) -> None:
+        """What an earlier text or another model had would be taken for an answer."""
+        self.found, self.asked_for = None, -1
+        self.copy.setEnabled(False)
+        self._cut.hide()
         self.view.show_tokens(())
+        self.facts.show_nothing()
 
     def _clear_notice(self) -> None:
         while item := self._notice.takeAt(0):

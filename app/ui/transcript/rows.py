@@ -328,6 +328,13 @@ class ReplyRow(Row):
         self.setAccessibleName(say("transcript.model_said", model=message.model, text=message.text[:200]))
         self.setAccessibleDescription(figures_line(message))
 
+    def _show_figures(self, width: int) -> None:
+        """As many as there is room for between the versions and the actions."""
+        others = (self._siblings, self._actions) if self.message.siblings > 1 else (self._actions,)
+        room = width - sum(part.sizeHint().width() + Space.S for part in others) - Space.S
+        metrics = self._figures.fontMetrics()
+        self._figures.setText(figures_line(self.message, lambda words: metrics.horizontalAdvance(words) <= room))
+
     def wait_with(self, words: str) -> None:
         """Why nothing has come yet, such as how far the model is loaded."""
         self._waiting.say(words)
@@ -356,6 +363,7 @@ class ReplyRow(Row):
 
     def fit(self, width: int) -> int:
         self._width = width
+        self._show_figures(width)
         y = 0
         for part, above in (
             (self.thinking, 0),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtWidgets import QWidget
 
@@ -16,16 +18,22 @@ from core.translation import catalogue, language, say
 SKELETON_AFTER_MS = 300
 
 
-def figures_line(message: Message) -> str:
-    """`234 tokens · 61.3 tok/s · first token 0.21 s`; "" without figures."""
+def figures_line(message: Message, fits: Callable[[str], bool] = lambda words: True) -> str:
+    """`234 tokens · 61.3 tok/s · first token 0.21 s`; less where that does not fit, "" without figures."""
+    parts = _figures(message)
+    lines = [" · ".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    return next((line for line in lines if fits(line)), "")
+
+
+def _figures(message: Message) -> list[str]:
     figures = message.figures
     if figures is None or not figures.new_tokens:
-        return ""
+        return []
     parts = [say("transcript.tokens", count=f"{figures.new_tokens:,}")]
     if figures.tokens_per_s:
         parts.append(say("transcript.speed", speed=f"{figures.tokens_per_s:.1f}"))
     parts.append(say("transcript.first_token", seconds=f"{figures.first_token_s:.2f}"))
-    return " · ".join(parts)
+    return parts
 
 
 def figures_tip(message: Message) -> str:

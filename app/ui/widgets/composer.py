@@ -19,6 +19,7 @@ from core.translation import say
 MAX_LINES = 9
 NEARLY_FULL = 0.8
 WIDEST_NAME = 240  # px
+NARROW = 340  # px of the whole: beside the inspector, which shows the context too, in the smallest window
 
 
 class MessageBox(QPlainTextEdit):
@@ -96,6 +97,7 @@ class ContextMeter(Pressable):
     def __init__(self) -> None:
         super().__init__(say("transcript.context"))
         self._used, self._window, self._warning = 0, 0, ""
+        self._gives_way = False
         theme.state.changed.connect(self._say)
         self._say()
 
@@ -105,12 +107,18 @@ class ContextMeter(Pressable):
         self._used, self._window, self._warning = used, window, warning
         self._say()
 
+    def give_way(self, on: bool) -> None:
+        """Others need the room."""
+        if on != self._gives_way:
+            self._gives_way = on
+            self._say()
+
     @property
     def share(self) -> float:
         return self._used / self._window if self._window else 0.0
 
     def _say(self) -> None:
-        self.setVisible(self._window > 0)
+        self.setVisible(self._window > 0 and not self._gives_way)
         self._words = f"{_short(self._used)} / {_short(self._window)}"
         key = "transcript.context_nearly_full" if self.share > NEARLY_FULL else "transcript.context_used"
         sentence = say(key, used=f"{self._used:,}", window=f"{self._window:,}")
@@ -262,6 +270,9 @@ class Composer(QWidget):
         if words and not self._busy and not self._blocked:
             self.box.clear()
             self.submitted.emit(words)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        self.meter.give_way(self.width() < NARROW)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() in (QEvent.Type.FocusIn, QEvent.Type.FocusOut):

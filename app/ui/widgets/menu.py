@@ -9,6 +9,8 @@ from PySide6.QtWidgets import QMenu, QWidget
 
 from app.ui import icons, theme
 
+WIDEST = 420  # px of an entry: names of models may be long
+
 
 class Menu(QMenu):
     """QMenu styled by the sheet; translucent so that its corners are round."""
@@ -22,7 +24,11 @@ class Menu(QMenu):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
 
     def add(self, words: str, do: Callable[[], object], icon: str = "") -> None:
-        action = self.addAction(words)
+        shown = self.fontMetrics().elidedText(words, Qt.TextElideMode.ElideMiddle, WIDEST)
+        action = self.addAction(shown)
+        if shown != words:
+            action.setToolTip(words)
+            self.setToolTipsVisible(True)
         action.triggered.connect(lambda _checked=False: do())
         if icon:
             action.setIcon(icons.icon(icon, theme.colors().text_soft))

@@ -196,6 +196,8 @@ def test_bad_files_and_paths(gguf_file: Path, tmp_path: Path, models: Path) -> N
     (tmp_path / "notes.txt").write_text("hello")
     assert refused(tmp_path / "notes.txt", models) == "import_not_a_model"
     assert refused(tmp_path / "nothing", models) == "import_missing"
+    (tmp_path / "pointer.gguf").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1")
+    assert refused(tmp_path / "pointer.gguf", models) == "lfs_pointer"
 
 
 def test_names(source: Path, models: Path) -> None:
