@@ -23,7 +23,7 @@ GB = 10**9
 def seven(tmp_path: Path) -> Subject:
     """Of the shape and length of Qwen-7B; its file is sparse."""
     shelf_models.put(tmp_path, "seven", shelf_models.QWEN_7B)
-    return fitting._look("seven", tmp_path / "seven")
+    return fitting.look_now("seven", tmp_path / "seven")
 
 
 def test_a_model_is_looked_at_without_loading_it(seven: Subject) -> None:
@@ -109,5 +109,5 @@ def test_files_that_cannot_be_used_are_told(tmp_path: Path) -> None:
     file = tmp_path / "cut" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(UserError) as error:
-        fitting._look("cut", tmp_path / "cut")
+        fitting.look_now("cut", tmp_path / "cut")
     assert error.value.code == "safetensors_truncated"

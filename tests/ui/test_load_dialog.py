@@ -150,7 +150,7 @@ async def test_the_options_are_reached_from_everywhere_a_model_is_named() -> Non
         await until(lambda: chat.is_open, 10)
         chat.choice.take("Qwen3-tiny")
         models: Any = window.go("models")
-        await until(lambda: models.table.currentIndex().isValid())
+        await until(lambda: models.installed.model() is not None)
         status = next(part for part in window.status.findChildren(Part) if part.toolTip() == say("status.model_hint"))
         question: Any = window.go("help")
         await until(lambda: question.is_ready)
