@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from app.ui.widgets.button import Button
 from app.ui.widgets.menu import Menu
 from app.ui.window import Window
 from core import paths, store
+from core.models.importing import import_model
+from core.models.steps import result
 from core.store.records import MeasuredMemory
 from core.translation import say
 from tests.helpers import fake_hubs, shelf_models, tiny_models
@@ -153,3 +156,12 @@ async def test_nothing_is_offered_where_nothing_was_found(tmp_path: Path, monkey
         await until(lambda: page.installed.empty.isVisible())
         await settle(20)
         assert not page.installed.found.isVisible()
+
+
+async def test_a_model_whose_folder_is_gone_says_so(tmp_path: Path) -> None:
+    source = tiny_models.write_model(tmp_path / "theirs", "qwen3")
+    result(import_model(source, "away", paths.models()))
+    shutil.rmtree(source)
+    async with installed() as (_window, page, _context):
+        await until(lambda: page.installed.model() is not None)
+        assert cell(page, "away", 0).second == say("models.folder_gone")

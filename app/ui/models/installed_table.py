@@ -84,6 +84,8 @@ def _cells(model: Installed, known: Known, names: set[str]) -> list[Cell]:
         kind = say("models.kind_chat" if facts.can_chat else "models.kind_base")
         licence = licence_words(facts.licence) if facts.licence else ""
         second = " · ".join(part for part in (kind, figures.parameters(facts.parameters), licence) if part)
+    if model.is_gone:
+        second = say("models.folder_gone")
     stored = known.stored.get(facts.name)
     used = stored.last_used if stored is not None else None
     return [
