@@ -17,7 +17,7 @@ import typer
 from app.cli.model_facts import facts
 from app.cli.session import discovery, hub_access
 from app.cli.transfer import print_json, shown
-from app.services import fitting, machine
+from app.services import consent, fitting, machine
 from app.services.badges import badges, stored_form
 from app.services.discovery import DiscoveryService, Look, Offer
 from app.services.library import LibraryService, Wanted
@@ -91,7 +91,7 @@ async def _announce(
         if begun is None:
             raise
         return
-    _need_consent(chosen, look, accept=accept)
+    _need_consent(chosen, look, await service.page(look.repository.source), accept=accept)
     if look.needed.code_files:
         print(say("pull.code", files=", ".join(look.needed.code_files)), file=sys.stderr)
     size, count = figures.size(look.total_bytes), len(look.needed.files)
@@ -104,21 +104,22 @@ async def _announce(
         print(say(f"pull.says_{badge.verdict}", needed=needed, free=free, context=context), file=sys.stderr)
 
 
-def _need_consent(chosen: Preferences, look: Look, *, accept: bool) -> None:
-    """
+def _need_consent(chosen: Preferences, look: Look, page: str, *, accept: bool) -> None:
+    """page: where people read about the model
+
     Raises:
         UserError: licence_not_accepted.
     """
-    entry = look.offer.entry
-    licence = look.repository.licence or look.offer.licence
-    if entry is None or not entry.needs_consent or licence in chosen.settings.accepted_licences:
+    wanted = consent.to_accept(look.offer, look)
+    if not wanted or wanted in chosen.settings.accepted_licences:
         return
-    link = look.repository.licence_link or entry.licence_link
+    licence = consent.licence_of(look.offer, look) or say("pull.licence_unnamed")
+    link = consent.licence_link(look.offer, look) or page
     if not accept and sys.stdin.isatty():
         accept = typer.confirm(say("pull.ask_licence", licence=licence, link=link), err=True)
     if not accept:
         raise UserError("licence_not_accepted", name=look.offer.name, licence=licence, link=link)
-    chosen.change(accepted_licences=(*chosen.settings.accepted_licences, licence))
+    chosen.change(accepted_licences=(*chosen.settings.accepted_licences, wanted))
 
 
 async def stored(service: LibraryService, events: AsyncGenerator[JobEvent, None], as_json: bool) -> None:

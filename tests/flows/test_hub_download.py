@@ -158,3 +158,13 @@ def test_no_hub_at_all_is_a_sentence(home: Path) -> None:
     told = json.loads(found.stdout)
     assert len(told["problems"]) == 2 and any(model["name"] == "Qwen3-0.6B" for model in told["models"])
     assert all(model["fit"] for model in told["models"] if model["name"].startswith("Qwen3-"))
+
+
+def test_consent_to_one_nameless_licence_is_none_to_another(int4: Path) -> None:
+    with ModelScopeServer() as scope:
+        for name in ("a", "b"):
+            scope.publish(f"someone/{name}", int4, licence="other")
+        choose(huggingface_endpoint=NOBODY, modelscope_endpoint=scope.address)
+        assert command("models", "pull", "someone/a", "--from", "modelscope", "--accept-licence").returncode == 0
+        refused = command("models", "pull", "someone/b", "--from", "modelscope")
+        assert refused.returncode == 1 and "someone/b" in refused.stderr and "--accept-licence" in refused.stderr
