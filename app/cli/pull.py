@@ -31,6 +31,7 @@ from core.sources import Place, Source
 from core.translation import say
 
 CANCELLED = 130
+WORTH_MEASURING = 50_000_000  # bytes
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help=say("pull.help_pull"))]
 From = Annotated[Place | None, typer.Option("--from", help=say("pull.help_from"))]
@@ -49,7 +50,7 @@ async def pull_model(library: LibraryService, wanted: Wanted, offer: Offer, *, a
         await stored(library, library.pull(offer.name), as_json)
         return
     async with discovery() as service:
-        await _announce(service, library, Preferences(), wanted, offer, accept=accept)
+        wanted = await _announce(service, library, Preferences(), wanted, offer, accept=accept)
     await stored(library, library.download(wanted, await hub_access().now()), as_json)
 
 
@@ -82,15 +83,16 @@ def _at_revision(source: Source, revision: str) -> Source:
 async def _announce(
     service: DiscoveryService, library: LibraryService, chosen: Preferences, wanted: Wanted, offer: Offer, *,
     accept: bool,
-) -> None:  # fmt: skip
-    """Say what will come; ask for what has to be agreed to. One that is under way already needs no hub for it."""
+) -> Wanted:  # fmt: skip
+    """Say what will come; ask for what has to be agreed to, and which hub is faster. The result is what was wanted with
+    the sources in that order. One that is under way already needs no hub for any of it."""
     begun = staging.read_plan(staging.staging_folder(library.folder, shelf.safe_name(wanted.name)))
     try:
         look = await service.look(offer)
     except UserError:
         if begun is None:
             raise
-        return
+        return wanted
     _need_consent(chosen, look, await service.page(look.repository.source), accept=accept)
     if look.needed.code_files:
         print(say("pull.code", files=", ".join(look.needed.code_files)), file=sys.stderr)
@@ -102,6 +104,21 @@ async def _announce(
         badge = found[stored_form(look.subject)]
         needed, free, context = figures.size(badge.needed), figures.size(badge.free), figures.count(badge.context)
         print(say(f"pull.says_{badge.verdict}", needed=needed, free=free, context=context), file=sys.stderr)
+    return wanted if begun is not None else await _from_the_faster(service, look, wanted)
+
+
+async def _from_the_faster(service: DiscoveryService, look: Look, wanted: Wanted) -> Wanted:
+    """Two seconds are worth it where there are two hubs and more than a moment's work."""
+    if len(wanted.sources) < 2 or look.total_bytes < WORTH_MEASURING:
+        return wanted
+    print(say("pull.measuring"), file=sys.stderr)
+    speeds = await service.speeds(look)
+    by_speed = {speed.source: speed.bytes_per_s for speed in speeds}
+    ordered = sorted(wanted.sources, key=lambda source: -by_speed.get(source, 0.0))
+    for speed in speeds:
+        rate = figures.speed(speed.bytes_per_s) if speed.bytes_per_s else say("pull.no_answer")
+        print(f"  {say(f'pull.{speed.source.place}')}: {rate}", file=sys.stderr)
+    return replace(wanted, sources=tuple(ordered))
 
 
 def _need_consent(chosen: Preferences, look: Look, page: str, *, accept: bool) -> None:

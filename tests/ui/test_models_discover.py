@@ -269,6 +269,21 @@ async def test_the_faster_hub_is_asked_first_until_the_user_says_otherwise() -> 
         assert page.offer.source.ordered()[0].place == "huggingface"
 
 
+async def test_who_measures_nothing_gets_the_faster_hub_all_the_same() -> None:
+    async with discover() as (_, page, hubs, context):
+        await look_at(page, "Qwen/Qwen3-4B")
+        page.offer.go.click()
+        await until(lambda: context.downloads.items)
+        assert [source.place for source in context.downloads.items[0].record.sources] == ["modelscope", "huggingface"]
+        await look_at(page, "Qwen/Qwen3-8B")
+        page.offer.source.rows[0].click()  # the user's own choice is not measured away
+        asked = len(hubs.answers.asked)
+        page.offer.go.click()
+        await until(lambda: len(context.downloads.items) == 2)
+        assert context.downloads.items[1].record.sources[0].place == "huggingface"
+        assert not [one for one in hubs.answers.asked[asked:] if one.startswith("speeds")]
+
+
 async def test_python_files_are_named_and_what_is_left_out_has_a_reason() -> None:
     async with discover() as (_, page, hubs, _context):
         extra = (("modeling_qwen.py", 4000), ("assets/picture.png", 90), ("pytorch_model.bin", 16_000_000_000))

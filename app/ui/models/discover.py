@@ -201,6 +201,7 @@ class DiscoverView(QWidget):
         kept = [offer for offer in offers if not wanted or wanted & tags_of(offer)]
         shown = [offer for offer in kept if not self.fits.isChecked() or self._may_fit(offer)]
         self._hidden = len(kept) - len(shown)
+        before = self.table.offer()
         self.table.show_offers(shown, self._context.estimates.of, lambda offer: installed_as(offer, self.installed))
         self._stack.setCurrentIndex(0 if shown else 1)
         self.show_all.setVisible(len(shown) < len(offers))
@@ -208,6 +209,8 @@ class DiscoverView(QWidget):
             self.table.choose()
         elif not shown:
             self.offer_chosen.emit(None)
+        elif (now := self.table.offer()) is not None and before is not None and now.id == before.id and now != before:
+            self.offer_chosen.emit(now)  # the other hub has it too
         self._tell(self.search.listing)
 
     def _may_fit(self, offer: Offer) -> bool:

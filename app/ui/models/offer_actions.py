@@ -195,6 +195,11 @@ class OfferActions(QObject):
                 pass
 
     async def _fetch(self, choice: Choice) -> None:
+        """From the faster hub, unless the user has chosen one."""
+        if choice.look is not None and not self._pane.source.is_settled:
+            await self._measure()
+            measured = self._pane.choice() if self._is_shown(choice.offer) else None
+            choice = measured or choice
         if await fetching.fetch(self._window, self._context, choice):
             self._window.notify("ok", say("discover.queued", name=choice.name))
         if isValid(self._pane):

@@ -96,6 +96,8 @@ class SourceRow(Pressable):
 
 class OfferSource(QWidget):
     """
+    Attributes:
+        is_settled: the order was measured, or chosen by the user, or there is nothing to choose
     Signals:
         measure_asked: how fast the hubs are here
     """
@@ -104,6 +106,7 @@ class OfferSource(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self.is_settled = True
         self._offer_id = ""
         self.rows: list[SourceRow] = []
         self.measure = Button(say("discover.measure"), "ghost", "bolt", small=True)
@@ -125,6 +128,7 @@ class OfferSource(QWidget):
             line.show_source(source)
         if self.rows:
             self._choose(self.rows[0])
+        self.is_settled = len(self.rows) < 2
         self._package.setVisible(not self.rows)
         self.measure.setVisible(bool(self.rows))
         self.show_measuring(False)
@@ -136,9 +140,14 @@ class OfferSource(QWidget):
                 widget.deleteLater()
         self.rows = [SourceRow(source) for source in offer.sources]
         for line in self.rows:
-            line.clicked.connect(lambda _=False, line=line: self._choose(line))
+            line.clicked.connect(lambda _=False, line=line: self._take(line))
             line.moved.connect(lambda line=line: self._move(line))
             self._lines.addWidget(line)
+
+    def _take(self, line: SourceRow) -> None:
+        """The user's own choice."""
+        self._choose(line)
+        self.is_settled = True
 
     def show_measuring(self, measuring: bool) -> None:
         self.measure.setEnabled(not measuring)
@@ -149,6 +158,7 @@ class OfferSource(QWidget):
     def show_speeds(self, speeds: Sequence[Speed]) -> None:
         """What was measured; the fastest is chosen."""
         self.show_measuring(False)
+        self.is_settled = True
         by_place: dict[Place, Speed] = {speed.source.place: speed for speed in speeds}
         rates = [speed.bytes_per_s for speed in speeds]
         for line in self.rows:
@@ -179,5 +189,5 @@ class OfferSource(QWidget):
     def _move(self, line: SourceRow) -> None:
         other = next((one for one in self.rows if one is not line), None)
         if other is not None:
-            self._choose(other)
+            self._take(other)
             other.setFocus(Qt.FocusReason.TabFocusReason)
