@@ -36,6 +36,8 @@ ELSEWHERE = (
     "hub_unknown_revision", "hub_token_refused", "download_interrupted", "download_forbidden", "download_gone",
     "download_refused", "download_redirects", "download_wrong_length",
 )  # fmt: skip
+# A kept plan may name files that the hub has meanwhile thrown away; it is asked once more then.
+OUTDATED = ("download_gone", "download_wrong_length", "download_wrong_hash")
 
 
 def download(job: DownloadModel, network: Network) -> Work[Path]:
@@ -77,7 +79,16 @@ class _Download:
     def work(self) -> Work[Path]:
         with disk_errors(self._models_folder, 1_000_000):
             self._files.mkdir(parents=True, exist_ok=True)
-        plan = yield from self._plan()
+        kept = self._kept()
+        plan = kept or (yield from self._new_plan())
+        try:
+            return (yield from self._carried_out(plan))
+        except UserError as error:
+            if kept is None or error.code not in OUTDATED:
+                raise
+        return (yield from self._carried_out((yield from self._new_plan())))
+
+    def _carried_out(self, plan: Plan) -> Work[Path]:
         needed = plan.needed
         if needed.kind == "pickle" and not self._job.convert_pickle:
             raise UserError("hub_only_pickle", id=self._source.id)
@@ -87,11 +98,14 @@ class _Download:
 
     # --- what to fetch -----------------------------------------------------------------
 
-    def _plan(self) -> Work[Plan]:
-        """The kept one where it is of this source, else a new one."""
+    def _kept(self) -> Plan | None:
+        """The plan of an earlier attempt, where it is of the same thing."""
         kept = read_plan(self._staging)
-        if kept is not None and kept.repository.source == self._source:
-            return kept
+        if kept is None or kept.repository.source != self._source:
+            return None
+        return kept if self._job.file in ("", *kept.needed.weights) else None
+
+    def _new_plan(self) -> Work[Plan]:
         yield Step("asking", 0, None, self._source.id)
         plan = yield from awaited(_plan(self._access, self._source, self._network, self._job.file))
         write_plan(self._staging, plan)
@@ -131,7 +145,7 @@ class _Download:
         licence, job = plan.repository.licence, self._job
         match plan.needed.kind:
             case "gguf":
-                file = self._files / plan.needed.files[0].path
+                file = self._files / plan.needed.weights[0]
                 return (yield from importing.import_gguf(file, self._name, self._models_folder, where, licence))
             case "pickle":
                 return (yield from importing.import_pickles(self._files, self._name, self._models_folder, where))
@@ -146,19 +160,11 @@ class _Download:
                 return shelf.put_in_place(self._files, self._models_folder, facts)
 
     def _store_adapter(self, where: str, records: tuple[FileRecord, ...], base: str) -> Work[Path]:
-        """Moved to its place first, then taken in where it lies."""
+        """Checked against its base where it lies, then given its place."""
         _tidy(self._files, records)
-        place = self._models_folder / self._name
-        if not place.exists():
-            self._files.rename(place)
-        try:
-            stored = yield from import_adapter(place, self._name, base, self._models_folder, at_home=True)
-        except UserError:
-            place.rename(self._files)
-            raise
-        facts = msgspec.structs.replace(manifest.read(stored), source=where)
-        manifest.write(stored, facts)
-        return stored
+        yield from import_adapter(self._files, self._name, base, self._models_folder, at_home=True)
+        facts = msgspec.structs.replace(manifest.read(self._files), source=where)
+        return shelf.put_in_place(self._files, self._models_folder, facts)
 
 
 def _part_of(work: Work[T], before: int, total: int) -> Work[T]:

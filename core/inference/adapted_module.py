@@ -19,6 +19,7 @@ from torch.utils.hooks import RemovableHandle
 from core.errors import UserError
 from core.inference.changes import Change
 from core.models.adapter import Adapter
+from core.models.quantised.bits_and_bytes import fetching_nothing
 from core.models.quantised.linear import QuantisedLinear
 
 
@@ -64,8 +65,9 @@ def twin_with_peft(model: Any, found: Adapter) -> Any:
     Raises:
         UserError: adapter_unusable, with the library's reason; adapter_layer_unknown.
     """
-    from peft import LoraConfig, PeftModel
-    from peft.tuners.lora import Linear
+    with fetching_nothing():
+        from peft import LoraConfig, PeftModel
+        from peft.tuners.lora import Linear
 
     shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     shared |= {id(layer): _Held(layer) for layer in model.modules() if isinstance(layer, QuantisedLinear)}

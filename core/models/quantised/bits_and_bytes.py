@@ -1,6 +1,6 @@
 """NF4, and on cards LLM.int8, by bitsandbytes: whether it works here, and what transformers has to be told.
 
-Invariant: it is imported here first, where it is kept from fetching programs from a hub and running them.
+Invariant: no import of it may fetch programs from a hub and run them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from core.errors import UserError
 BLOCK, ROWS = 64, 32  # of a 4 bit weight: inputs that share a scale, outputs that are packed together
 
 log = logging.getLogger("quantised")
-# One says once a product that bf16 is turned into fp16, the other that it could not fetch a program (see _library).
+# One says once a product that bf16 is turned into fp16, the other that it could not fetch a program (see fetching_nothing).
 for name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
     logging.getLogger(name).setLevel(logging.ERROR)
 
@@ -69,23 +69,25 @@ def obstacle(kind: Literal["nf4", "int8"], device: str) -> str:
     return "" if error < 0.2 else f"its products are off by {error:.0%}"
 
 
-def _library() -> Any:
-    """bitsandbytes. On processors with bf16 its import takes the package `kernels`, where there is one, to download a
-    faster program, so that package is hidden meanwhile."""
+@contextmanager
+def fetching_nothing() -> Iterator[None]:
+    """For its import, or that of a library which imports it. On processors with bf16 it would take the package
+    `kernels`, where there is one, to download a faster program, so that package is hidden meanwhile."""
     hidden: dict[str, Any] = sys.modules  # None stands for a module that cannot be had
     before = hidden.pop("kernels", None)
     hidden["kernels"] = None
     try:
-        import bitsandbytes
+        yield
     finally:
         del hidden["kernels"]
         if before is not None:
             hidden["kernels"] = before
-    return bitsandbytes
 
 
 def _try(kind: str, device: torch.device) -> float:
-    layers = _library().nn
+    with fetching_nothing():
+        import bitsandbytes
+    layers: Any = bitsandbytes.nn
     plain = torch.nn.Linear(64, 64, bias=False, dtype=torch.float16)
     if kind == "nf4":
         layer = layers.Linear4bit(64, 64, bias=False, quant_type="nf4", compute_dtype=torch.float16)

@@ -308,7 +308,10 @@ def test_a_longer_context_stretches_positions_as_published(tmp_path: Path) -> No
 
 def test_bitsandbytes_cannot_fetch_a_program_from_a_hub(tmp_path: Path) -> None:
     (tmp_path / "kernels.py").write_text("raise SystemExit('asked for a program')")
-    program = "from core.models.quantised.bits_and_bytes import _library; _library(); import sys; sys.exit(3)"
+    program = (
+        "from core.models.quantised.bits_and_bytes import fetching_nothing\nimport sys\n"
+        "with fetching_nothing(): import bitsandbytes\nsys.exit(3)"
+    )
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[3]}"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
