@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from core.errors import UserError
 BLOCK, ROWS = 64, 32  # of a 4 bit weight: inputs that share a scale, outputs that are packed together
 
 log = logging.getLogger("quantised")
-# One says once a product that bf16 is turned into fp16, the other that it could not fetch a program (see fetching_nothing).
+# One says once a product that bf16 is turned into fp16, the other that it could fetch nothing.
 for name in ("bitsandbytes.autograd._functions", "bitsandbytes.backends.cpu.ops"):
     logging.getLogger(name).setLevel(logging.ERROR)
 
