@@ -96,7 +96,11 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     async def imported(service: LibraryService) -> None:
-        events = service.import_(path, name, convert_pickle=convert_pickle, base=base, keeps=keep)
+        cached = await service.cached_at(path) if keep else None
+        if cached is not None and not base:
+            events = service.take_over(cached, name)
+        else:
+            events = service.import_(path, name, convert_pickle=convert_pickle, base=base, keeps=keep)
         await pulling.stored(service, events, as_json)
 
     _with_library(imported)

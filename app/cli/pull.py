@@ -93,6 +93,9 @@ async def _announce(
         if begun is None:
             raise
         return wanted
+    if not look.needed.files and not wanted.file:
+        raise UserError("hub_choose_file", id=offer.id, files=", ".join(one.file.path for one in look.needed.choices))
+    look = service.with_file(look, wanted.file) if wanted.file else look
     _need_consent(chosen, look, await service.page(look.repository.source), accept=accept)
     if look.needed.code_files:
         print(say("pull.code", files=", ".join(look.needed.code_files)), file=sys.stderr)

@@ -22,7 +22,7 @@ from core.hub.needed_files import Needed, needed_files
 from core.hub.repository import Repository
 from core.models import families
 from core.models.shape import Shape
-from core.sources import Access, Place, Source
+from core.sources import PLACES, Access, Place, Source
 
 if TYPE_CHECKING:
     import httpx
@@ -112,16 +112,22 @@ class DiscoveryService:
         if not text.strip():
             yield Listing(own)
             return
-        client, accesses = await self._asking(), await self._access.now()
+        try:
+            client, accesses = await self._asking(), await self._access.now()
+        except UserError as error:  # the proxy of the settings
+            yield Listing(own, (), tuple((place, error) for place in PLACES))
+            return
         from core.hub import hubs
         from core.hub.naming import sources_in
 
-        named = _named(sources_in(text, accesses), own)
+        sources = sources_in(text, accesses)
+        named, words = _named(sources, own), sources[0].id if sources else text
         yield Listing(named or own, tuple(access.place for access in accesses))
-        async with aclosing(hubs.searching(client, accesses, text, SEARCH_LIMIT)) as results:
+        async with aclosing(hubs.searching(client, accesses, words, SEARCH_LIMIT)) as results:
             async for result in results:
                 problems = tuple((problem.place, problem.error) for problem in result.problems)
-                yield Listing(_joined(named or own, result.rows), result.waiting, problems)
+                is_sure = not (result.waiting or problems or any(access.token for access in accesses))
+                yield Listing(_joined(named or own, result.rows, is_sure=is_sure), result.waiting, problems)
 
     # --- one model ---------------------------------------------------------------------------
 
@@ -278,9 +284,14 @@ def _named(sources: tuple[Source, ...], own: tuple[Offer, ...]) -> tuple[Offer, 
     return (Offer(sources[0].id.rpartition("/")[2], sources, entry), *own)
 
 
-def _joined(own: tuple[Offer, ...], rows: tuple[Row, ...]) -> tuple[Offer, ...]:
-    """The catalogue's offers with what the hubs say of them, then those that only the hubs have."""
+def _joined(own: tuple[Offer, ...], rows: tuple[Row, ...], *, is_sure: bool) -> tuple[Offer, ...]:
+    """The catalogue's offers with what the hubs say of them, then those that only the hubs have.
+
+    is_sure: an id that was typed and that no hub has found is none
+    """
     by_id = {row.id.lower(): row for row in rows}
+    if is_sure:
+        own = tuple(offer for offer in own if offer.entry is not None or offer.id.lower() in by_id)
     first = tuple(_with_figures(offer, by_id.pop(offer.id.lower(), None)) for offer in own)
     return (*first, *(_of_row(row) for row in rows if row.id.lower() in by_id))
 
@@ -288,7 +299,7 @@ def _joined(own: tuple[Offer, ...], rows: tuple[Row, ...]) -> tuple[Offer, ...]:
 def _with_figures(offer: Offer, row: Row | None) -> Offer:
     if row is None:
         return offer
-    sources = offer.sources or row.sources
+    sources = row.sources if offer.entry is None and row.sources else offer.sources or row.sources
     return Offer(
         offer.name, sources, offer.entry, row.downloads, max(found.likes for found in row.found),
         offer.licence, offer.parameters, any(found.gated for found in row.found), _day(row),

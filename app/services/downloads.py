@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from app.services.events import Event
 from app.services.library import LibraryService, Wanted
@@ -22,7 +23,7 @@ from core.errors import Param, UserError
 from core.hub import staging
 from core.models import manifest, shelf
 from core.protocol.messages import Failed, Finished, JobEvent, Progress
-from core.sources import Access
+from core.sources import Access, Source
 from core.store.records import Download, DownloadState
 from core.store.store import Store
 
@@ -99,11 +100,11 @@ class DownloadService:
     async def open(self) -> None:
         """Read the queue and go on with it. What lies in the models folder and in no queue is taken in, paused."""
         records = await self._store.call(lambda s: store.downloads.all_(s))
-        gone = [record.id for record in records if record.state == "cancelled"]
-        names = {record.name for record in records if record.state not in ("done", "cancelled")}
+        gone = [record.id for record in records if record.state in ("done", "cancelled")]  # of the last time
+        names = {record.name for record in records if record.id not in gone}
         for record in records:
-            if record.id in gone and record.name not in names:
-                await asyncio.to_thread(self._discard, record.name)
+            if record.state == "cancelled" and record.name not in names:
+                await asyncio.to_thread(_discard, record)
         await self._store.call(lambda s: store.downloads.forget(s, gone))
         asked = {item.id for item in self.items}  # before the queue was read
         self.items = [*(Item(one) for one in records if one.id not in asked and one.id not in gone), *self.items]
@@ -114,13 +115,14 @@ class DownloadService:
         self._advance()
 
     async def _adopt(self, known: set[str]) -> None:
-        left = await asyncio.to_thread(staging.left_over, self._library.folder)
+        folder = self._library.folder
+        left = await asyncio.to_thread(staging.left_over, folder)
         for name, plan in left.items():
             if name not in known:
                 sources, total = (plan.repository.source,), plan.needed.total_bytes
                 record = await self._store.call(
                     lambda s, name=name, sources=sources, total=total: store.downloads.add(  # type: ignore[misc]
-                        s, name, sources, total_bytes=total, state="paused"
+                        s, name, sources, str(folder), total_bytes=total, state="paused"
                     )
                 )
                 self.items.append(Item(record))
@@ -139,14 +141,16 @@ class DownloadService:
             UserError: name_unusable, name_taken when the library has a model of that name.
         """
         wanted = replace(wanted, name=shelf.safe_name(wanted.name))
-        if (item := self._unfinished(wanted.name)) is not None:
+        item = self._unfinished(wanted.name)
+        if item is not None and _ids(item.record.sources) == _ids(wanted.sources):
             await self.resume(item.id)
             return item
-        if (self._library.folder / wanted.name / manifest.FILE_NAME).exists():
+        folder = self._library.folder
+        if (item is not None and item.state != "cancelled") or (folder / wanted.name / manifest.FILE_NAME).exists():
             raise UserError("name_taken", name=wanted.name)
         record = await self._store.call(
             lambda s: store.downloads.add(
-                s, wanted.name, wanted.sources, file=wanted.file, base=wanted.base,
+                s, wanted.name, wanted.sources, str(folder), file=wanted.file, base=wanted.base,
                 convert_pickle=wanted.convert_pickle, total_bytes=total_bytes,
             )
         )  # fmt: skip
@@ -202,7 +206,7 @@ class DownloadService:
             await asyncio.wait(list(self._tasks.values()))
         for item in self.items:
             if item.state == "cancelled":
-                await asyncio.to_thread(self._discard, item.record.name)
+                await asyncio.to_thread(_discard, item.record)
 
     # --- running ----------------------------------------------------------------------------
 
@@ -251,8 +255,8 @@ class DownloadService:
         record = item.record
         wanted = Wanted(record.name, record.sources, record.file, record.base, record.convert_pickle)
         if not wanted.sources:
-            return self._library.pull(wanted.name)
-        return self._library.download(wanted, await self._accesses())
+            return self._library.pull(wanted.name, Path(record.models_folder))
+        return self._library.download(wanted, await self._accesses(), Path(record.models_folder))
 
     async def _ended(self, item: Item, end: JobEvent | None) -> None:
         if item.transfer is not None and item.transfer.stage == "downloading":
@@ -315,9 +319,6 @@ class DownloadService:
         item.record = replace(item.record, done_bytes=done, total_bytes=total)
         await self._store.call(lambda s: store.downloads.note_progress(s, item.id, done, total))
 
-    def _discard(self, name: str) -> None:
-        staging.discard(self._library.folder, name)
-
     def _item(self, download_id: int) -> Item:
         """
         Raises:
@@ -333,3 +334,11 @@ class DownloadService:
             if item.record.name.lower() == name.lower() and item.state != "done":
                 return item
         return None
+
+
+def _discard(record: Download) -> None:
+    staging.discard(Path(record.models_folder), record.name)
+
+
+def _ids(sources: Sequence[Source]) -> set[str]:
+    return {source.id.lower() for source in sources}

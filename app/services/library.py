@@ -183,26 +183,29 @@ class LibraryService:
 
     # --- in ----------------------------------------------------------------------
 
-    def pull(self, name: str) -> AsyncGenerator[JobEvent, None]:
-        """Fetch a model of the catalogue; the events end with Finished or Failed.
+    def pull(self, name: str, folder: Path | None = None) -> AsyncGenerator[JobEvent, None]:
+        """Fetch a model of the catalogue; the events end with Finished or Failed. folder: another models folder.
 
         Raises:
             UserError: not_in_catalogue, transfer_running.
         """
         entry = catalogue.find(name)
-        job = PullModel(uuid.uuid4().hex, entry.name, str(self._folder), self._proxy())
+        job = PullModel(uuid.uuid4().hex, entry.name, str(folder or self._folder), self._proxy())
         return self._run(entry.name, job)
 
-    def download(self, wanted: Wanted, accesses: Sequence[Access]) -> AsyncGenerator[JobEvent, None]:
-        """Fetch a model from a hub; the events end with Finished or Failed. Given up, it goes on next time.
+    def download(
+        self, wanted: Wanted, accesses: Sequence[Access], folder: Path | None = None
+    ) -> AsyncGenerator[JobEvent, None]:
+        """Fetch a model from a hub; the events end with Finished or Failed. Given up, it goes on next time. folder:
+        another models folder.
 
         Raises:
             UserError: transfer_running, name_unusable.
         """
         name = shelf.safe_name(wanted.name)
         job = DownloadModel(
-            uuid.uuid4().hex, name, str(self._folder), wanted.sources, tuple(accesses), self._proxy(), wanted.file,
-            wanted.base, wanted.convert_pickle,
+            uuid.uuid4().hex, name, str(folder or self._folder), wanted.sources, tuple(accesses), self._proxy(),
+            wanted.file, wanted.base, wanted.convert_pickle,
         )  # fmt: skip
         return self._run(name, job)
 
@@ -229,9 +232,14 @@ class LibraryService:
         known = {model.manifest.source for model in self._scan()}
         return [one for one in cached if origin(one) not in known]
 
-    def take_over(self, cached: Cached) -> AsyncGenerator[JobEvent, None]:
+    async def cached_at(self, folder: Path) -> Cached | None:
+        """The model of another program's cache that lies there."""
+        wanted = folder.expanduser().resolve()
+        return next((one for one in await self.found_here() if one.folder.resolve() == wanted), None)
+
+    def take_over(self, cached: Cached, name: str = "") -> AsyncGenerator[JobEvent, None]:
         """Into the library, as the same files where the disk allows it; the events end with Finished or Failed."""
-        name = shelf.safe_name(cached.source.id.rpartition("/")[2])
+        name = shelf.safe_name(name or cached.source.id.rpartition("/")[2])
         job = ImportModel(
             uuid.uuid4().hex, str(cached.folder), name, str(self._folder), keeps=True, came_from=origin(cached)
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from app.workers.host import JobControl, serve
 from core import paths
+from core.errors import UserError
 from core.hub import catalogue
 from core.models import shelf
 from core.models.steps import Step, T, Work
@@ -94,6 +95,8 @@ def verify_model(job: VerifyModel, control: JobControl) -> Events:
 def _stored(job: Job, control: JobControl, work: Work[Path]) -> Events:
     try:
         folder = yield from _told(job, control, work)
+    except NotADirectoryError as error:
+        raise UserError("folder_is_a_file", folder=getattr(job, "models_folder", str(error.filename))) from error
     except _Cancelled:
         yield Finished(job.job_id, "cancelled")
         return

@@ -187,6 +187,8 @@ def _host(address: str) -> str:
 def refused(access: Access, answer: Answer) -> UserError:
     """For an answer that the hub gives no reason for which we know."""
     hub = NAMES[access.place]
+    if answer.status == 407:
+        return UserError("hub_proxy_login", hub=hub)
     if answer.status in BUSY or answer.status >= 500:
         return UserError("hub_busy", hub=hub, seconds=_pause(answer.headers))
     return UserError("hub_refused", hub=hub, status=str(answer.status))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -34,7 +35,7 @@ LISTING_S = 60.0
 ELSEWHERE = (
     "hub_unreachable", "hub_slow", "hub_busy", "hub_untrusted", "hub_refused", "hub_gated", "hub_unknown_repository",
     "hub_unknown_revision", "hub_token_refused", "download_interrupted", "download_forbidden", "download_gone",
-    "download_refused", "download_redirects", "download_wrong_length",
+    "download_refused", "download_redirects", "download_wrong_length", "download_wrong_hash",
 )  # fmt: skip
 # A kept plan may name files that the hub has meanwhile thrown away; it is asked once more then.
 OUTDATED = ("download_gone", "download_wrong_length", "download_wrong_hash")
@@ -49,14 +50,15 @@ def download(job: DownloadModel, network: Network) -> Work[Path]:
     models_folder = Path(job.models_folder)
     name = shelf.safe_name(job.name)
     place, staging = models_folder / name, staging_folder(models_folder, name)
-    if (place / manifest.FILE_NAME).exists():
+    if is_same_model(place, job.sources):
         shutil.rmtree(staging, ignore_errors=True)
         return place
     shelf.need_free_name(models_folder, name)
     problem: UserError | None = None
     for source in job.sources:
+        patience = network if source is job.sources[-1] else replace(network, attempts=3, attempts_later=4)
         try:
-            stored = yield from _Download(job, name, source, staging, network).work()
+            stored = yield from _Download(job, name, source, staging, patience).work()
         except UserError as error:
             if error.code not in ELSEWHERE:
                 raise
@@ -65,6 +67,15 @@ def download(job: DownloadModel, network: Network) -> Work[Path]:
             shutil.rmtree(staging, ignore_errors=True)
             return stored
     raise problem or UserError("not_in_catalogue", name=job.name)
+
+
+def is_same_model(place: Path, sources: Sequence[Source]) -> bool:
+    """Whether the model in `place` came from one of these repositories."""
+    try:
+        came_from = manifest.read(place).source.lower()
+    except (OSError, msgspec.DecodeError):
+        return False
+    return any(f" {source.id.lower()} @" in came_from for source in sources)
 
 
 class _Download:
@@ -136,7 +147,15 @@ class _Download:
             )
             for file in files
         ]  # fmt: skip
-        return (yield from fetch_all(remote, self._files, self._network))
+        try:
+            return (yield from fetch_all(remote, self._files, self._network))
+        except UserError as error:
+            if error.code == "download_busy":
+                raise UserError("download_busy", file=self._name) from None
+            if error.code == "download_forbidden" and plan.repository.gated:
+                page = self._hub.page(self._access, self._source)
+                raise UserError("hub_gated", id=self._source.id, hub=NAMES[self._source.place], link=page) from None
+            raise
 
     # --- into the library ----------------------------------------------------------------
 
@@ -148,9 +167,10 @@ class _Download:
                 file = self._files / plan.needed.weights[0]
                 return (yield from importing.import_gguf(file, self._name, self._models_folder, where, licence))
             case "pickle":
-                return (yield from importing.import_pickles(self._files, self._name, self._models_folder, where))
+                work = importing.import_pickles(self._files, self._name, self._models_folder, where, licence)
+                return (yield from work)
             case "adapter":
-                return (yield from self._store_adapter(where, records, job.base))
+                return (yield from self._store_adapter(where, records, job.base, licence))
             case "safetensors":
                 found = checkpoint.examine(self._files)
                 facts = importing.facts_of(found, self._name, where, records)
@@ -159,11 +179,11 @@ class _Download:
                 _tidy(self._files, records)
                 return shelf.put_in_place(self._files, self._models_folder, facts)
 
-    def _store_adapter(self, where: str, records: tuple[FileRecord, ...], base: str) -> Work[Path]:
+    def _store_adapter(self, where: str, records: tuple[FileRecord, ...], base: str, licence: str) -> Work[Path]:
         """Checked against its base where it lies, then given its place."""
         _tidy(self._files, records)
         yield from import_adapter(self._files, self._name, base, self._models_folder, at_home=True)
-        facts = msgspec.structs.replace(manifest.read(self._files), source=where)
+        facts = msgspec.structs.replace(manifest.read(self._files), source=where, licence=licence)
         return shelf.put_in_place(self._files, self._models_folder, facts)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,8 @@ def import_model(
         raise UserError("name_reserved", name=chosen)
     if not _is_at_home(source, chosen, models_folder):
         shelf.need_free_name(models_folder, chosen)
+    if keeps and source.is_dir() and adapter.is_adapter(source):
+        return (yield from _keep_adapter(source, chosen, base, models_folder, came_from or str(source)))
     if source.is_dir() and adapter.is_adapter(source):
         at_home = _is_at_home(source, chosen, models_folder)
         work = import_adapter(source, chosen, base, models_folder, convert_pickle=convert_pickle, at_home=at_home)
@@ -131,7 +134,7 @@ def import_gguf(
         return (yield from store_built(folder, config, name, source, models_folder, licence, gguf=kept))
 
 
-def import_pickles(folder: Path, name: str, models_folder: Path, source: str) -> Work[Path]:
+def import_pickles(folder: Path, name: str, models_folder: Path, source: str, licence: str = "") -> Work[Path]:
     """Convert a folder with pickle weights into the library; only with the user's consent."""
     from core.models.pickles import convert_pickles, pickle_files
 
@@ -145,7 +148,7 @@ def import_pickles(folder: Path, name: str, models_folder: Path, source: str) ->
         for side in checkpoint.SIDE_FILES:
             if (folder / side).is_file() and not (built / side).exists():
                 shutil.copyfile(folder / side, built / side)
-        return (yield from store_built(built, config, name, source, models_folder))
+        return (yield from store_built(built, config, name, source, models_folder, licence))
 
 
 def store_built(
@@ -184,20 +187,36 @@ def _import_folder(source: Path, name: str, models_folder: Path) -> Work[Path]:
 def _keep_folder(source: Path, name: str, models_folder: Path, came_from: str) -> Work[Path]:
     """As the same files in the library where the disk allows it, else as copies."""
     found = checkpoint.examine(source)
-    checkpoint.need_whole_tokenizer(source)
-    papers = sorted(file.name for file in source.iterdir() if file.name.lower().startswith(PAPERS))
-    names = (*found.file_names, *(name for name in papers if name not in found.file_names))
-    sizes = {name: (source / name).stat().st_size for name in names}
-    total, done = sum(sizes.values()), 0
-    with disk_errors(models_folder, total), shelf.incoming(models_folder) as folder:
-        for name_, size in sizes.items():
-            yield Step("copying", done, total, name_)
-            if not _linked(source / name_, folder / name_):
-                need_space(models_folder, size)
-                yield from _copied(source / name_, folder / name_, done, total)
-            done += size
+    names = _with_papers(source, found.file_names)
+    with disk_errors(models_folder, 1_000_000), shelf.incoming(models_folder) as folder:
+        yield from _brought(source, names, folder)
         files = yield from records(folder, names)
         return shelf.put_in_place(folder, models_folder, facts_of(found, name, came_from, files))
+
+
+def _keep_adapter(source: Path, name: str, base: str, models_folder: Path, came_from: str) -> Work[Path]:
+    names = _with_papers(source, adapter.examine(source).file_names)
+    with disk_errors(models_folder, 1_000_000), shelf.incoming(models_folder) as folder:
+        yield from _brought(source, names, folder)
+        yield from import_adapter(folder, name, base, models_folder, at_home=True)
+        facts = msgspec.structs.replace(manifest.read(folder), source=came_from)
+        return shelf.put_in_place(folder, models_folder, facts)
+
+
+def _with_papers(source: Path, names: Sequence[str]) -> tuple[str, ...]:
+    papers = sorted(file.name for file in source.iterdir() if file.name.lower().startswith(PAPERS))
+    return (*names, *(name for name in papers if name not in names))
+
+
+def _brought(source: Path, names: Sequence[str], folder: Path) -> Work[None]:
+    sizes = {name: (source / name).stat().st_size for name in names}
+    total, done = sum(sizes.values()), 0
+    for name, size in sizes.items():
+        yield Step("copying", done, total, name)
+        if not _linked(source / name, folder / name):
+            need_space(folder, size)
+            yield from _copied(source / name, folder / name, done, total)
+        done += size
 
 
 def _linked(file: Path, to: Path) -> bool:

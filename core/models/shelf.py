@@ -19,6 +19,7 @@ from pathlib import Path
 from core.errors import UserError
 from core.models import manifest
 from core.models.manifest import Manifest
+from core.models.space import disk_errors
 
 INCOMING = ".incoming-"
 LOCK_SUFFIX = ".lock"
@@ -45,7 +46,8 @@ def need_free_name(models_folder: Path, name: str) -> None:
     Raises:
         UserError: name_taken.
     """
-    taken = {entry.name.lower() for entry in models_folder.iterdir()} if models_folder.exists() else set()
+    with disk_errors(models_folder, 0):
+        taken = {entry.name.lower() for entry in models_folder.iterdir()} if models_folder.exists() else set()
     if name.lower() in taken:
         raise UserError("name_taken", name=name)
 

@@ -20,7 +20,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def free_bytes(folder: Path) -> int:
     """Free on the disk where `folder` is, or will be made."""
-    while not folder.exists():
+    while not folder.is_dir():
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
@@ -53,10 +53,18 @@ def disk_errors(folder: Path, needed_bytes: int) -> Iterator[None]:
         if error.errno in FULL:
             raise _full(folder, needed_bytes) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise UserError("folder_read_only", folder=str(folder)) from error
+            raise UserError("folder_read_only", folder=str(_known(folder))) from error
+        if error.errno == errno.ENOTDIR or (error.errno == errno.EEXIST and _known(folder).is_file()):
+            raise UserError("folder_is_a_file", folder=str(_known(folder))) from error
         raise
 
 
 def _full(folder: Path, needed_bytes: int) -> UserError:
-    needed, free = figures.size(needed_bytes), figures.size(free_bytes(folder))
-    return UserError("disk_full", folder=str(folder), needed=needed, free=free)
+    needed, free = figures.size(needed_bytes + RESERVE_BYTES), figures.size(free_bytes(folder))
+    return UserError("disk_full", folder=str(_known(folder)), needed=needed, free=free)
+
+
+def _known(folder: Path) -> Path:
+    """The folder that people know: work under way lies in hidden ones below it."""
+    hidden = [place for place, part in enumerate(folder.parts) if part.startswith((".downloading", ".incoming"))]
+    return Path(*folder.parts[: hidden[0]]) if hidden else folder

@@ -23,6 +23,7 @@ def add(
     s: Session,
     name: str,
     sources: tuple[Source, ...],
+    models_folder: str,
     *,
     file: str = "",
     base: str = "",
@@ -33,8 +34,9 @@ def add(
     """At the end of the queue."""
     last = s.scalar(select(func.max(DownloadRow.place))) or 0
     row = DownloadRow(
-        name=name, sources=sources, file=file, base=base, convert_pickle=convert_pickle, state=state, place=last + 1,
-        done_bytes=0, total_bytes=total_bytes, error_code="", error_params=None, created=utc_now(), ended=None,
+        name=name, sources=sources, models_folder=models_folder, file=file, base=base, convert_pickle=convert_pickle,
+        state=state, place=last + 1, done_bytes=0, total_bytes=total_bytes, error_code="", error_params=None,
+        created=utc_now(), ended=None,
     )  # fmt: skip
     s.add(row)
     s.flush()
@@ -75,6 +77,6 @@ def forget(s: Session, ids: list[int]) -> None:
 
 def _record(row: DownloadRow) -> Download:
     return Download(
-        row.id, row.name, row.sources, row.file, row.base, row.convert_pickle, row.state, row.done_bytes,
-        row.total_bytes, row.error_code, row.error_params or {}, row.created, row.ended,
+        row.id, row.name, row.sources, row.models_folder, row.file, row.base, row.convert_pickle, row.state,
+        row.done_bytes, row.total_bytes, row.error_code, row.error_params or {}, row.created, row.ended,
     )  # fmt: skip

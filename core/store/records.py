@@ -106,13 +106,15 @@ class StoredModel:
 class Download:
     """One model on its way into the library, or what became of it.
 
-    sources: empty for a model that comes as a Python package; file: the one file of the repository to take (GGUF), ""
-    for what is needed; base: of an adapter, the model it belongs to; total_bytes: 0 while it is not known
+    sources: empty for a model that comes as a Python package; models_folder: where it began to come, and stays
+    file: the one file of the repository to take (GGUF), "" for what is needed
+    base: of an adapter, the model it belongs to; total_bytes: 0 while it is not known
     """
 
     id: int
     name: str
     sources: tuple[Source, ...]
+    models_folder: str
     file: str
     base: str
     convert_pickle: bool

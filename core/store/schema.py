@@ -173,6 +173,7 @@ class DownloadRow(Row):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
     sources: Mapped[tuple[Source, ...]] = mapped_column(Json(tuple[Source, ...]))
+    models_folder: Mapped[str]
     file: Mapped[str]
     base: Mapped[str]
     convert_pickle: Mapped[bool]

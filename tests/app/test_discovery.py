@@ -104,6 +104,25 @@ async def test_a_pasted_address_is_that_model(folder: Path, monkeypatch: pytest.
             assert offers[0].name == "Qwen-7B-Chat" and offers[0].entry is not None
 
 
+async def test_an_id_that_nobody_has_is_no_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with both(folder) as (face, scope):
+        async with service(face.address, scope.address, monkeypatch) as found:
+            assert (await searched(found, "someone/does-not-exist"))[-1].offers == ()
+            only = (await searched(found, "someone/qwen3-tiny"))[-1].offers
+            assert [source.place for source in only[0].sources] == ["huggingface"]
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "rubbish", "127.0.0.1:7890"])
+@pytest.mark.loops("asyncio")
+async def test_a_proxy_that_cannot_be_used_is_told(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with service("http://127.0.0.1:9", "http://127.0.0.1:9", monkeypatch) as found:
+        found._access._preferences.change(proxy=proxy)
+        last = (await searched(found, "qwen3"))[-1]
+        assert len(last.problems) == 2 and last.waiting == () and last.offers
+        assert last.problems[0][1].code == ("hub_unreachable" if "://" in proxy else "proxy_unusable")
+        assert str(last.problems[0][1])
+
+
 @pytest.mark.loops("asyncio")
 async def test_a_model_is_looked_at_without_fetching_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     offer = Offer("tiny", (Source("huggingface", "someone/qwen3-tiny"),))

@@ -88,6 +88,25 @@ async def test_two_run_at_a_time_in_the_order_of_the_queue(home: Path) -> None:
         assert a.state == "paused" and a.done_bytes >= TOTAL // 4
 
 
+@pytest.mark.loops("asyncio")
+async def test_another_model_of_the_same_name_does_not_continue_it(home: Path) -> None:
+    async with opened(home) as service:
+        await add(service, "endless-1")
+        with pytest.raises(UserError) as told:
+            await service.add(Wanted("endless-1", (Source("huggingface", "other/endless-1"),)), TOTAL)
+        assert told.value.code == "name_taken"
+
+
+@pytest.mark.loops("asyncio")
+async def test_a_download_stays_in_the_folder_it_began_in(home: Path) -> None:
+    async with opened(home) as service:
+        item = await add(service, "offline-1")
+        await until(service, lambda: item.state == "waiting" and bool(item.record.error_code))
+        service._library.move_to(home / "elsewhere")
+        await until(service, lambda: item.state == "done")
+    assert (home / "models" / "offline-1").is_dir() and not (home / "elsewhere").exists()
+
+
 async def test_another_order_counts_at_once(home: Path) -> None:
     async with opened(home, at_once=1) as service:
         first = await add(service, "endless-1")

@@ -159,7 +159,7 @@ def item(
 
     source = (Source(place, f"Qwen/{name}"),)
     now = datetime.now(UTC)
-    record = Download(id, name, source, "", "", False, state, done, total, code, params, now, None)
+    record = Download(id, name, source, "", "", "", False, state, done, total, code, params, now, None)
     found = Item(record)
     if state == "running":
         found.transfer = transfer(name, done, total, time.monotonic())

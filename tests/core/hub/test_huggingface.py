@@ -228,7 +228,7 @@ async def test_a_proxy_is_used_and_its_refusal_is_no_hang(server: HuggingFaceSer
             assert (await huggingface.describe(client, access(server), source)).source.id == ID
             assert proxy.hosts == {"127.0.0.1"}
             proxy.login = "user:password"
-            assert (await refusal(huggingface.describe(client, access(server), source))).code == "hub_refused"
+            assert (await refusal(huggingface.describe(client, access(server), source))).code == "hub_proxy_login"
 
 
 def _answer(body: bytes) -> huggingface.Answer:

@@ -148,6 +148,41 @@ def test_a_plan_that_the_hub_has_thrown_away_is_made_anew(
 
 
 def test_what_is_there_already_is_not_fetched_again(face: HuggingFaceServer, tmp_path: Path) -> None:
-    shelf_models.put(tmp_path / "models", "tiny")
+    shelf_models.put(tmp_path / "models", "tiny", source=f"ModelScope {ID.upper()} @ 0123456789ab")
     assert fetched(job(tmp_path / "models", face)) == tmp_path / "models" / "tiny"
     assert not face.requests
+
+
+def test_another_model_of_the_same_name_is_no_success(face: HuggingFaceServer, folder: Path, tmp_path: Path) -> None:
+    face.publish(ID, folder)
+    shelf_models.put(tmp_path / "models", "tiny", source="Hugging Face other/tiny @ 0123456789ab")
+    with pytest.raises(UserError) as told:
+        fetched(job(tmp_path / "models", face))
+    assert told.value.code == "name_taken"
+    assert fetched(job(tmp_path / "models", face, name="tiny-2")).name == "tiny-2"
+
+
+def test_a_hub_that_gives_wrong_bytes_is_replaced_by_the_other(
+    face: HuggingFaceServer, folder: Path, tmp_path: Path
+) -> None:
+    face.publish(ID, folder)
+    face.inject("corrupt", 100, "stored.*safetensors", times=0)
+    with ModelScopeServer() as scope:
+        scope.publish(ID, folder)
+        place = fetched(job(tmp_path / "models", face, scope))
+    assert is_intact(place) and manifest.read(place).source.startswith("ModelScope")
+
+
+def test_terms_that_were_not_accepted_are_named(face: HuggingFaceServer, folder: Path, tmp_path: Path) -> None:
+    face.publish(ID, folder, gated=True)
+    with pytest.raises(UserError) as told:
+        fetched(job(tmp_path / "models", face))
+    assert told.value.code == "hub_gated" and ID in str(told.value)
+
+
+def test_a_models_folder_that_is_a_file_is_told(face: HuggingFaceServer, folder: Path, tmp_path: Path) -> None:
+    face.publish(ID, folder)
+    (tmp_path / "models").write_text("not a folder")
+    with pytest.raises(UserError) as told:
+        fetched(job(tmp_path / "models", face))
+    assert told.value.code == "folder_is_a_file"

@@ -23,7 +23,7 @@ from core.models.importing import import_model
 from core.models.safetensors_file import read_header
 from core.models.steps import result
 from core.models.verification import verify
-from tests.helpers import tiny_models, tiny_qwen_v1
+from tests.helpers import shelf_models, tiny_models, tiny_qwen_v1
 from tests.helpers.tiny_gguf import tiny_model, write_gguf
 
 
@@ -296,6 +296,16 @@ def test_what_a_cache_holds_becomes_the_librarys_own_without_a_second_copy(tmp_p
     shutil.rmtree(tmp_path / "cache")  # the other program clears its cache
     assert not (stored / "model.safetensors").is_symlink()
     assert all(intact for _, intact in _verified(stored)) and (stored / "README.md").read_text() == "# Tiny\n"
+
+
+def test_an_adapter_of_a_cache_becomes_the_librarys_own(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shelf_models.put(models, "base")
+    adapter = shelf_models.adapter_folder(tmp_path / "cache" / "poems", "base")
+    stored = result(import_model(adapter, "", models, base="base", keeps=True))
+    shutil.rmtree(tmp_path / "cache")
+    facts = manifest.read(stored)
+    assert (facts.base, facts.location) == ("base", "") and all(intact for _, intact in _verified(stored))
 
 
 def test_where_the_disk_allows_no_link_it_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ SOURCES = (Source("modelscope", "qwen/Qwen-7B-Chat", "v1.0.5"), Source("huggingf
 
 
 def add(store: Store, name: str) -> int:
-    return store.run(lambda s: ops.downloads.add(s, name, SOURCES, total_bytes=100)).id
+    return store.run(lambda s: ops.downloads.add(s, name, SOURCES, "/models", total_bytes=100)).id
 
 
 def test_what_was_asked_for_is_there_again_as_it_was(store: Store) -> None:
@@ -19,7 +19,7 @@ def test_what_was_asked_for_is_there_again_as_it_was(store: Store) -> None:
     store.run(lambda s: ops.downloads.note_progress(s, first, 40, 120))
     store.run(lambda s: ops.downloads.note_state(s, first, "failed", "disk_full", {"needed": "3 GB", "free": "1 GB"}))
     (kept,) = store.run(lambda s: ops.downloads.all_(s))
-    assert (kept.name, kept.sources, kept.state) == ("a", SOURCES, "failed")
+    assert (kept.name, kept.sources, kept.models_folder, kept.state) == ("a", SOURCES, "/models", "failed")
     assert (kept.done_bytes, kept.total_bytes) == (40, 120)
     assert (kept.error_code, kept.error_params) == ("disk_full", {"needed": "3 GB", "free": "1 GB"})
     assert kept.ended is None

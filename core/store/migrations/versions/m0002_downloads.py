@@ -15,6 +15,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("sources", sa.Text, nullable=False),
+        sa.Column("models_folder", sa.Text, nullable=False),
         sa.Column("file", sa.Text, nullable=False),
         sa.Column("base", sa.Text, nullable=False),
         sa.Column("convert_pickle", sa.Boolean, nullable=False),
