@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from itertools import chain, count
+from typing import TYPE_CHECKING
 
 from app.services.discovery import Offer
 from app.services.library import Installed
 from app.ui.models.fetching import Choice
 from core.errors import UserError
 from core.models import shelf
+
+if TYPE_CHECKING:
+    from app.context import AppContext
 
 LONGEST_STEM = 60  # of a name that is given an ending
 
@@ -47,6 +51,13 @@ def _is_of(model: Installed, offer: Offer, ids: Iterable[str]) -> bool:
 
 def _is_numbered(name: str, stems: tuple[str, str]) -> bool:
     return name in stems or (name.rpartition("-")[0] == stems[1] and name.rpartition("-")[2].isdigit())
+
+
+def taken_names(context: AppContext, models: Sequence[Installed]) -> set[str]:
+    """In lower case: of the library, of the queue, and of what is on its way in otherwise."""
+    names = [model.manifest.name for model in models]
+    names += [item.record.name for item in context.downloads.items if item.state != "done"]
+    return {name.lower() for name in (*names, *context.library.transfers)}
 
 
 def owner_of(repository_id: str) -> str:

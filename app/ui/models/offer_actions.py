@@ -21,7 +21,7 @@ from app.ui import aio
 from app.ui.models import consent, fetching
 from app.ui.models.fetching import Choice
 from app.ui.models.installed_actions import Guarded
-from app.ui.models.naming import free_name, installed_choice, owner_of
+from app.ui.models.naming import free_name, installed_choice, owner_of, taken_names
 from app.ui.models.offer_detail import OfferDetail
 from app.ui.models.reading import ReadingDialog
 from core.errors import UserError
@@ -112,10 +112,7 @@ class OfferActions(QObject):
         own = next((item.record.name for item in self._queue() if _is_for(item, choice)), "")
         if own:
             return own
-        names = [model.manifest.name for model in self.models]
-        names += [item.record.name for item in self._queue()]
-        taken = {name.lower() for name in (*names, *self._context.library.transfers)}
-        return free_name(choice.wished, owner_of(choice.offer.id), taken)
+        return free_name(choice.wished, owner_of(choice.offer.id), taken_names(self._context, self.models))
 
     async def _read_disk(self) -> None:
         self._free_bytes = await asyncio.to_thread(space.free_bytes, self._context.library.folder)
