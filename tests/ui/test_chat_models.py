@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 from PySide6.QtCore import QEvent, QObject
 from PySide6.QtWidgets import QApplication, QLabel, QWidget
+from shiboken6 import isValid
 
+from app.services.library import Installed
 from app.ui.load.dialog import LoadDialog
 from app.ui.widgets.button import Button
 from app.ui.widgets.feedback import Banner, Toast
@@ -65,6 +68,25 @@ async def test_a_base_model_is_told_and_writes_on() -> None:
         page.choice.take("first")
         page.choice.take("base")
         assert said(page.standing) == []
+
+
+async def test_models_that_were_read_for_a_page_that_is_gone_reach_no_widget(monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf_models.put(paths.models(), "first")
+    async with live() as (window, context):
+        page = await page_of(window)
+        read, installed = asyncio.Event(), context.library.installed
+
+        async def late() -> list[Installed]:
+            await read.wait()
+            return await installed()
+
+        monkeypatch.setattr(context.library, "installed", late)
+        reading = asyncio.ensure_future(page.news._load_models())
+        window.rebuild()
+        await until(lambda: not isValid(page))
+        read.set()
+        await reading
+        assert (await page_of(window)).choice.name == "first"
 
 
 async def test_an_adapter_is_chosen_beneath_its_base_and_named_everywhere() -> None:

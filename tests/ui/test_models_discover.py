@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QDialog
 from app.context import AppContext
 from app.services import machine
 from app.services.discovery import Offer
+from app.services.library import Wanted
 from app.ui.models.consent import Question
 from app.ui.models.reading import ReadingDialog, readable
 from app.ui.settings.token_dialog import TokenDialog
@@ -307,6 +308,38 @@ async def test_a_model_that_is_here_is_marked_and_opens_in_chat() -> None:
         page.offer.go.click()
         await until(lambda: window._place == "chat")
         assert context.preferences.settings.last_model == "Qwen3-0.6B"
+
+
+async def test_a_name_that_is_taken_is_no_model_that_is_here() -> None:
+    shelf_models.put(paths.models(), "Qwen3-0.6B", source="/home/someone/Qwen3-0.6B")
+    shelf_models.put(paths.models(), "Qwen3-4B-Qwen", source="Hugging Face someone/Qwen3-4B @ 0123456789ab")
+    shelf_models.put(paths.models(), "Qwen3-4B", source="Hugging Face Qwen/Qwen3-4B-Base @ 0123456789ab")
+    async with discover() as (_, page, _hubs, context):
+        for name, free in (("Qwen3-0.6B", "Qwen3-0.6B-Qwen"), ("Qwen3-4B", "Qwen3-4B-Qwen-2")):
+            assert not page.discover.table._cells[names(page).index(name)][0].note
+            await look_at(page, f"Qwen/{name}")
+            assert page.offer.go.text().startswith(say("discover.download")) and page.offer.go.isEnabled()
+            assert say("discover.called", name=free) in page.offer._below.text()
+            page.offer.go.click()
+            await until(lambda free=free: context.downloads.find(free) is not None)  # type: ignore[misc]
+            await until(lambda: page.offer.go.text() == say("discover.see_download"))
+
+
+async def test_a_name_in_the_queue_is_taken_too() -> None:
+    async with discover() as (_, page, _hubs, context):
+        await context.downloads.add(Wanted("Qwen3-4B", (Source("huggingface", "someone/Qwen3-4B"),)))
+        await look_at(page, "Qwen/Qwen3-4B")
+        assert page.offer.choice().name == "Qwen3-4B-Qwen"
+        assert page.offer.go.text().startswith(say("discover.download"))
+
+
+async def test_another_name_hides_no_model_that_is_here() -> None:
+    source = "ModelScope qwen/qwen3-0.6b @ 0123456789ab"
+    shelf_models.put(paths.models(), "mine", source=source)
+    async with discover() as (_, page, _hubs, _context):
+        page.discover.table.choose("Qwen/Qwen3-0.6B")
+        await until(lambda: page.offer.go.text() == say("discover.open_chat"))
+        assert page.offer._below.text() == say("discover.is_here", name="mine")
 
 
 async def test_a_full_disk_is_said_before_the_download(monkeypatch: pytest.MonkeyPatch) -> None:

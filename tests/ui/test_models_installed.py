@@ -122,17 +122,23 @@ async def test_what_is_removed_comes_back() -> None:
         await until(lambda: len(page.installed.models) == 2)
 
 
-def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that another program has fetched."""
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Models that another program has fetched."""
     root = tmp_path / "hub"
     monkeypatch.setenv("HF_HUB_CACHE", str(root))
     monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "scope"))
     commit = "0123456789abcdef0123456789abcdef01234567"
-    place = root / "models--Qwen--Qwen3-Tiny"
-    tiny_models.write_model(place / "snapshots" / commit, "qwen3")
-    (place / "refs").mkdir()
-    (place / "refs" / "main").write_text(commit)
-    json.loads((place / "snapshots" / commit / "config.json").read_text())
+    for name in names or ("Qwen3-Tiny",):
+        place = root / f"models--Qwen--{name}"
+        tiny_models.write_model(place / "snapshots" / commit, "qwen3")
+        (place / "refs").mkdir()
+        (place / "refs" / "main").write_text(commit)
+        json.loads((place / "snapshots" / commit / "config.json").read_text())
+
+
+def takes(page: Any) -> list[Button]:
+    """The buttons of the list."""
+    return list(page.installed.found._takes.values())
 
 
 async def test_models_of_other_programs_are_offered_and_taken_over(
@@ -147,6 +153,39 @@ async def test_models_of_other_programs_are_offered_and_taken_over(
         take.click()
         await until(lambda: [model.manifest.name for model in page.installed.models] == ["Qwen3-Tiny"], 30)
         await until(lambda: not found.isVisible())
+
+
+async def test_one_whose_name_is_taken_gets_a_free_one_and_the_others_stay_in_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached(tmp_path, monkeypatch, "Qwen3-Tiny", "Qwen3-Wee", "Qwen3-Zero")
+    shelf_models.put(paths.models(), "Qwen3-Tiny")
+    async with installed() as (_, page, _context):
+        found = page.installed.found
+        await until(lambda: found.isVisible() and len(page.installed.models) == 1)
+        found.open_.click()
+        takes(page)[0].click()
+        assert not takes(page)[0].isEnabled()
+        await until(lambda: len(found.models) == 2, 30)
+        await until(lambda: "Qwen3-Tiny-Qwen" in [model.manifest.name for model in page.installed.models])
+        assert found._list.isVisible() and found._list.height() >= found._body.sizeHint().height() > 40
+        assert all(button.isVisible() and button.isEnabled() for button in takes(page))
+
+
+async def test_after_an_error_a_model_can_be_taken_over_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached(tmp_path, monkeypatch)
+    async with installed() as (_, page, _context):
+        found = page.installed.found
+        await until(lambda: found.isVisible())
+        config = found.models[0].folder / "config.json"
+        kept = config.read_text()
+        config.write_text("{")
+        takes(page)[0].click()
+        await until(lambda: bool(page.failed()), 30)
+        await until(lambda: takes(page)[0].isEnabled())
+        config.write_text(kept)
+        takes(page)[0].click()
+        await until(lambda: [model.manifest.name for model in page.installed.models] == ["Qwen3-Tiny"], 30)
 
 
 async def test_nothing_is_offered_where_nothing_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

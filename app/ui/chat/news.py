@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from shiboken6 import isValid
+
 from app.services import questions
 from app.services.inference import ModelState
 from app.services.replies import PromptSeen, ReplyEnded, ReplyGrew, ReplyProgress
@@ -61,7 +63,7 @@ class News:
     async def _reload(self, conversation_id: int) -> None:
         panel = self._panel
         opened = await panel.chat.open(conversation_id)
-        if panel.is_in_view(conversation_id):
+        if isValid(panel) and panel.is_in_view(conversation_id):
             panel.conversation, panel.messages = opened.conversation, opened.messages
             panel.transcript.show_branch(panel.messages)
             is_answering = conversation_id in panel.chat.streaming()
@@ -141,6 +143,8 @@ class News:
 
     async def _load_models(self) -> None:
         await self._panel.choice.read()
+        if not isValid(self._panel):
+            return  # the page was built anew meanwhile
         self._panel.show_model()
         self._panel.show_views()
 

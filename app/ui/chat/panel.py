@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from PySide6.QtCore import QPoint
 from PySide6.QtWidgets import QStackedWidget, QWidget
+from shiboken6 import isValid
 
 from app.services.library import Installed, Wanted
 from app.ui import aio, shortcuts
@@ -189,6 +190,8 @@ class ChatPanel(QWidget):
             await asyncio.sleep(0)
         await self.choice.read()
         summaries = await self.chat.conversations()
+        if not isValid(self):
+            return  # the page was built anew meanwhile
         current = self.chat.last_opened
         if current is None and summaries and self.context.new_chat_draft is None:
             current = summaries[0].id
@@ -309,6 +312,8 @@ class ChatPanel(QWidget):
 
     async def _load_list(self) -> None:
         summaries = await self.chat.conversations()
+        if not isValid(self):
+            return  # the page was built anew meanwhile
         current = self.conversation.id if self.conversation else None
         self.sidebar.show_list(summaries, self.chat.streaming(), current)
         if self.conversation is not None:
@@ -320,7 +325,7 @@ class ChatPanel(QWidget):
             await self._load_list()
             return
         hits = await self.chat.search(words, limit=500)
-        if self.sidebar.search.text().strip() == words:  # the user may have typed on
+        if isValid(self) and self.sidebar.search.text().strip() == words:  # the user may have typed on
             self.sidebar.show_hits(hits)
 
     # --- what the user does --------------------------------------------------------------
@@ -364,7 +369,8 @@ class ChatPanel(QWidget):
     async def _configure(self, **choices: Unpack[Choices]) -> None:
         if self.conversation is not None:
             self.conversation = await self.chat.configure(self.conversation.id, **choices)
-            self.show_model()
+            if isValid(self):
+                self.show_model()
 
     def _on_configured(self, system_prompt: str, sampling: Sampling) -> None:
         self._system_prompt, self._sampling = system_prompt, sampling

@@ -19,8 +19,9 @@ from app.services.discovery import Listing, Offer
 from app.services.library import Installed
 from app.services.questions import of_error
 from app.ui import aio, shortcuts, theme
+from app.ui.models.naming import installed_as
 from app.ui.models.offer_table import OfferTable
-from app.ui.models.offer_words import has_answer, installed_as, place_words, shortened, tags_of
+from app.ui.models.offer_words import has_answer, place_words, shortened, tags_of
 from app.ui.models.running_card import RunningCard
 from app.ui.models.search import Search
 from app.ui.tokens import Size, Space

@@ -29,7 +29,8 @@ MADE: tuple[Form, ...] = ("int8", "int4")
 class Choice:
     """What the details pane says when its button is pressed.
 
-    sources: in the order they shall be asked; file: of several GGUF files; base: of an adapter, the model it belongs to
+    sources: in the order they shall be asked; file: of several GGUF files; base: of an adapter, the model it belongs
+    to; called: its name in the library, where the one it would have is another model's
     """
 
     offer: Offer
@@ -38,12 +39,21 @@ class Choice:
     sources: tuple[Source, ...]
     file: str = ""
     base: str = ""
+    called: str = ""
+
+    @property
+    def is_one_of_several(self) -> bool:
+        return bool(self.file) and self.look is not None and len(self.look.needed.choices) > 1
+
+    @property
+    def wished(self) -> str:
+        """The repository's, of one GGUF file among others the file's."""
+        return PurePosixPath(self.file).stem if self.is_one_of_several else self.offer.name
 
     @property
     def name(self) -> str:
-        """In the library: the repository's, of one GGUF file among others the file's."""
-        several = self.look is not None and len(self.look.needed.choices) > 1
-        return PurePosixPath(self.file).stem if self.file and several else self.offer.name
+        """In the library."""
+        return self.called or self.wished
 
     @property
     def total_bytes(self) -> int:

@@ -36,6 +36,8 @@ class FoundHere(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.models: tuple[Cached, ...] = ()
+        self._takes: dict[Cached, Button] = {}
+        self._busy: set[Cached] = set()
         self._words = label("", "strong", wrap=True)
         self.open_ = Button(say("models.found_show"), "secondary", small=True, trailing="down")
         self.open_.setCheckable(True)
@@ -63,16 +65,30 @@ class FoundHere(QWidget):
             if widget := item.widget():
                 widget.hide()
                 widget.deleteLater()
+        self._takes = {}
         for place, model in enumerate(self.models):
             if place:
-                self._lines.addWidget(Line())
-            self._lines.addWidget(self._row(model))
+                self._add(Line())
+            self._add(self._row(model))
         self._show()
+
+    def end(self, model: Cached) -> None:
+        """It was taken over, or could not be."""
+        self._busy.discard(model)
+        if button := self._takes.get(model):
+            button.setEnabled(True)
+
+    def _add(self, line: QWidget) -> None:
+        """Shown at once: the height of the open list counts no line that is still hidden."""
+        self._lines.addWidget(line)
+        line.show()
 
     def _row(self, model: Cached) -> QWidget:
         take = Button(say("models.take_over"), "secondary", small=True)
         take.setAccessibleName(f"{say('models.take_over')}: {model.source.id}")
-        take.clicked.connect(partial(self._take, take, model))
+        take.setEnabled(model not in self._busy)
+        take.clicked.connect(partial(self._take, model))
+        self._takes[model] = take
         size = label(figures.size(model.size_bytes), "caption", "soft")
         place = label(place_words(model.source.place), "caption", "muted")
         name = Elided(model.source.id)
@@ -82,8 +98,9 @@ class FoundHere(QWidget):
         line.setContentsMargins(0, Space.XS, Space.M, Space.XS)
         return pane(line)
 
-    def _take(self, button: Button, model: Cached) -> None:
-        button.setEnabled(False)
+    def _take(self, model: Cached) -> None:
+        self._busy.add(model)
+        self._takes[model].setEnabled(False)
         self.asked.emit(model)
 
     def _show(self) -> None:

@@ -30,6 +30,7 @@ from core.translation import say
 
 if TYPE_CHECKING:
     from app.context import AppContext
+    from core.hub.local_cache import Cached
     from core.store.records import StoredModel
 
 STARTER = "starter"
@@ -179,9 +180,14 @@ class InstalledView(QWidget):
         if isValid(self):
             self.found.show_models(found)
 
-    def look_again(self) -> None:
-        """After one of them was taken over."""
-        self._looking = aio.spawn(self._look_around(), "models of other programs")
+    def look_again(self, tried: Cached) -> None:
+        """After one of them was taken over, or could not be."""
+        self._looking = aio.spawn(self._look_after(tried), "models of other programs")
+
+    async def _look_after(self, tried: Cached) -> None:
+        await self._look_around()
+        if isValid(self):
+            self.found.end(tried)  # not before: one that is here now must not be taken twice
 
     def _show_offers(self) -> None:
         """The table, or what brings the first model; the starter while it is neither here nor on its way."""

@@ -21,8 +21,8 @@ from app.ui import aio
 from app.ui.models import consent, fetching
 from app.ui.models.fetching import Choice
 from app.ui.models.installed_actions import Guarded
+from app.ui.models.naming import free_name, installed_choice, owner_of, taken_names
 from app.ui.models.offer_detail import OfferDetail
-from app.ui.models.offer_words import installed_as
 from app.ui.models.reading import ReadingDialog
 from core.errors import UserError
 from core.models import space
@@ -61,6 +61,7 @@ class OfferActions(QObject):
         self._measuring: asyncio.Task[None] | None = None
         self._settle = QTimer(self, singleShot=True, interval=SETTLE_MS)
         self._settle.timeout.connect(self._look)
+        pane.naming = self._name
         pane.asked.connect(self.act)
         pane.file_chosen.connect(self._take_file)
         pane.explain_asked.connect(window.explain)
@@ -91,9 +92,7 @@ class OfferActions(QObject):
         choice = self._pane.choice()
         if choice is None:
             return
-        here = installed_as(choice.offer, self.models)
-        if choice.file and choice.name != choice.offer.name:
-            here = next((m.manifest.name for m in self.models if m.manifest.name == choice.name), "")
+        here = installed_choice(choice, self.models)
         self._pane.show_state(here, self._item(choice), self._free_bytes)
 
     def show_models(self, models: Sequence[Installed]) -> None:
@@ -102,7 +101,18 @@ class OfferActions(QObject):
         self.show_state()
 
     def _item(self, choice: Choice) -> Item | None:
-        return self._context.downloads.find(choice.name)
+        """Its download that has not ended, whatever it is called."""
+        return next((item for item in self._queue() if item.state != "cancelled" and _is_for(item, choice)), None)
+
+    def _queue(self) -> list[Item]:
+        return [item for item in self._context.downloads.items if item.state != "done"]
+
+    def _name(self, choice: Choice) -> str:
+        """Free in the library and in the queue; a download of it that has begun keeps its own."""
+        own = next((item.record.name for item in self._queue() if _is_for(item, choice)), "")
+        if own:
+            return own
+        return free_name(choice.wished, owner_of(choice.offer.id), taken_names(self._context, self.models))
 
     async def _read_disk(self) -> None:
         self._free_bytes = await asyncio.to_thread(space.free_bytes, self._context.library.folder)
@@ -176,7 +186,7 @@ class OfferActions(QObject):
             case "download":
                 aio.spawn(self._guarded(self._fetch(choice)), "download")
             case "chat":
-                self.chat(installed_as(choice.offer, self.models) or choice.name)
+                self.chat(installed_choice(choice, self.models) or choice.name)
             case "downloads":
                 self.see_downloads()
             case "measure":
@@ -233,3 +243,13 @@ class OfferActions(QObject):
 
     async def _open_page(self, choice: Choice) -> None:
         QDesktopServices.openUrl(QUrl(await self._context.discovery.page(choice.sources[0])))
+
+
+def _is_for(item: Item, choice: Choice) -> bool:
+    """Of the same repository, or of the same package, and of several files the same one."""
+    record = item.record
+    if not choice.sources:
+        return not record.sources and record.name == choice.offer.name
+    ids = {source.id.lower() for source in choice.sources}
+    file = choice.file if choice.is_one_of_several or record.file else ""
+    return any(source.id.lower() in ids for source in record.sources) and record.file in ("", file)

@@ -6,7 +6,8 @@ above it. The one primary button says what it will do, with its size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QLayout, QWidget
@@ -16,6 +17,7 @@ from app.services.discovery import Look, Offer
 from app.services.downloads import Item
 from app.services.estimates import Badges
 from app.ui.models.fetching import Choice
+from app.ui.models.naming import safe
 from app.ui.models.offer_files import OfferFiles, usual_file
 from app.ui.models.offer_memory import OfferMemory
 from app.ui.models.offer_source import OfferSource
@@ -36,6 +38,8 @@ WAITS = ("hub_unreachable", "hub_slow", "hub_busy")  # a download waits for what
 
 class OfferDetail(QWidget):
     """
+    Attributes:
+        naming: under which name a choice would join the library
     Signals:
         asked: "download", "chat", "downloads", "card", "licence", "measure", "page", "terms" or "again"
         explain_asked: which of the questions of the help page
@@ -49,6 +53,7 @@ class OfferDetail(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.offer: Offer | None = None
+        self.naming: Callable[[Choice], str] = lambda choice: choice.wished
         self.is_unreachable = False
         self.look: Look | None = None
         self.file = ""
@@ -204,7 +209,8 @@ class OfferDetail(QWidget):
         if self.offer is None:
             return None
         base = "" if self.base.text() == say("discover.base_says") or self.base.isHidden() else self.base.text()
-        return Choice(self.offer, self.look, self.memory.form, self.source.ordered(), self.file, base)
+        made = Choice(self.offer, self.look, self.memory.form, self.source.ordered(), self.file, base)
+        return replace(made, called=self.naming(made))
 
     def show_state(self, installed: str, item: Item | None, free_bytes: int) -> None:
         """What the button does now: fetch it, go on with it, show it on its way, or chat with it."""
@@ -213,6 +219,8 @@ class OfferDetail(QWidget):
             return
         size = figures.size(choice.total_bytes) if choice.total_bytes else ""
         below, is_short = self._room_words(choice.total_bytes, free_bytes)
+        if choice.name != safe(choice.wished):
+            below = say("discover.space").join((say("discover.called", name=choice.name), below))
         if installed:
             self._set("chat", say("discover.open_chat"), "chat", say("discover.is_here", name=installed))
         elif item is not None and item.state in ("running", "waiting"):

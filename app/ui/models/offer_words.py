@@ -6,11 +6,9 @@ Invariant: nothing is guessed in a sentence; a tag that is only read off a name 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from app.services.badges import Badge, Form
 from app.services.discovery import Offer
-from app.services.library import Installed
 from app.services.questions import of_error
 from app.ui.widgets.badge import Tone
 from core import figures
@@ -106,15 +104,6 @@ def reason(badge: Badge, offer: Offer | None = None) -> str:
 
 def offer_weights(offer: Offer) -> str:
     return figures.precision(offer.entry.weights) if offer.entry is not None else "–"
-
-
-def installed_as(offer: Offer, models: Sequence[Installed]) -> str:
-    """The name under which it is in the library, "" where it is not."""
-    for model in models:
-        facts = model.manifest
-        if facts.name.lower() == offer.name.lower() or (offer.sources and f" {offer.id} " in f" {facts.source} "):
-            return facts.name
-    return ""
 
 
 def shortened(error: UserError) -> str:

@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
 from PySide6.QtWidgets import QFileDialog, QStackedWidget, QVBoxLayout, QWidget
+from shiboken6 import isValid
 
 from app.services import details
 from app.services.details import Details
+from app.services.inference import as_error
 from app.services.library import Installed, Wanted
 from app.ui import aio, shortcuts
 from app.ui.models.installed import STARTER, InstalledView
 from app.ui.models.installed_actions import InstalledActions
 from app.ui.models.installed_detail import WIDTH, InstalledDetail
+from app.ui.models.naming import free_name, safe, taken_names
 from app.ui.models.running_card import RunningCard
 from app.ui.pacing import Paced
 from app.ui.tokens import Space
@@ -34,6 +37,7 @@ from app.ui.widgets.menu import Menu
 from app.ui.widgets.page import headed, page_header
 from app.ui.widgets.toggle import Segmented
 from core.errors import UserError
+from core.protocol.messages import Failed, Finished, JobEvent
 from core.translation import say
 
 if TYPE_CHECKING:
@@ -381,8 +385,25 @@ class ModelsPage(QWidget):
         aio.spawn(self._take_cached(found), "take over")
 
     async def _take_cached(self, found: Cached) -> None:
-        await self.guarded(self._library.adopt(found))
-        self.installed.look_again()
+        await self.guarded(self._adopt(found))
+        if isValid(self):
+            self.installed.look_again(found)
+
+    async def _adopt(self, found: Cached) -> None:
+        """Under a free name where another model has its own.
+
+        Raises:
+            UserError: as of an import.
+        """
+        owner, _, wished = found.source.id.rpartition("/")
+        name = free_name(wished, owner, taken_names(self._context, await self._library.installed()))
+        end: JobEvent | None = None
+        async for event in self._library.take_over(found, name=name):
+            end = event
+        if isinstance(end, Failed):
+            raise as_error(end)
+        if name != safe(wished) and isinstance(end, Finished) and end.reason != "cancelled":
+            self._window.notify("ok", say("models.taken_as", name=name))
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if any(url.isLocalFile() for url in event.mimeData().urls()):
