@@ -1,6 +1,7 @@
 """The estimate of core.models.footprint against the memory a fresh worker process really takes, cell by cell.
 
 python -m benchmarks.footprint [--shapes ...] [--weights ...] [--kv ...] [--contexts ...] [--folder DIR] [--threads N]
+python -m benchmarks.footprint --against benchmarks/results/footprint.json: the estimates of today, measurements kept
 
 Each cell is a process of its own that does what the inference worker does: its imports, the vocabulary, loading through
 core.models.load, choosing a decoder, reading a prompt and decoding until `context` tokens are held. Models are random
@@ -56,6 +57,7 @@ def main() -> None:
     parser.add_argument("--contexts", default="300,2048")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "footprint-models")
+    parser.add_argument("--against", type=Path, help="measurements of an earlier run: only the estimates are made anew")
     parser.add_argument("--child", nargs=4, metavar=("FOLDER", "WEIGHTS", "KV", "CONTEXT"))
     parser.add_argument("--make")
     options = parser.parse_args()
@@ -63,6 +65,8 @@ def main() -> None:
         child(Path(options.child[0]), options.child[1], options.child[2], int(options.child[3]), options.threads)
     elif options.make:
         make(options.make, options.folder / options.make)
+    elif options.against:
+        print(json.dumps(summary(again(options), options), indent=2))
     else:
         print(json.dumps(measure(options), indent=2))
 
@@ -78,6 +82,34 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 for context in map(int, options.contexts.split(",")):
                     cells.append(cell(shape, folder, weights, kv_cache, context, options.threads))
                     print(json.dumps(cells[-1]), file=sys.stderr, flush=True)
+    return summary(cells, options)
+
+
+def again(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The cells of an earlier run with the estimates of today."""
+    cells = json.loads(options.against.read_text("utf-8"))["cells"]
+    for entry in cells:
+        folder = options.folder / entry["shape"]
+        if not (folder / "model.safetensors").exists():
+            run("--make", entry["shape"], "--folder", str(options.folder), threads=options.threads)
+        if "measured_mb" in entry:
+            entry |= estimated(folder, entry["weights"], entry["kv_cache"], entry["context"], options.threads)
+            error = 100 * (entry["estimate_mb"] - entry["measured_mb"]) / entry["measured_mb"]
+            entry["error_percent"] = round(error, 2)
+    return list(cells)
+
+
+def estimated(folder: Path, weights: str, kv_cache: str, context: int, threads: int) -> dict[str, Any]:
+    from core.load_options import LoadOptions
+    from core.models.footprint import estimate, read_shape
+
+    wanted = LoadOptions(weights=weights, kv_cache=kv_cache)  # type: ignore[arg-type]
+    need = estimate(read_shape(folder), wanted, context=context, threads=threads)
+    parts = {name: round(getattr(need, name) / MB, 1) for name in ("weights", "kv_cache", "workspace", "overhead")}
+    return {"estimate_mb": round(need.total / MB, 1), "parts_mb": parts}
+
+
+def summary(cells: list[dict[str, Any]], options: argparse.Namespace) -> dict[str, Any]:
     errors = [entry["error_percent"] for entry in cells if "error_percent" in entry]
     return {
         "what": "estimated against measured peak of a fresh process's own memory, CPU",
@@ -94,21 +126,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def cell(shape: str, folder: Path, weights: str, kv_cache: str, context: int, threads: int) -> dict[str, Any]:
-    from core.load_options import LoadOptions
-    from core.models.footprint import estimate, read_shape
-
     found: dict[str, Any] = {"shape": shape, "weights": weights, "kv_cache": kv_cache, "context": context}
-    wanted = LoadOptions(weights=weights, kv_cache=kv_cache)  # type: ignore[arg-type]
-    need = estimate(read_shape(folder), wanted, context=context, threads=threads)
-    parts = {name: round(getattr(need, name) / MB, 1) for name in ("weights", "kv_cache", "workspace", "overhead")}
+    found |= estimated(folder, weights, kv_cache, context, threads)
     ended = run("--child", str(folder), weights, kv_cache, str(context), threads=threads)
     if ended.returncode:
-        return found | {"failed": ended.stderr.strip().splitlines()[-1:], "estimate_mb": need.total / MB}
+        return found | {"failed": ended.stderr.strip().splitlines()[-1:]}
     real = json.loads(ended.stdout.splitlines()[-1])
-    error = 100 * (need.total - real["peak"]) / real["peak"]
+    measured = real["peak"] / MB
+    error = 100 * (found["estimate_mb"] - measured) / measured
     return found | {
-        "error_percent": round(error, 2), "estimate_mb": round(need.total / MB, 1),
-        "measured_mb": round(real["peak"] / MB, 1), "parts_mb": parts, **real["facts"],
+        "error_percent": round(error, 2), "measured_mb": round(measured, 1), **real["facts"],
         "phases_mb": {name: [round(value / MB, 1) for value in pair] for name, pair in real["phases"].items()},
     }  # fmt: skip
 

@@ -188,7 +188,7 @@ def _growing_bytes(shape: Shape, options: LoadOptions, context: int, batch: int)
     if context <= BUCKET:
         return 0
     plain = kv_bytes(shape, msgspec.structs.replace(options, kv_cache="plain"), context=context, batch=batch)
-    share = 1.0 if options.kv_cache in ("int8", "int8_compatible") else 0.5
+    share = 0.75 if options.kv_cache in ("int8", "int8_compatible") else 0.5
     return min(round(share * plain), 2 * HEAP_BYTES * len(shape.layers))
 
 
