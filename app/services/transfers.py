@@ -10,6 +10,7 @@ from core.protocol.messages import FileProgress, Progress
 
 WINDOW_S = 5.0
 SETTLED_S = 1.0  # a speed from less is noise
+STALLED_S = 5.0  # without a byte; the network is then waited for
 
 
 class Transfer:
@@ -30,6 +31,7 @@ class Transfer:
         self.done = 0
         self.total: int | None = None
         self.files: dict[str, FileProgress] = {}
+        self._moved_at = time.monotonic()
         self._seen: deque[tuple[float, int]] = deque()
 
     def update(self, progress: Progress, now: float | None = None) -> None:
@@ -37,12 +39,19 @@ class Transfer:
         now = time.monotonic() if now is None else now
         if progress.stage != self.stage or progress.done < self.done:
             self._seen.clear()
+        if progress.stage != self.stage or progress.done > self.done:
+            self._moved_at = now
         self.stage, self.detail = progress.stage, progress.detail
         self.done, self.total = progress.done, progress.total
         self.files |= {file.name: file for file in progress.files}
         self._seen.append((now, progress.done))
         while now - self._seen[0][0] > WINDOW_S and len(self._seen) > 2:
             self._seen.popleft()
+
+    @property
+    def is_stalled(self) -> bool:
+        """Nothing has come for a while."""
+        return self.stage == "downloading" and time.monotonic() - self._moved_at > STALLED_S
 
     @property
     def share(self) -> float | None:
