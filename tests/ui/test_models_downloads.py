@@ -149,6 +149,36 @@ async def test_one_that_waits_for_the_network_says_for_how_long() -> None:
     assert "m.cn" in download_words.error_words(item)
 
 
+async def test_one_from_which_nothing_comes_says_so_within_a_second_or_two() -> None:
+    async with downloads() as (_, page, context):
+        item = fake_hubs.item(1, "Qwen3-14B", done=1_000_000_000)
+        assert item.transfer is not None
+        item.transfer = fake_hubs.transfer("Qwen3-14B", 1_000_000_000, item.total_bytes, time.monotonic() - 4)
+        context.downloads.items = [item]
+        context.downloads.changed.emit(None)
+        await until(lambda: "MB/s" in row(page).amount and row(page).words != say("downloads.stalled"))
+        await until(lambda: row(page).words == say("downloads.stalled"))  # nobody tells of anything
+        assert row(page).amount == download_words.of_words(1_000_000_000, item.total_bytes)
+        assert download_words.short_words(item).endswith(say("downloads.stalled")) and not download_words.left_words(
+            item
+        )
+        page.show_view("installed")
+        card = page.installed._running
+        await until(lambda: card.isVisible() and card._tick.isActive())
+        page.show_view("downloads")
+        assert not card._tick.isActive()
+        item.transfer.update(Progress("job", 1_100_000_000, item.total_bytes, "downloading", "bytes"))
+        await until(lambda: row(page).words != say("downloads.stalled"))
+        context.downloads.items = []
+
+
+async def test_one_whose_process_was_killed_blames_no_network() -> None:
+    item = fake_hubs.item(1, "Qwen3-4B", "waiting", done=1, code="worker_killed", worker="W", signal="SIGKILL")
+    item.again_at = time.monotonic() + 24.4
+    assert download_words.state_words(item) == say("downloads.died_again_in", time="24 s")
+    assert "SIGKILL" in download_words.error_words(item)
+
+
 async def test_the_rest_of_the_window_knows_of_downloads() -> None:
     async with downloads() as (window, page, context):
         window.go("chat")

@@ -19,6 +19,8 @@ GAP = "  ·  "
 def transfer_words(transfer: Transfer) -> str:
     """Of any job of the library: how far, how fast, how long still."""
     parts = [_stage(transfer)] if transfer.stage else []
+    if transfer.is_stalled:
+        parts = [say("downloads.stalled")]
     if transfer.total and transfer.unit == "bytes":
         parts.append(of_words(transfer.done, transfer.total))
     return GAP.join(part for part in (*parts, *_pace(transfer)) if part)
@@ -47,6 +49,8 @@ def amount_words(item: Item) -> str:
 
 def state_words(item: Item) -> str:
     """What it is at; without an error's sentence."""
+    if item.transfer is not None and is_stalled(item):
+        return say("downloads.stalled")
     if item.state == "running" and item.transfer is not None and item.transfer.stage:
         words = _stage(item.transfer)
         files = item.transfer.files
@@ -56,7 +60,8 @@ def state_words(item: Item) -> str:
         return words
     if item.again_at is not None:
         seconds = max(1, round(item.again_at - time.monotonic()))
-        return say("downloads.again_in", time=figures.duration(max(10, seconds) if seconds >= 10 else seconds))
+        key = "downloads.died_again_in" if item.record.error_code.startswith("worker_") else "downloads.again_in"
+        return say(key, time=figures.duration(max(10, seconds) if seconds >= 10 else seconds))
     if item.state == "paused":
         return say("downloads.paused_kept" if item.done_bytes else "downloads.paused")
     return say(f"downloads.{item.state}")
@@ -70,6 +75,8 @@ def error_words(item: Item) -> str:
 
 def short_words(item: Item) -> str:
     """One line for where there is no more room."""
+    if is_stalled(item):
+        return GAP.join(part for part in (amount_words(item), say("downloads.stalled")) if part)
     if item.state == "running" and (item.transfer is None or item.transfer.stage == "downloading"):
         return amount_words(item) or say("downloads.running")
     if item.state == "paused" and item.total_bytes:
@@ -93,9 +100,14 @@ def share(item: Item) -> float | None:
     return min(1.0, item.done_bytes / item.total_bytes) if item.total_bytes else None
 
 
+def is_stalled(item: Item) -> bool:
+    """It runs, and nothing comes."""
+    return item.state == "running" and item.transfer is not None and item.transfer.is_stalled
+
+
 def left_words(item: Item) -> str:
     """`3 min left`, "" while that is not known."""
-    left = item.transfer.seconds_left if item.transfer is not None else None
+    left = item.transfer.seconds_left if item.transfer is not None and not is_stalled(item) else None
     return say("models.left", time=figures.duration(round(left))) if left else ""
 
 
@@ -105,7 +117,9 @@ def _stage(transfer: Transfer) -> str:
 
 
 def _pace(transfer: Transfer) -> list[str]:
-    parts = []
+    parts: list[str] = []
+    if transfer.is_stalled:
+        return parts  # the last figures would stand still
     if transfer.bytes_per_s:
         parts.append(figures.speed(transfer.bytes_per_s))
     if transfer.seconds_left:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Signal
-from PySide6.QtGui import QShowEvent
+from PySide6.QtCore import QTimer, Signal
+from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from app.services.downloads import Item
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MOST = 2
 EVERY_MS = 100
+TICK_MS = 1000
 SHOWN = ("running", "paused", "waiting", "failed")  # in this order
 
 
@@ -73,6 +74,8 @@ class RunningCard(QWidget):
         self.setLayout(whole)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self._wait = Paced(self, EVERY_MS, self._show)
+        self._tick = QTimer(self, interval=TICK_MS)  # for those that wait, of which nothing is told
+        self._tick.timeout.connect(self._wait.ask)
         self._ends: list[Callable[[], None]] = [
             context.downloads.changed.listen(self._wait.ask),
             context.library.changed.listen(self._wait.ask),
@@ -85,10 +88,16 @@ class RunningCard(QWidget):
         for end in self._ends:
             end()
         self._wait.stop()
+        self._tick.stop()
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
+        self._tick.start()
         self._show()
+
+    def hideEvent(self, event: QHideEvent) -> None:
+        super().hideEvent(event)
+        self._tick.stop()
 
     def _show(self) -> None:
         jobs = self._jobs()
