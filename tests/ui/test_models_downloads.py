@@ -130,6 +130,22 @@ async def test_a_model_that_arrives_can_be_asked_at_once() -> None:
         assert context.preferences.settings.last_model == "quick-1"
 
 
+async def test_one_that_was_removed_is_not_called_installed() -> None:
+    async with downloads() as (_, page, context):
+        seen: set[str] = set()
+        page.downloads.list.rows.dataChanged.connect(lambda *_: seen.add(row(page).words))
+        await add(context, "quick-1")
+        await until(lambda: row(page).state == "done" and len(page.installed.models) == 1)
+        assert row(page).words == say("downloads.done") and row(page).actions == ("chat",)
+        assert say("downloads.removed") not in seen
+        await context.library.remove("quick-1")
+        await until(lambda: row(page).words == say("downloads.removed"))
+        assert row(page).actions == ()
+        key(page, Qt.Key.Key_Return)
+        await context.library.restore("quick-1")
+        await until(lambda: row(page).words == say("downloads.done") and row(page).actions == ("chat",))
+
+
 async def test_an_error_stands_in_its_row_and_can_be_tried_again() -> None:
     async with downloads() as (_, page, context):
         await add(context, "full-1")

@@ -253,6 +253,8 @@ class ModelsPage(QWidget):
     def _enter(self) -> None:
         if (shown := self._shown()) is not None and self.isVisible():
             shown.enter()
+        if self.view == "downloads":
+            self.installed.refresh()  # which of those that are done are still here
 
     def _rest(self) -> None:
         if (shown := self._shown()) is not None:
@@ -315,6 +317,8 @@ class ModelsPage(QWidget):
     def _on_listed(self) -> None:
         names = {model.manifest.name for model in self.installed.models}
         self._details = {name: found for name, found in self._details.items() if name in names}
+        if self.downloads is not None:
+            self.downloads.show_installed(names)
         if self.discover is not None and self._offers is not None and self.discover.is_ready:
             self.discover.show_installed(self.installed.models)
             self._offers.show_models(self.installed.models)
