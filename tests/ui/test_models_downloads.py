@@ -96,6 +96,24 @@ async def test_buttons_of_a_row_pause_go_on_and_take_out_with_undo() -> None:
         await until(lambda: page.downloads.list.rows.rowCount() == 1 and row(page).state == "running")
 
 
+async def test_a_key_undoes_the_last_cancel_and_then_the_one_before() -> None:
+    async with downloads() as (window, page, context):
+        for name in ("endless-1", "endless-2", "endless-3"):
+            await add(context, name)
+        await until(lambda: page.downloads.list.rows.rowCount() == 3)
+        for name in ("endless-3", "endless-1", "endless-2"):
+            names = [one.name for one in page.downloads.list.rows.rows]
+            press(page, "cancel", names.index(name))
+            await until(lambda: context.downloads.find(name) is None)  # noqa: B023
+            await until(lambda: name not in [one.name for one in page.downloads.list.rows.rows])  # noqa: B023
+        await context.downloads.resume(context.downloads.items[1].id)  # by its toast
+        for name in ("endless-1", "endless-3"):
+            QTest.keyClick(window, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+            await until(lambda: context.downloads.find(name) is not None)  # noqa: B023
+        QTest.keyClick(window, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)  # nothing is left
+        await until(lambda: page.downloads.list.rows.rowCount() == 3)
+
+
 async def test_everything_works_from_the_keyboard() -> None:
     async with downloads() as (_, page, context):
         for name in ("endless-1", "endless-2", "endless-3"):

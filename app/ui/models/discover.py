@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QTimer, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QSizePolicy, QStackedWidget, QWidget
 from shiboken6 import isValid
@@ -98,6 +98,7 @@ class DiscoverView(QWidget):
         self.field = SearchField(say("discover.search"), shortcuts.keys("models", "find_model"))
         self.field.textChanged.connect(lambda words: self.search.look_for(words))
         self.field.returnPressed.connect(lambda: self.search.again())
+        self.field.left.connect(self._into_table)
         self.fits = Chip(say("discover.fits_here"), "check", checkable=True)
         self.fits.setChecked(True)
         self.kinds = {kind: Chip(say(f"discover.chip_{kind}"), checkable=True) for kind in KINDS}
@@ -144,6 +145,11 @@ class DiscoverView(QWidget):
     def focus_search(self) -> None:
         self.field.setFocus()
         self.field.selectAll()
+
+    def _into_table(self) -> None:
+        if self.is_ready and self.table.offers:
+            self.table.choose()
+            self.table.setFocus(Qt.FocusReason.TabFocusReason)
 
     # --- what is shown ---------------------------------------------------------------
 

@@ -61,11 +61,13 @@ class ModelsPage(QWidget):
         view: the one of VIEWS that is shown
         discover, downloads, offer: None before the first visit
         is_ready: the first view is whole
+        cancelled: ids of downloads in the order in which they were taken out
     """
 
     def __init__(self, window: Window, context: AppContext) -> None:
         super().__init__()
         self.view = "installed"
+        self.cancelled: list[int] = []
         self.is_ready = False
         self.discover: DiscoverView | None = None
         self.downloads: DownloadsView | None = None
@@ -162,6 +164,7 @@ class ModelsPage(QWidget):
         shortcuts.bind(self, "models", "pull", self.pull_starter)
         shortcuts.bind(self, "models", "import_model", self._ask_import)
         shortcuts.bind(self, "models", "find_model", self._find)
+        shortcuts.bind(self, "models", "undo_cancel", self._undo_cancel)
         shortcuts.bind(self, "models", "details", self._toggle.toggle)
 
     # --- life ------------------------------------------------------------------------
@@ -429,6 +432,12 @@ class ModelsPage(QWidget):
         from app.ui.models.download_actions import act
 
         aio.spawn(self.guarded(act(self._window, self._context, action, download_id, self)), action)
+
+    def _undo_cancel(self) -> None:
+        from app.ui.models.download_actions import undo_cancel
+
+        if self.view == "downloads":
+            aio.spawn(self.guarded(undo_cancel(self._context, self.cancelled)), "undo cancel")
 
     # --- what went wrong -------------------------------------------------------------------
 
