@@ -259,6 +259,25 @@ async def test_one_of_several_gguf_files_is_chosen() -> None:
         assert (record.name, record.file) == ("Qwen3-8B-Q8_0", "Qwen3-8B-Q8_0.gguf")
 
 
+async def test_of_several_gguf_files_only_the_one_that_is_here_is_installed() -> None:
+    source = "Hugging Face unsloth/Qwen3-8B-GGUF @ 0123456789ab"
+    shelf_models.put(paths.models(), "Qwen3-8B-Q4_K_M-unsloth", source=source)
+    shelf_models.put(paths.models(), "Qwen3-8B-Q4_K_M", source="Hugging Face bartowski/Qwen3-8B-GGUF @ 0123456789ab")
+    async with discover() as (_, page, hubs, _context):
+        hubs.answers.repositories["unsloth/qwen3-8b-gguf"] = gguf(
+            "unsloth/Qwen3-8B-GGUF", "Qwen3-8B-Q4_K_M.gguf", "Qwen3-8B-Q8_0.gguf"
+        )
+        page.discover.field.setText("gguf")
+        await until(lambda: "Qwen3-8B-GGUF" in names(page))
+        await look_at(page, "unsloth/Qwen3-8B-GGUF")
+        await until(lambda: page.offer.go.text() == say("discover.open_chat"))
+        assert page.offer._below.text() == say("discover.is_here", name="Qwen3-8B-Q4_K_M-unsloth")
+        select = page.offer.files.select
+        select._choose(next(word for word in select._values if word.startswith("Q8_0")))
+        await until(lambda: page.offer.go.text() == say("discover.download_size", size="2.0 GB"))
+        assert page.offer.choice().name == "Qwen3-8B-Q8_0"
+
+
 async def test_the_faster_hub_is_asked_first_until_the_user_says_otherwise() -> None:
     async with discover() as (_, page, _hubs, context):
         await look_at(page, "Qwen/Qwen3-4B")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtGui import QResizeEvent
+from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QSizePolicy, QStackedWidget, QWidget
 from shiboken6 import isValid
 
@@ -98,7 +98,6 @@ class DiscoverView(QWidget):
         self.field = SearchField(say("discover.search"), shortcuts.keys("models", "find_model"))
         self.field.textChanged.connect(lambda words: self.search.look_for(words))
         self.field.returnPressed.connect(lambda: self.search.again())
-        self.field.left.connect(self._into_table)
         self.fits = Chip(say("discover.fits_here"), "check", checkable=True)
         self.fits.setChecked(True)
         self.kinds = {kind: Chip(say(f"discover.chip_{kind}"), checkable=True) for kind in KINDS}
@@ -146,10 +145,13 @@ class DiscoverView(QWidget):
         self.field.setFocus()
         self.field.selectAll()
 
-    def _into_table(self) -> None:
-        if self.is_ready and self.table.offers:
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Down leads from the search into what was found."""
+        if self.is_ready and self.field.hasFocus() and event.key() == Qt.Key.Key_Down and self.table.offers:
             self.table.choose()
             self.table.setFocus(Qt.FocusReason.TabFocusReason)
+        else:
+            super().keyPressEvent(event)
 
     # --- what is shown ---------------------------------------------------------------
 

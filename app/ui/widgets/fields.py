@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QKeyEvent, QPaintEvent
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QPaintEvent
 from PySide6.QtWidgets import QLineEdit, QWidget
 
 from app.ui import icons, theme
@@ -13,13 +13,7 @@ from app.ui.widgets.painting import begin, width_of
 
 
 class SearchField(QLineEdit):
-    """A line edit with a magnifier and, while empty, the shortcut that brings you here.
-
-    Signals:
-        left: Down was pressed, on the way into what was found
-    """
-
-    left = Signal()
+    """A line edit with a magnifier and, while empty, the shortcut that brings you here."""
 
     def __init__(self, hint: str, shortcut: str = "") -> None:
         super().__init__()
@@ -31,12 +25,6 @@ class SearchField(QLineEdit):
 
     def sizeHint(self) -> QSize:
         return QSize(280, Size.CONTROL)
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() == Qt.Key.Key_Down:
-            self.left.emit()
-        else:
-            super().keyPressEvent(event)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         super().paintEvent(event)
