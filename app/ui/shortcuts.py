@@ -74,6 +74,7 @@ TABLE = (
     Key("verify", "Ctrl+Shift+V", "models"),
     Key("chat_with", "Ctrl+Return", "models"),
     Key("remove", "Ctrl+Shift+Backspace", "models"),
+    Key("undo_cancel", "Ctrl+Z", "models"),
 )
 _KEYS = {(key.place, key.action): key.keys for key in TABLE}
 bound: set[tuple[str, str]] = set()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QDesktopServices
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QDialog
+from PySide6.QtWidgets import QDialog, QLabel
 
 from app.context import AppContext
 from app.services import machine
@@ -47,9 +49,11 @@ def _memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def discover() -> AsyncIterator[tuple[Window, Any, FakeDiscovery, AppContext]]:
+async def discover(
+    width: int = 1440, height: int = 900
+) -> AsyncIterator[tuple[Window, Any, FakeDiscovery, AppContext]]:
     """The window on Discover, with hubs that can be told what to do."""
-    async with live(library=ARGV) as (window, context):
+    async with live(width, height, library=ARGV) as (window, context):
         hubs = context.discovery = FakeDiscovery(context.discovery)
         hubs.answers.found = FOUND
         page: Any = window.go("models")
@@ -255,6 +259,25 @@ async def test_one_of_several_gguf_files_is_chosen() -> None:
         assert (record.name, record.file) == ("Qwen3-8B-Q8_0", "Qwen3-8B-Q8_0.gguf")
 
 
+async def test_of_several_gguf_files_only_the_one_that_is_here_is_installed() -> None:
+    source = "Hugging Face unsloth/Qwen3-8B-GGUF @ 0123456789ab"
+    shelf_models.put(paths.models(), "Qwen3-8B-Q4_K_M-unsloth", source=source)
+    shelf_models.put(paths.models(), "Qwen3-8B-Q4_K_M", source="Hugging Face bartowski/Qwen3-8B-GGUF @ 0123456789ab")
+    async with discover() as (_, page, hubs, _context):
+        hubs.answers.repositories["unsloth/qwen3-8b-gguf"] = gguf(
+            "unsloth/Qwen3-8B-GGUF", "Qwen3-8B-Q4_K_M.gguf", "Qwen3-8B-Q8_0.gguf"
+        )
+        page.discover.field.setText("gguf")
+        await until(lambda: "Qwen3-8B-GGUF" in names(page))
+        await look_at(page, "unsloth/Qwen3-8B-GGUF")
+        await until(lambda: page.offer.go.text() == say("discover.open_chat"))
+        assert page.offer._below.text() == say("discover.is_here", name="Qwen3-8B-Q4_K_M-unsloth")
+        select = page.offer.files.select
+        select._choose(next(word for word in select._values if word.startswith("Q8_0")))
+        await until(lambda: page.offer.go.text() == say("discover.download_size", size="2.0 GB"))
+        assert page.offer.choice().name == "Qwen3-8B-Q8_0"
+
+
 async def test_the_faster_hub_is_asked_first_until_the_user_says_otherwise() -> None:
     async with discover() as (_, page, _hubs, context):
         await look_at(page, "Qwen/Qwen3-4B")
@@ -296,6 +319,46 @@ async def test_python_files_are_named_and_what_is_left_out_has_a_reason() -> Non
         shown = "\n".join(one.text() for one in page.offer.files.findChildren(type(page.offer._facts)))
         assert "modeling_qwen.py" in shown and say("models.code_files") in shown
         assert say("hubs.left_out_other_form") in shown and "8.0 GB" in shown
+
+
+async def test_one_file_that_is_left_out_is_counted_as_one() -> None:
+    async with discover() as (_, page, hubs, _context):
+        hubs.answers.repositories["qwen/qwen3-4b"] = repository("Qwen/Qwen3-4B", 10**9, extra=(("picture.png", 90),))
+        look = await hubs.look(page.discover.table.offers[names(page).index("Qwen3-4B")])
+        count = len(look.needed.left_out)
+        few = replace(look, needed=replace(look.needed, left_out=look.needed.left_out[:1]))
+        page.offer.files.show_look(few, "")
+        assert count and say("discover.left_out_one") in [one.text() for one in page.offer.files.findChildren(QLabel)]
+
+
+async def test_a_licence_without_a_text_leads_to_the_page_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toString()))
+    async with discover() as (window, page, hubs, _context):
+        hubs.answers.licence = ""
+        await look_at(page, "Qwen/Qwen-7B-Chat-Int4")
+        page.offer.go.click()
+        await until(lambda: dialog(window, ReadingDialog))
+        asked = dialog(window, ReadingDialog)
+        await until(lambda: say("discover.open_page") in [one.text() for one in asked.findChildren(Button)])
+        button(asked, say("discover.open_page")).click()
+        assert opened == ["https://example.org/Qwen/Qwen-7B-Chat-Int4"]
+        asked.reject()
+        await until(lambda: not window.findChildren(ReadingDialog))
+
+
+async def test_in_a_small_window_keys_lead_from_the_search_to_the_details() -> None:
+    async with discover(1000, 640) as (_, page, _hubs, _context):
+        assert not page.offer.isVisible()
+        page.discover.field.setFocus()
+        page.discover.field.setText("qwen3")
+        page.discover.table.choose("Qwen/Qwen3-4B")
+        QTest.keyClick(page.discover.field, Qt.Key.Key_Down)
+        table = page.discover.table
+        assert table.hasFocus() and table.currentIndex().row() == 0
+        QTest.keyClick(table, Qt.Key.Key_Return)
+        await until(lambda: page.offer.isVisible())
+        assert page.offer.offer == table.offers[0]
 
 
 async def test_a_model_that_is_here_is_marked_and_opens_in_chat() -> None:

@@ -96,6 +96,24 @@ async def test_buttons_of_a_row_pause_go_on_and_take_out_with_undo() -> None:
         await until(lambda: page.downloads.list.rows.rowCount() == 1 and row(page).state == "running")
 
 
+async def test_a_key_undoes_the_last_cancel_and_then_the_one_before() -> None:
+    async with downloads() as (window, page, context):
+        for name in ("endless-1", "endless-2", "endless-3"):
+            await add(context, name)
+        await until(lambda: page.downloads.list.rows.rowCount() == 3)
+        for name in ("endless-3", "endless-1", "endless-2"):
+            names = [one.name for one in page.downloads.list.rows.rows]
+            press(page, "cancel", names.index(name))
+            await until(lambda: context.downloads.find(name) is None)  # noqa: B023
+            await until(lambda: name not in [one.name for one in page.downloads.list.rows.rows])  # noqa: B023
+        await context.downloads.resume(context.downloads.items[1].id)  # by its toast
+        for name in ("endless-1", "endless-3"):
+            QTest.keyClick(window, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+            await until(lambda: context.downloads.find(name) is not None)  # noqa: B023
+        QTest.keyClick(window, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)  # nothing is left
+        await until(lambda: page.downloads.list.rows.rowCount() == 3)
+
+
 async def test_everything_works_from_the_keyboard() -> None:
     async with downloads() as (_, page, context):
         for name in ("endless-1", "endless-2", "endless-3"):
@@ -128,6 +146,22 @@ async def test_a_model_that_arrives_can_be_asked_at_once() -> None:
         next(one for one in toast(window).findChildren(Button) if one.text() == say("downloads.chat")).click()
         await until(lambda: window._place == "chat")
         assert context.preferences.settings.last_model == "quick-1"
+
+
+async def test_one_that_was_removed_is_not_called_installed() -> None:
+    async with downloads() as (_, page, context):
+        seen: set[str] = set()
+        page.downloads.list.rows.dataChanged.connect(lambda *_: seen.add(row(page).words))
+        await add(context, "quick-1")
+        await until(lambda: row(page).state == "done" and len(page.installed.models) == 1)
+        assert row(page).words == say("downloads.done") and row(page).actions == ("chat",)
+        assert say("downloads.removed") not in seen
+        await context.library.remove("quick-1")
+        await until(lambda: row(page).words == say("downloads.removed"))
+        assert row(page).actions == ()
+        key(page, Qt.Key.Key_Return)
+        await context.library.restore("quick-1")
+        await until(lambda: row(page).words == say("downloads.done") and row(page).actions == ("chat",))
 
 
 async def test_an_error_stands_in_its_row_and_can_be_tried_again() -> None:

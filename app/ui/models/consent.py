@@ -65,7 +65,7 @@ async def accept_licence(window: Window, context: AppContext, offer: Offer, look
     title = say("discover.licence_title", licence=licence_words(consent.licence_of(offer, look)), name=offer.name)
     dialog = ReadingDialog(window, title, consent.licence_link(offer, look), [accept])
     accept.clicked.connect(dialog.accept)
-    filling = aio.spawn(_fill_licence(dialog, context, look), "licence")
+    filling = aio.spawn(_fill_licence(dialog, context, offer, look), "licence")
     try:
         if await aio.ask(dialog) != QDialog.DialogCode.Accepted:
             return False
@@ -80,14 +80,14 @@ async def show_licence(window: Window, context: AppContext, offer: Offer, look: 
     """Only to read."""
     title = say("discover.licence_title", licence=licence_words(consent.licence_of(offer, look)), name=offer.name)
     dialog = ReadingDialog(window, title, consent.licence_link(offer, look))
-    filling = aio.spawn(_fill_licence(dialog, context, look), "licence")
+    filling = aio.spawn(_fill_licence(dialog, context, offer, look), "licence")
     try:
         await aio.ask(dialog)
     finally:
         filling.cancel()
 
 
-async def _fill_licence(dialog: ReadingDialog, context: AppContext, look: Look | None) -> None:
+async def _fill_licence(dialog: ReadingDialog, context: AppContext, offer: Offer, look: Look | None) -> None:
     text, why = "", say("discover.licence_none_means")
     if look is not None:
         try:
@@ -96,12 +96,13 @@ async def _fill_licence(dialog: ReadingDialog, context: AppContext, look: Look |
             why = str(error)
     else:
         why = say("discover.licence_offline")
+    page = await context.discovery.page(offer.sources[0]) if offer.sources and not text else ""
     if not isValid(dialog):
         return
     if text:
         dialog.show_plain(text)
     else:
-        dialog.show_nothing(say("discover.licence_none"), why)
+        dialog.show_nothing(say("discover.licence_none"), why, page)
 
 
 async def accept_terms(window: Window, context: AppContext, source: Source) -> bool:

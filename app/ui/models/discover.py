@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QTimer, Signal
-from PySide6.QtGui import QResizeEvent
+from PySide6.QtCore import Qt, QTimer, Signal
+from PySide6.QtGui import QKeyEvent, QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QSizePolicy, QStackedWidget, QWidget
 from shiboken6 import isValid
 
@@ -144,6 +144,14 @@ class DiscoverView(QWidget):
     def focus_search(self) -> None:
         self.field.setFocus()
         self.field.selectAll()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Down leads from the search into what was found."""
+        if self.is_ready and self.field.hasFocus() and event.key() == Qt.Key.Key_Down and self.table.offers:
+            self.table.choose()
+            self.table.setFocus(Qt.FocusReason.TabFocusReason)
+        else:
+            super().keyPressEvent(event)
 
     # --- what is shown ---------------------------------------------------------------
 

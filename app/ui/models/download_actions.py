@@ -42,6 +42,16 @@ async def act(window: Window, context: AppContext, action: str, download_id: int
         case "cancel":
             undo = lambda: aio.spawn(page.guarded(downloads.resume(download_id)), "undo cancel")  # noqa: E731
             window.notify("info", say("downloads.cancelled", name=item.record.name), say("chat.undo"), undo)
+            page.cancelled.append(download_id)
             await downloads.cancel(download_id)
         case _:
             pass
+
+
+async def undo_cancel(context: AppContext, cancelled: list[int]) -> None:
+    """Go on with the last one of these that is still taken out."""
+    out = {item.id for item in context.downloads.items if item.state == "cancelled"}
+    while cancelled:
+        if (last := cancelled.pop()) in out:
+            await context.downloads.resume(last)
+            return

@@ -52,6 +52,7 @@ class Row:
     can_fold: bool
     is_open: bool
     actions: tuple[Action, ...]
+    is_gone: bool = False  # it was here, and was removed
 
 
 class Rows(QAbstractListModel):
@@ -59,17 +60,19 @@ class Rows(QAbstractListModel):
     Attributes:
         rows: in the order of the queue
         open_: ids of those whose files are shown
+        gone: ids of those that are done and not in the library any more
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.rows: list[Row] = []
         self.open_: set[int] = set()
-        self._seen: list[tuple[Download, bool]] = []
+        self.gone: set[int] = set()
+        self._seen: list[tuple[Download, bool, bool]] = []
 
     def show_items(self, items: Sequence[Item]) -> bool:
         """Whether heights or the number of rows changed. A row of which nothing was told is not looked at again."""
-        seen = [(item.record, item.id in self.open_) for item in items]
+        seen = [(item.record, item.id in self.open_, item.id in self.gone) for item in items]
         alive = [item.transfer is not None or item.again_at is not None for item in items]
         if [row.id for row in self.rows] != [item.id for item in items]:
             self.beginResetModel()
@@ -99,11 +102,13 @@ class Rows(QAbstractListModel):
     def _row(self, item: Item, place: int, items: Sequence[Item]) -> Row:
         error = item.error()
         files = tuple(item.transfer.files.values()) if item.transfer is not None else ()
-        is_open = item.id in self.open_ and bool(files)
+        is_open, is_gone = item.id in self.open_ and bool(files), item.state == "done" and item.id in self.gone
+        words = say("downloads.removed") if is_gone else state_words(item)
         return Row(
-            item.id, item.record.name, source_words(item), item.state, state_words(item), amount_words(item),
+            item.id, item.record.name, source_words(item), item.state, words, amount_words(item),
             share(item), error_words(item), of_error(error.code) if error is not None else "",
-            files[:MOST_FILES] if is_open else (), bool(files), is_open, actions(item, place, items),
+            files[:MOST_FILES] if is_open else (), bool(files), is_open,
+            () if is_gone else actions(item, place, items), is_gone,
         )  # fmt: skip
 
     # what Qt asks
@@ -222,7 +227,7 @@ def paint_row(painter: QPainter, rect: QRectF, row: Row, *, hovered: Action | No
         text(painter, rest, row.source, caption, c.text_muted)
     if row.state != "done":
         _bar(painter, QRectF(body.left(), body.top() + line + 6, body.width(), 5), row)
-    tint = tone_colors(TONES[row.state])[0] if row.state in TONES else c.text_soft
+    tint = tone_colors(TONES[row.state])[0] if row.state in TONES and not row.is_gone else c.text_soft
     words = QRectF(body.left(), body.top() + line + bar_room(row), body.width(), scaled(18))
     text(painter, words, row.words, theme.font(Type.CAPTION, tabular=True), tint)
     top = words.bottom() + 2

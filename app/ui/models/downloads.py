@@ -6,7 +6,7 @@ its menu and on a key too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -141,6 +141,8 @@ class DownloadList(QListView):
 
     def _open_menu(self, place: int, where: QPoint) -> None:
         row_ = self.rows.rows[place]
+        if row_.is_gone:
+            return  # nothing can be done with it
         menu = Menu(self)
         folding: tuple[Action, ...] = ("fold",) if row_.can_fold else ()
         asking: tuple[Action, ...] = ("why",) if row_.question and row_.error else ()
@@ -234,6 +236,15 @@ class DownloadsView(QWidget):
         self._end()
         self._wait.stop()
         self._tick.stop()
+
+    def show_installed(self, names: Collection[str]) -> None:
+        """The library was read just now. What is done later than that is judged the next time."""
+        here = {name.lower() for name in names}
+        items = self._downloads.items
+        self.list.rows.gone = {
+            item.id for item in items if item.state == "done" and item.record.name.lower() not in here
+        }
+        self._show_if_seen()
 
     def _show_if_seen(self) -> None:
         if self.isVisible():

@@ -106,7 +106,8 @@ class OfferFiles(QWidget):
         names = []
         for why, same in groupby(rest, key=lambda one: one.why):
             names += [f"{say(f'hubs.left_out_{why}')}:", *(f"    {one.path}" for one in same)]
-        return [(say("discover.left_out", count=figures.count(len(rest))), names)]
+        title = say("discover.left_out", count=figures.count(len(rest)))
+        return [(title if len(rest) != 1 else say("discover.left_out_one"), names)]
 
     def _code(self, names: tuple[str, ...]) -> QWidget:
         why = Button(say("help.why"), "ghost", "info", small=True)

@@ -61,11 +61,13 @@ class ModelsPage(QWidget):
         view: the one of VIEWS that is shown
         discover, downloads, offer: None before the first visit
         is_ready: the first view is whole
+        cancelled: ids of downloads in the order in which they were taken out
     """
 
     def __init__(self, window: Window, context: AppContext) -> None:
         super().__init__()
         self.view = "installed"
+        self.cancelled: list[int] = []
         self.is_ready = False
         self.discover: DiscoverView | None = None
         self.downloads: DownloadsView | None = None
@@ -162,6 +164,7 @@ class ModelsPage(QWidget):
         shortcuts.bind(self, "models", "pull", self.pull_starter)
         shortcuts.bind(self, "models", "import_model", self._ask_import)
         shortcuts.bind(self, "models", "find_model", self._find)
+        shortcuts.bind(self, "models", "undo_cancel", self._undo_cancel)
         shortcuts.bind(self, "models", "details", self._toggle.toggle)
 
     # --- life ------------------------------------------------------------------------
@@ -253,6 +256,8 @@ class ModelsPage(QWidget):
     def _enter(self) -> None:
         if (shown := self._shown()) is not None and self.isVisible():
             shown.enter()
+        if self.view == "downloads":
+            self.installed.refresh()  # which of those that are done are still here
 
     def _rest(self) -> None:
         if (shown := self._shown()) is not None:
@@ -315,6 +320,8 @@ class ModelsPage(QWidget):
     def _on_listed(self) -> None:
         names = {model.manifest.name for model in self.installed.models}
         self._details = {name: found for name, found in self._details.items() if name in names}
+        if self.downloads is not None:
+            self.downloads.show_installed(names)
         if self.discover is not None and self._offers is not None and self.discover.is_ready:
             self.discover.show_installed(self.installed.models)
             self._offers.show_models(self.installed.models)
@@ -425,6 +432,12 @@ class ModelsPage(QWidget):
         from app.ui.models.download_actions import act
 
         aio.spawn(self.guarded(act(self._window, self._context, action, download_id, self)), action)
+
+    def _undo_cancel(self) -> None:
+        from app.ui.models.download_actions import undo_cancel
+
+        if self.view == "downloads":
+            aio.spawn(self.guarded(undo_cancel(self._context, self.cancelled)), "undo cancel")
 
     # --- what went wrong -------------------------------------------------------------------
 

@@ -114,10 +114,10 @@ class ReadingDialog(QDialog):
         room = parent.window().size()
         self.resize(min(WIDTH, room.width() - 60), min(HEIGHT, room.height() - 60))
 
-    def _links(self, link: str) -> list[Button]:
+    def _links(self, link: str, key: str = "discover.in_browser") -> list[Button]:
         if not link.lower().startswith(SAFE):
             return []
-        button = Button(say("discover.in_browser"), "ghost", "external")
+        button = Button(say(key), "ghost", "external")
         button.setToolTip(link)
         button.clicked.connect(lambda: QDesktopServices.openUrl(QUrl(link)))
         return [button]
@@ -135,11 +135,11 @@ class ReadingDialog(QDialog):
         body.show_plain(text)
         self._show(body)
 
-    def show_nothing(self, title: str, meaning: str) -> None:
-        """There is no text, or it could not be fetched."""
+    def show_nothing(self, title: str, meaning: str, page: str = "") -> None:
+        """There is no text, or it could not be fetched. `page`: the address of the model's page, to look there."""
         self._waiting.hide()
         self._scroll.hide()
-        self._middle.addWidget(EmptyState("file", title, meaning))
+        self._middle.addWidget(EmptyState("file", title, meaning, *self._links(page, "discover.open_page")))
 
     def _show(self, body: ReplyBody | Text) -> None:
         self._waiting.hide()
