@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from core.errors import UserError
-from core.models import adapter, checkpoint, manifest, shelf
+from core.models import adapter, checkpoint, families, manifest, shelf
 from core.models.adapter_import import import_adapter
 from core.models.checkpoint import Checkpoint
 from core.models.checksums import records
@@ -103,6 +103,7 @@ def facts_of(found: Checkpoint, name: str, source: str, files: tuple[manifest.Fi
         can_chat=found.can_chat,
         added=shelf.now(),
         code_files=found.code_files,
+        family=families.family_of(found.config).key,
     )
 
 

@@ -42,6 +42,7 @@ class Manifest(Struct, frozen=True):
     code_files: tuple[str, ...] = ()  # Python files that came with it: named, never run
     base: str = ""  # of an adapter: the name of the model it belongs to
     gguf: str = ""  # the GGUF file it was converted from, which stays where the user has it
+    family: str = ""  # a key of core/models/families.py
     schema: int = 1
 
     @property

@@ -83,7 +83,9 @@ def _cells(model: Installed, known: Known, names: set[str]) -> list[Cell]:
     else:
         kind = say("models.kind_chat" if facts.can_chat else "models.kind_base")
         licence = licence_words(facts.licence) if facts.licence else ""
-        second = " · ".join(part for part in (kind, figures.parameters(facts.parameters), licence) if part)
+        family = say(f"family.{facts.family}") if facts.family not in ("", "other") else ""
+        parts = (family, kind, figures.parameters(facts.parameters), licence)
+        second = " · ".join(part for part in parts if part)
     if model.is_gone:
         second = say("models.folder_gone")
     stored = known.stored.get(facts.name)

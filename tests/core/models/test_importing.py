@@ -69,7 +69,7 @@ def test_a_folder_of_the_first_generation(tmp_path: Path, models: Path, is_chat:
     source = tiny_qwen_v1.write_model(tmp_path / "Qwen-tiny", torch.bfloat16, is_chat=is_chat)
     facts = manifest.read(result(import_model(source, "", models)))
     assert (facts.architecture, facts.model_type, facts.weights) == ("QWenLMHeadModel", "qwen", "bfloat16")
-    assert facts.can_chat is is_chat and "modeling_qwen.py" in facts.code_files
+    assert facts.can_chat is is_chat and facts.family == "qwen" and "modeling_qwen.py" in facts.code_files
     assert "qwen.tiktoken" in [file.name for file in facts.files]
     assert facts.parameters == tiny_qwen_v1.model().num_parameters()
 
