@@ -52,6 +52,7 @@ class FileServer:
         headers: sent along with every status of the plan
         tls: the identity of a server that is reached by https
         most_at_once: how many files were on their way out at the same time
+        waits_for: how many must have been asked for at the same time before the first of them goes out
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -65,10 +66,12 @@ class FileServer:
     resolved: list[Request] = field(default_factory=list)
     tls: ssl.SSLContext | None = None
     most_at_once: int = 0
+    waits_for: int = 0
 
     def __enter__(self) -> Self:
         self.released = threading.Event()
         self._lock = threading.Lock()
+        self._came = threading.Condition(self._lock)
         self._at_once = 0
         self._signed: dict[str, int] = {}
         self._connections: set[socket.socket] = set()
@@ -127,9 +130,11 @@ class FileServer:
 
     @contextmanager
     def on_its_way(self) -> Iterator[None]:
-        with self._lock:
+        with self._came:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
+            self._came.notify_all()
+            self._came.wait_for(lambda: self.most_at_once >= self.waits_for, GIVE_UP_S)
         yield
         with self._lock:
             self._at_once -= 1

@@ -76,10 +76,10 @@ def test_files_of_like_names_and_what_a_kill_left_beside_them(server: FileServer
 
 
 def test_connections_share_one_large_file(server: FileServer, tmp_path: Path) -> None:
-    server.plan = ["slow:1000000"]
+    server.waits_for = 4  # nobody waits for the whole of the first piece
     large = 3 * PIECE
     fetched([one(server)], tmp_path, replace(PIECES, piece_bytes=large))
-    assert server.most_at_once == 4  # nobody waited for the whole of the first piece
+    assert server.most_at_once == 4
     assert sorted(request.start for request in server.requests) == [0, large, 2 * large, 3 * large]
 
 
