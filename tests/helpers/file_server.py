@@ -52,7 +52,7 @@ class FileServer:
         headers: sent along with every status of the plan
         tls: the identity of a server that is reached by https
         most_at_once: how many files were on their way out at the same time
-        waits_for: how many must have been asked for at the same time before the first of them goes out
+        waits_for: how many must be on their way at the same time before any goes on after its first 64 KB
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -134,10 +134,13 @@ class FileServer:
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
             self._came.notify_all()
-            self._came.wait_for(lambda: self.most_at_once >= self.waits_for, GIVE_UP_S)
         yield
         with self._lock:
             self._at_once -= 1
+
+    def wait_for_others(self) -> None:
+        with self._came:
+            self._came.wait_for(lambda: self.most_at_once >= self.waits_for, GIVE_UP_S)
 
     def opened(self, connection: socket.socket) -> None:
         with self._lock:
@@ -254,6 +257,7 @@ def _handler(server: FileServer) -> type[BaseHTTPRequestHandler]:
                     self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if verb == "unsized" else piece)
                     self.wfile.flush()
                     request.sent += len(piece)
+                    server.wait_for_others()
                     if verb == "slow":
                         time.sleep(len(piece) / number)
                 if verb == "unsized":
