@@ -17,6 +17,12 @@ from torch.utils.checkpoint import checkpoint
 CHUNK = 512  # tokens whose logits are in memory at once
 
 
+def sum_of(logits: Tensor, places: Tensor, labels: Tensor) -> Tensor:
+    """The same from whole logits, (rows, tokens, vocabulary)."""
+    chosen = logits.reshape(-1, logits.shape[-1]).index_select(0, places)
+    return F.cross_entropy(chosen.float(), labels, reduction="sum")
+
+
 class Head:
     """Makes the output layer of a model give the loss where it gave logits, once it is told what to expect."""
 

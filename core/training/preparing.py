@@ -24,7 +24,9 @@ from core.models.load import LoadedModel, LoadStep, load
 from core.models.placement import place
 from core.models.quantised.bits_and_bytes import fetching_nothing
 from core.models.quantised.linear import QuantisedLinear
+from core.training import trial
 from core.training.attention import PACKED
+from core.training.loss import Head
 from core.training.recipe import Recipe
 
 Half = (torch.bfloat16, torch.float16)
@@ -35,7 +37,8 @@ class Prepared:
     """
     model: a PeftModel, or the model itself in a full fine-tune
     compute: the precision of products; reason: why that one, `reason.<key>`
-    packs: rows may lie one after the other; trained: parameters that change
+    packs: rows may lie one after the other; head: what gives the loss, None for whole logits
+    trained: parameters that change
     """
 
     model: Any
@@ -43,6 +46,7 @@ class Prepared:
     compute: torch.dtype
     reason: str
     packs: bool
+    head: Head | None
     trained: int
 
 
@@ -64,21 +68,27 @@ def prepare(
     loaded = load(folder, options, tell)
     model = loaded.model
     packs = recipe.packing and can_pack(model)
-    if packs and "flash" not in str(model.config._attn_implementation):
-        model.set_attn_implementation(PACKED)
     model.config.use_cache = False
     if recipe.method == "full":
         _unfreeze(model)
     else:
         model = with_adapter(model, recipe, new_ids)
+    packs = packs and trial.packs(model)
+    head = Head(model)
+    if not (gives_loss := trial.head_gives_loss(model, head)):
+        head.release()
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    return Prepared(model, loaded, compute, reason, packs, trained)
+    return Prepared(model, loaded, compute, reason, packs, head if gives_loss else None, trained)
 
 
 def can_pack(model: Any) -> bool:
-    """Every layer looks back by attention; those with a recurrent state would carry it over into the next row."""
+    """Every layer looks back by attention, ours or flash; a recurrent state would be carried over into the next row."""
     kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
-    return not kinds & {"linear_attention", "recurrent"} and bool(getattr(model, "_supports_attention_backend", False))
+    if kinds & {"linear_attention", "recurrent"} or not getattr(model, "_supports_attention_backend", False):
+        return False
+    if "flash" not in str(model.config._attn_implementation):
+        model.set_attn_implementation(PACKED)
+    return True
 
 
 def target_layers(model: Any, recipe: Recipe) -> list[str]:

@@ -103,6 +103,7 @@ class _Session:
             kept_aside=data.kept_aside,
             plan=Plan(lengths, recipe.batch, facts.pass_tokens, recipe.seed, facts.packs),
             padding=vocabulary_padding(vocabulary),
+            head=prepared.head,
             tell=self._told_step,
             callbacks=[_Obeying(self._control)],
         )

@@ -17,14 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.errors import UserError
 from core.training import passes
 from core.training.attention import rows_of
 from core.training.library import Trainer, TrainerCallback
-from core.training.loss import Head
+from core.training.loss import Head, sum_of
 from core.training.packing import Pass, Plan
 from core.training.passes import ModelPass, Row
 
 STAGING = ".writing"
+# A run is lost when its smoothed loss stays this much above its best for so many steps.
+TREND, LOST, LOST_LEAST, PATIENCE = 0.9, 2.0, 1.0, 30
 Tell = Callable[[int, dict[str, float]], None]
 
 
@@ -43,6 +46,7 @@ class Steps:
 
 class RowTrainer(Trainer):
     """
+    head: None where the loss is to be made of whole logits
     tell: gets each step with its figures, before a checkpoint of that step is written and before the next one begins
     """
 
@@ -55,16 +59,18 @@ class RowTrainer(Trainer):
         kept_aside: Sequence[Row],
         plan: Plan,
         padding: int,
+        head: Head | None,
         tell: Tell,
         callbacks: Sequence[TrainerCallback],
     ) -> None:
         self._rows, self._kept_aside, self._plan, self._padding = rows, kept_aside, plan, padding
-        self._tell = tell
+        self._tell, self._head = tell, head
         self._figures: dict[str, float] = {}
+        self._trend: float | None = None  # of the loss, smoothed
+        self._best, self._worse = math.inf, 0
         self._began = time.perf_counter()
         asides: Any = kept_aside or None  # Trainer only wants to know that there are some
         super().__init__(model=model, args=args, train_dataset=asides, eval_dataset=asides, callbacks=[*callbacks])
-        self._head = Head(model)
 
     # --- data ------------------------------------------------------------------------
 
@@ -101,6 +107,7 @@ class RowTrainer(Trainer):
                 total += self._learn(model, numbers, ranks / learned)
         if ranks > 1:
             total = self.accelerator.reduce(total, "mean")
+        self._need_sense(step + 1, float(total))
         tokens = sum(len(self._rows[row].ids) for row in rows)
         self._figures |= {"tokens": float(tokens), "learned": float(learned)}
         return total.detach()
@@ -120,12 +127,28 @@ class RowTrainer(Trainer):
         return passes.padded(rows, self._padding, device)
 
     def _loss_sum(self, model: Any, work: ModelPass) -> Tensor:
+        if self._head is None:
+            return sum_of(model(**work.inputs, use_cache=False).logits, work.places, work.labels)
         self._head.expect(work.places, work.labels)
         try:
             found: Tensor = model(**work.inputs, use_cache=False).logits.float().sum()
             return found
         finally:
             self._head.give_logits()
+
+    def _need_sense(self, step: int, loss: float) -> None:
+        """Before the weights change, so that a checkpoint of the step before still makes sense.
+
+        Raises:
+            UserError: training_diverged
+        """
+        if not math.isfinite(loss):
+            raise UserError("training_diverged", step=step, loss=f"{loss:g}", best=f"{self._best:.3g}")
+        self._trend = loss if self._trend is None else self._trend * TREND + loss * (1 - TREND)
+        self._best = min(self._best, self._trend)
+        self._worse = self._worse + 1 if self._trend > max(self._best * LOST, self._best + LOST_LEAST) else 0
+        if self._worse > PATIENCE:
+            raise UserError("training_diverged", step=step, loss=f"{self._trend:.3g}", best=f"{self._best:.3g}")
 
     # --- the rows kept aside -----------------------------------------------------------
 
@@ -175,7 +198,6 @@ class RowTrainer(Trainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Written under another name, then renamed; older ones go only after that."""
         self.hand_over()
-        self._head.give_logits()
         super()._save_checkpoint(model, trial)
         if self.args.should_save:
             adopt(self._checkpoints, self.state.global_step)
@@ -195,7 +217,3 @@ def adopt(checkpoints: Path, step: int) -> Path:
     shutil.rmtree(final, ignore_errors=True)
     written.rename(final)
     return final
-
-
-def is_finite(figures: dict[str, float]) -> bool:
-    return all(math.isfinite(figures.get(key, 0.0)) for key in ("loss", "grad_norm"))
