@@ -43,7 +43,7 @@ def first_place(source: str) -> int:
 
 def places(rendered: str, first: int, count: int) -> Iterator[tuple[int, int]]:
     """Where which of the first `count` texts stands."""
-    for found in re.finditer(f"[{chr(first)}-{chr(first + SIZE - 1)}]", rendered):
+    for found in re.finditer(f"[{chr(first)}-{chr(0x10FFFF)}]", rendered):
         number = ord(found[0]) - first
         if number < count:
             yield found.start(), number

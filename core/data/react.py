@@ -8,6 +8,7 @@ after a newline and before a letter, where no tokenizer of Qwen joins them.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -35,6 +36,8 @@ Thought: I now know the final answer
 Final Answer: the final answer to the original input question
 
 Begin!"""
+# In answers that were written as ReAct by hand, as the published examples are.
+OBSERVED = re.compile(r"(^Observation:.*?)(?=^Thought:|^Final Answer:|\Z)", re.MULTILINE | re.DOTALL)
 
 
 class Piece(NamedTuple):
@@ -49,7 +52,7 @@ class Block(NamedTuple):
 
 def blocks_of(example: Example) -> list[Block]:
     if not uses_tools(example):
-        return [Block(message.role, [Piece(message.text)]) for message in example.messages]
+        return [Block(message.role, _as_lines(_pieces(message.text))) for message in example.messages]
     transcript = _Transcript(instruction(example.tools))
     for message in example.messages:
         transcript.add(message)
@@ -97,7 +100,7 @@ class _Transcript:
         if message.calls:
             self._waiting = [_call(call, message if at == 0 else None) for at, call in enumerate(message.calls)]
         elif message.role == "assistant":
-            self._write(Piece(_answer(message)))
+            self._write(*_pieces(_answer(message)))
             self._is_open = False
         else:
             self._blocks.append((message.role, [Piece(self._asked(message))]))
@@ -123,6 +126,14 @@ class _Transcript:
             return message.text
         before, self._instruction = self._instruction, ""
         return f"{before}\n\nQuestion: {message.text}"
+
+
+def _pieces(text: str) -> list[Piece]:
+    if "\nAction Input:" not in text:
+        return [Piece(text)]
+    parts = [part for part in OBSERVED.split(text) if part]
+    whole = [*(part.removesuffix("\n") for part in parts[:-1]), parts[-1]]
+    return [Piece(part, not part.startswith("Observation:")) for part in whole]
 
 
 def _as_lines(pieces: Sequence[Piece]) -> list[Piece]:

@@ -109,11 +109,14 @@ class TemplateRenderer:
     def _own(self, rendered: str, learned: Sequence[Span], start: int, end: int) -> Rendered:
         """The template's own text between two others, in one piece if its tokens let it be cut where learning begins
         and ends, else in several."""
-        borders = [start, *sorted({at for span in learned for at in span if start < at < end}), end]
         encode = self._vocabulary.encode_control
-        whole = encode(rendered[start:end])
+        whole, made = encode(rendered[start:end]), Rendered([], [])
+        inner = sorted({at for span in learned for at in span if start < at < end})
+        if not inner:
+            made.add(whole, _is_in(start, learned))
+            return made
+        borders = [start, *inner, end]
         counts = [len(ids) if whole[: len(ids := encode(rendered[start:at]))] == ids else -1 for at in borders]
-        made = Rendered([], [])
         for (at, to), (first, last) in zip(pairwise(borders), pairwise(counts), strict=True):
             ids = encode(rendered[at:to]) if -1 in counts else whole[first:last]
             made.add(ids, _is_in(at, learned))

@@ -154,6 +154,15 @@ def test_the_instruction_stands_once_and_plain_answers_are_final_ones() -> None:
     assert instruction((TOOL,)) in texts[0]
 
 
+@pytest.mark.parametrize("tools", [(), (TOOL,)])
+def test_what_tools_said_in_answers_written_by_hand_is_not_learned(tools: tuple[dict[str, object], ...]) -> None:
+    first, second = "Thought: x\nAction: weather\nAction Input: {}\n", "Thought: y\nFinal Answer: z"
+    message = Message("assistant", f"{first}Observation: o\np\n\n{second}")
+    text = shown(Message("user", "a"), message, tools=tools)
+    assert text.endswith(f"assistant\n«{first}»Observation: o\np\n\n«{second}<|im_end|>»\n")
+    assert shown(Message("assistant", "Observation: it rains")).endswith("«Observation: it rains<|im_end|>»\n")
+
+
 def test_calls_without_results_and_results_without_calls_are_written_as_they_are() -> None:
     call = Message("assistant", "Look", calls=(ToolCall("weather"), ToolCall("weather")))
     blocks = blocks_of(Example((Message("user", "a"), Message("tool", "x"), Message("user", "b"), call)))
