@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from app.workers.batches import Batch
 from app.workers.host import JobControl, WorkerUnusable, serve
 from app.workers.replies import ReadyModel, Reply
+from app.workers.tokens import shown_token
 from core.chat.chat_format import ChatFormat, chat_format
 from core.chat.folder_json import table_rows
 from core.chat.vocabulary import Vocabulary
@@ -37,7 +38,6 @@ from core.protocol.messages import (
     LoadModel,
     ModelLoaded,
     Progress,
-    Token,
     Tokenize,
     Tokenized,
     TokensCounted,
@@ -177,7 +177,7 @@ class InferenceWorker:
             if control.is_cancelled:
                 yield Finished(job.job_id, "cancelled")
                 return
-            tokens = tuple(_token(vocabulary, id) for id in ids[start : start + TOKENS_A_PIECE])
+            tokens = tuple(shown_token(vocabulary, id) for id in ids[start : start + TOKENS_A_PIECE])
             yield Tokenized(job.job_id, tokens, vocabulary.entries, rows)
         yield Finished(job.job_id)
 
@@ -201,12 +201,6 @@ def model_files(folder: Path) -> Path:
     if not (folder / manifest.FILE_NAME).is_file():
         return folder
     return manifest.files_folder(folder, manifest.read(folder))
-
-
-def _token(vocabulary: Vocabulary, id: int) -> Token:
-    is_control, shown = id in vocabulary.control_ids, vocabulary.shown(id)
-    in_bytes = vocabulary.is_byte_level and not is_control
-    return Token(id, shown, is_control, vocabulary.token_bytes(id) if in_bytes else shown.encode())
 
 
 @lru_cache(maxsize=2)

@@ -11,11 +11,15 @@ from typing import Literal
 from msgspec import Struct
 
 from core.chat.turns import FinishReason, ReplyFigures, Sampling, Turn
+from core.data.conversation import Mask
+from core.data.problems import Problem
+from core.data.report import DataReport
+from core.data.shape import Columns
 from core.errors import Param
 from core.load_options import LoadOptions
 from core.sources import Access, Source
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 FailureKind = Literal["user", "oom", "bug", "died"]
 
@@ -130,6 +134,51 @@ class VerifyModel(Job, frozen=True, tag=True):
     folder: str
 
 
+class DataFile(Struct, frozen=True):
+    """A file of training data, and how it shall be looked at.
+
+    columns: which one holds what, where the user has said so; model_folder: whose tokens count, "" for none
+    length: rows are cut after so many tokens, 0 for never
+    """
+
+    path: str
+    columns: Columns = Columns()
+    model_folder: str = ""
+    mask: Mask = "answers"
+    length: int = 0
+
+
+class CheckData(Job, frozen=True, tag=True):
+    """Read a file of training data whole; answered by Progress and DataChecked.
+
+    validation_share: of the rows, what is put aside; eval_data: a file of questions kept apart, whose rows shall not be
+    among those trained on, "" for none
+    """
+
+    data: DataFile
+    validation_share: float = 0.0
+    eval_data: str = ""
+
+
+class ShowRow(Job, frozen=True, tag=True):
+    """One row (1-based) as the model will see it; answered by RowShown."""
+
+    data: DataFile
+    row: int
+
+
+class MendData(Job, frozen=True, tag=True):
+    """Write a mended copy to `target`, which must not exist; answered by Progress and DataMended.
+
+    fix: codes of problems to mend, each by its own fix; drop: codes whose rows are left out instead
+    """
+
+    data: DataFile
+    target: str
+    fix: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+
+
 class Train(Job, frozen=True, tag=True):
     """A training run that belongs to `run_dir`; only ever given to a detached worker."""
 
@@ -164,6 +213,9 @@ JobRequest = (
     | DownloadModel
     | ImportModel
     | VerifyModel
+    | CheckData
+    | ShowRow
+    | MendData
     | Train
 )
 Request = JobRequest | Cancel | Pause | Resume | Shutdown
@@ -198,7 +250,7 @@ class Progress(Struct, frozen=True, tag=True):
     done: int
     total: int | None = None
     stage: str = ""
-    unit: Literal["bytes", "tokens", "steps", "files"] = "steps"
+    unit: Literal["bytes", "tokens", "steps", "files", "rows"] = "steps"
     detail: str = ""
     files: tuple[FileProgress, ...] = ()
 
@@ -330,6 +382,42 @@ class FileVerified(Struct, frozen=True, tag=True):
     is_intact: bool
 
 
+class DataChecked(Struct, frozen=True, tag=True):
+    job_id: str
+    report: DataReport
+
+
+class RowShown(Struct, frozen=True, tag=True):
+    """text: the row as it stands in the file; tokens: what it is for the model, the first ones where there are very
+    many, `count` in all; learned: for each of them whether it counts for the loss.
+
+    cut: tokens past the length asked for; cut_learned: the learned ones of them
+    """
+
+    job_id: str
+    row: int
+    line: int
+    text: str
+    problems: tuple[Problem, ...] = ()
+    tokens: tuple[Token, ...] = ()
+    learned: tuple[bool, ...] = ()
+    count: int = 0
+    count_learned: int = 0
+    cut: int = 0
+    cut_learned: int = 0
+    is_validation: bool = False
+
+
+class DataMended(Struct, frozen=True, tag=True):
+    """rows: of the original; kept: of the new file; changed: those of them that are not as they were"""
+
+    job_id: str
+    path: str
+    rows: int
+    kept: int
+    changed: int
+
+
 class Metrics(Struct, frozen=True, tag=True):
     job_id: str
     step: int
@@ -378,6 +466,9 @@ JobEvent = (
     | BatchAnswer
     | ModelStored
     | FileVerified
+    | DataChecked
+    | RowShown
+    | DataMended
     | Metrics
     | RunState
     | CheckpointSaved

@@ -26,11 +26,11 @@ from core.models.load import LoadStep
 from core.protocol.messages import CheckpointSaved, Finished, JobEvent, Metrics, Progress
 from core.training import answers as wall
 from core.training import fitting, results
-from core.training.dataset import Dataset, read_dataset
 from core.training.library import TrainerCallback, TrainingArguments
 from core.training.packing import Plan
 from core.training.preparing import Prepared, prepare
 from core.training.recipe import Recipe
+from core.training.run_data import RunData, read_data
 from core.training.run_files import Answer, RunFacts, RunFiles
 from core.training.stepped import Stepped
 from core.training.trainer import STAGING, RowTrainer
@@ -79,7 +79,7 @@ class _Session:
         folder = Path(origin.model_folder)
         vocabulary = Vocabulary.load(folder)
         self._progress("reading_data")
-        data = read_dataset(recipe, folder, vocabulary, self._told_rows)
+        data = read_data(recipe, folder, vocabulary, self._told_rows)
         if self._control.is_cancelled:
             self.end = "cancelled"
             return
@@ -90,7 +90,7 @@ class _Session:
             self._train(recipe, data, prepared, facts, vocabulary, folder)
 
     def _train(
-        self, recipe: Recipe, data: Dataset, prepared: Prepared, facts: RunFacts, vocabulary: Vocabulary, folder: Path
+        self, recipe: Recipe, data: RunData, prepared: Prepared, facts: RunFacts, vocabulary: Vocabulary, folder: Path
     ) -> None:
         if facts.checkpointing:
             prepared.model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -142,7 +142,7 @@ class _Session:
     def _progress(self, stage: str) -> None:
         self._tell(Progress(self._job_id, 0, stage=stage))
 
-    def _facts(self, recipe: Recipe, data: Dataset, prepared: Prepared) -> RunFacts:
+    def _facts(self, recipe: Recipe, data: RunData, prepared: Prepared) -> RunFacts:
         lengths = [len(row.ids) for row in data.rows]
         steps = recipe.steps or max(1, math.ceil(len(data.rows) * recipe.epochs / recipe.batch))
         room = fitting.room(recipe, prepared, lengths)

@@ -1,0 +1,115 @@
+"""A mended copy of a file of training data, in the format of the original where that can be written: JSON, JSON lines
+or CSV, always in UTF-8. Parquet becomes JSON lines.
+
+Invariant: the original is only read; rows that need no mending go over as they stand, byte for byte, but for the
+encoding. Rows that are in no encoding, or in another one that was not asked to be read, cannot stand in a file of UTF-8
+and are left out.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Set
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from core.data.csv_rows import CsvRows
+from core.data.dataset import Dataset
+from core.data.mending import DROPPED, Mended, mend
+from core.data.new_file import new_file
+from core.data.problems import KINDS
+from core.data.rows import Broken
+from core.data.split import content_key
+from core.data.steps import EVERY_ROWS, Step, Work
+from core.errors import UserError
+
+
+class Mending(msgspec.Struct, frozen=True):
+    """Rows of the original, of the new file, and those of them that were changed."""
+
+    rows: int
+    kept: int
+    changed: int
+
+    @property
+    def dropped(self) -> int:
+        return self.rows - self.kept
+
+
+def write_mended(data: Dataset, target: Path, fix: Set[str], drop: Set[str] = frozenset()) -> Work[Mending]:
+    """fix: codes to mend; drop: codes whose rows are left out.
+
+    Raises:
+        UserError: data_target_exists, data_not_written, data_code_unknown, data_nothing_left.
+    """
+    if unknown := sorted((fix | drop) - set(KINDS)):
+        raise UserError("data_code_unknown", problem=unknown[0], codes=", ".join(KINDS))
+    seen: set[int] = set()
+    kept = changed = 0
+    total = len(data.rows)
+    with new_file(target) as file:
+        form = _form(data)
+        file.write(form.head)
+        for row in range(total):
+            mended = _mended(data, row, fix, drop)
+            if mended is not DROPPED and "duplicate" in fix | drop and mended.example is not None:
+                key = content_key(mended.example)
+                mended = DROPPED if key in seen else mended
+                seen.add(key)
+            if mended is not DROPPED and (written := _written(data, row, mended, form)):
+                file.write((form.between if kept else b"") + written)
+                kept, changed = kept + 1, changed + mended.is_changed
+            if row % EVERY_ROWS == 0:
+                yield Step("mending_data", row, total, "rows")
+        if not kept:
+            raise UserError("data_nothing_left", file=str(data.path))
+        file.write(form.tail)
+    return Mending(total, kept, changed)
+
+
+class _Form(msgspec.Struct):
+    head: bytes
+    between: bytes
+    tail: bytes
+    row: Callable[[Any], bytes]
+
+
+def _form(data: Dataset) -> _Form:
+    if isinstance(data.rows, CsvRows):
+        table = data.rows
+        return _Form(_csv_line(table, table.columns), b"", b"", lambda value: _csv_line(table, value.values()))
+    if data.rows.kind == "json":
+        return _Form(b"[\n", b",\n", b"\n]\n", _json)
+    return _Form(b"", b"\n", b"\n", _json)
+
+
+def _mended(data: Dataset, row: int, fix: Set[str], drop: Set[str]) -> Mended:
+    if (encoding := data.rows.odd(row)) is not None and not (encoding and "mixed_encoding" in fix - drop):
+        return DROPPED
+    try:
+        value = data.rows.value(row)
+    except Broken as broken:
+        return DROPPED if broken.code in fix | drop else Mended(None, None, False)
+    return mend(value, data.shape, fix, drop)
+
+
+def _written(data: Dataset, row: int, mended: Mended, form: _Form) -> bytes:
+    if mended.is_changed:
+        return form.row(mended.value)
+    raw = data.rows.raw(row)
+    if isinstance(data.rows, CsvRows):
+        return raw if raw.endswith(b"\n") else raw + b"\n"
+    return raw.strip(b" \t\r\n,")
+
+
+def _json(value: Any) -> bytes:
+    return msgspec.json.encode(value, enc_hook=str)
+
+
+def _csv_line(rows: CsvRows, fields: Iterable[str]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, delimiter=rows.delimiter, lineterminator="\n").writerow(fields)
+    return line.getvalue().encode()
