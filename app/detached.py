@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -27,7 +27,6 @@ from core.protocol.messages import (
     JobEvent,
     Metrics,
     Pause,
-    Resume,
     RunState,
 )
 from core.run_dir import START_REFUSED, MetricsReader, RunDir
@@ -43,20 +42,21 @@ class RunStatus:
     """How a run stands, and in words.
 
     Attributes:
-        state: "new" was never started; "interrupted" ended without saying so, by a kill or a power cut
+        state: "new" was never started; "paused" has no process, and a start goes on from its checkpoint; "interrupted"
+            ended without saying so, by a kill or a power cut
         step: the last step whose metrics are on disk
         is_responsive: False for a living worker that was silent for STALL_S
         end: the last word of a run that finished or failed
     """
 
-    state: Literal["new", "running", "paused", "stopping", "finished", "failed", "interrupted"]
+    state: Literal["new", "running", "pausing", "stopping", "paused", "finished", "failed", "interrupted"]
     step: int = 0
     is_responsive: bool = True
     end: Finished | Failed | None = None
 
     @property
     def is_alive(self) -> bool:
-        return self.state in ("running", "paused", "stopping")
+        return self.state in ("running", "pausing", "stopping")
 
     def __str__(self) -> str:
         if isinstance(self.end, Failed):
@@ -77,7 +77,9 @@ def status(run_dir: Path) -> RunStatus:
     if record is None:
         return RunStatus("running" if is_alive else "new", step)
     if record.end is not None:
-        return RunStatus("failed" if isinstance(record.end, Failed) else "finished", step, end=record.end)
+        if isinstance(record.end, Failed):
+            return RunStatus("failed", step, end=record.end)
+        return RunStatus("paused" if record.end.reason == "paused" else "finished", step, end=record.end)
     if is_alive and record.state != "ended":
         return RunStatus(record.state, step, is_responsive=run.silent_s() <= STALL_S)
     return RunStatus("interrupted", step)
@@ -159,15 +161,12 @@ class DetachedRun:
                 connection.close()
 
     async def pause(self) -> RunStatus:
-        """Returns when the run rests, which is after the step it is at; or when it has ended."""
-        return await self._ask(Pause(self._run.job_id), lambda state: state != "running")
-
-    async def resume(self) -> RunStatus:
-        return await self._ask(Resume(self._run.job_id), lambda state: state != "paused")
+        """Ask the run to save and to give its memory back; returns when its worker is gone. `start` goes on."""
+        return await self._ask(Pause(self._run.job_id))
 
     async def stop(self) -> RunStatus:
         """Ask the run to end early, which includes its checkpoint; returns when its worker is gone."""
-        return await self._ask(Cancel(self._run.job_id), lambda state: False)
+        return await self._ask(Cancel(self._run.job_id))
 
     async def kill(self) -> RunStatus:
         """At once, for a run that does not respond. It is interrupted then; what its last checkpoint holds is kept."""
@@ -188,16 +187,14 @@ class DetachedRun:
         except OSError:
             return None
 
-    async def _ask(self, request: Pause | Resume | Cancel, is_done: Callable[[str], bool]) -> RunStatus:
-        """Send it, and wait until the run is in a state that is_done, or over."""
+    async def _ask(self, request: Pause | Cancel) -> RunStatus:
+        """Send it, and wait until the worker is gone."""
         if (connection := await self._connect()) is None:
             raise UserError("run_not_running", run=self._run.job_id)
         try:
             connection.send(request)
             while not connection.is_over:
-                for event in await connection.read():
-                    if isinstance(event, RunState) and is_done(event.state):
-                        return self.status
+                await connection.read()
         finally:
             connection.close()
         return await self._buried()
@@ -216,7 +213,7 @@ class _Connection:
         self._reader, self._writer = reader, writer
         self._partial = b""
 
-    def send(self, request: Pause | Resume | Cancel) -> None:
+    def send(self, request: Pause | Cancel) -> None:
         self._writer.write(encode(request))
 
     async def read(self) -> list[Event]:

@@ -24,6 +24,7 @@ import msgspec
 from msgspec import Struct
 
 from core.errors import UserError
+from core.files import replace_file
 from core.protocol.messages import Failed, Finished
 
 log = logging.getLogger("run")
@@ -38,7 +39,7 @@ Step = tuple[int, dict[str, float]]
 class RunRecord(Struct, frozen=True):
     """What the worker last wrote about itself. After its death only `end` is still true."""
 
-    state: Literal["running", "paused", "stopping", "ended"]
+    state: Literal["running", "pausing", "stopping", "ended"]
     pid: int
     end: Finished | Failed | None = None
 
@@ -76,10 +77,10 @@ class RunDir:
 
     def write_record(self, record: RunRecord) -> None:
         """Atomic: readers see the old one or the new one."""
-        _replace(self._state, msgspec.json.encode(record))
+        replace_file(self._state, msgspec.json.encode(record))
 
     def write_socket(self, path: Path) -> None:
-        _replace(self.socket, os.fsencode(path))
+        replace_file(self.socket, os.fsencode(path))
 
     # --- for a front -----------------------------------------------------------------
 
@@ -218,12 +219,3 @@ def _locked(descriptor: int, *, shared: bool) -> bool:
     except (BlockingIOError, PermissionError):
         return False
     return True
-
-
-def _replace(file: Path, content: bytes) -> None:
-    part = file.with_suffix(".part")
-    with part.open("wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(file)

@@ -8,13 +8,13 @@ live in the system's key ring (`app.services.secrets`).
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
+from core.files import replace_file
 from core.load_options import LoadOptions
 
 log = logging.getLogger("settings")
@@ -59,9 +59,4 @@ def load(file: Path) -> Settings:
 def save(file: Path, settings: Settings) -> None:
     """Atomic: readers see the old file or the new one."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    with part.open("wb") as out:
-        out.write(msgspec.json.format(msgspec.json.encode(settings), indent=2))
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(file)
+    replace_file(file, msgspec.json.format(msgspec.json.encode(settings), indent=2))

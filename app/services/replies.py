@@ -229,7 +229,7 @@ def _state(reason: FinishReason, is_stopped: bool) -> MessageState:
             return "cut"
         case "context_full":
             return "full"
-        case "cancelled":
+        case "cancelled" | "paused":
             return "stopped" if is_stopped else "interrupted"
 
 

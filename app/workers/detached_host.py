@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +26,6 @@ from core.protocol.messages import (
     Metrics,
     Pause,
     Request,
-    Resume,
     RunState,
     Train,
 )
@@ -39,8 +37,9 @@ STARTED, BROKEN = 0, 1  # exit codes of the launching process
 def serve_run(run_dir: str | Path, handler: Handler) -> None:
     """Train the run of `run_dir` in a process of its own session; the calling process exits as soon as that is at work.
 
-    `handler` gets a Train and yields the run's events; a Metrics is on disk before the next step is asked for. It is
-    not stepped while the run is paused. Nothing that starts threads may be imported before this, because it forks.
+    `handler` gets a Train and yields the run's events; a Metrics is on disk before the next step is asked for. To be
+    paused is to save and to end with Finished("paused"), which gives the memory back. Nothing that starts threads may
+    be imported before this, because it forks.
     """
     faulthandler.enable()
     run = RunDir(Path(run_dir))
@@ -82,8 +81,7 @@ class _RunWorker:
     def __init__(self, run: RunDir) -> None:
         self._run = run
         self._control = JobControl()
-        self._asked = threading.Event()  # a request came: look at the control again
-        self._state: Literal["running", "paused", "stopping"] = "running"
+        self._state: Literal["running", "pausing", "stopping"] = "running"
         self._metrics = MetricsWriter(run.metrics)
         self._step = run.last_step()
         run.write_record(RunRecord("running", os.getpid()))
@@ -97,7 +95,7 @@ class _RunWorker:
                 if event is not None:
                     self._ship(event)
                 if not isinstance(event, Finished | Failed):
-                    self._obey()
+                    self._tell_of_change()
         except WorkerUnusable:
             traceback.print_exc()
         self._metrics.close()
@@ -116,19 +114,12 @@ class _RunWorker:
             case _:
                 self._door.publish(event)
 
-    def _obey(self) -> None:
-        """Rest while the run is paused; tell of every change."""
-        while True:
-            self._asked.clear()
-            if self._control.is_cancelled:
-                self._change("stopping")
-            else:
-                self._change("paused" if self._control.is_paused else "running")
-            if self._state != "paused":
-                return
-            self._asked.wait()
-
-    def _change(self, state: Literal["running", "paused", "stopping"]) -> None:
+    def _tell_of_change(self) -> None:
+        state: Literal["running", "pausing", "stopping"] = "running"
+        if self._control.is_cancelled:
+            state = "stopping"
+        elif self._control.is_paused:
+            state = "pausing"
         if state != self._state:
             self._state = state
             self._run.write_record(RunRecord(state, os.getpid()))
@@ -146,10 +137,7 @@ class _RunWorker:
         match request:
             case Pause():
                 self._control.is_paused = True
-            case Resume():
-                self._control.is_paused = False
             case Cancel():
                 self._control.cancel()
             case _:
-                return
-        self._asked.set()
+                pass

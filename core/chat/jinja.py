@@ -19,18 +19,21 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from core.errors import UserError
 
+LEARNED_FROM, LEARNED_TO = "\ufdd0", "\ufdd1"  # characters that no text may hold
+
 
 class Refused(Exception):
     """The template itself says that it cannot show this conversation."""
 
 
-def render(template: str, variables: dict[str, Any]) -> str:
-    """
+def render(template: str, variables: dict[str, Any], *, marks: bool = False) -> str:
+    """`marks`: what stands in `{% generation %}` comes between LEARNED_FROM and LEARNED_TO.
+
     Raises:
         UserError: template_broken, or template_refused with the template's own words.
     """
     try:
-        return _compiled(template).render(variables)
+        return _compiled(template, marks).render(variables)
     except Refused as error:
         raise UserError("template_refused", reason=str(error)) from error
     except (jinja2.TemplateError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
@@ -47,11 +50,16 @@ class _Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
+class _MarkedGeneration(_Generation):
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        first, last = (nodes.Output([nodes.TemplateData(mark)]) for mark in (LEARNED_FROM, LEARNED_TO))
+        return [first, *super().parse(parser), last]
+
+
 @lru_cache(maxsize=8)
-def _compiled(template: str) -> jinja2.Template:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-    )
+def _compiled(template: str, marks: bool) -> jinja2.Template:
+    extensions = [_MarkedGeneration if marks else _Generation, loopcontrols]
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=extensions)
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _refuse
     environment.globals["strftime_now"] = _now

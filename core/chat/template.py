@@ -1,15 +1,17 @@
 """Turns -> token ids by a model's own chat template, for all families after the first.
 
-The template is rendered with one private-use character in place of every text that people or models wrote; then its own
-parts are encoded with control tokens, and each text apart without. Invariant: no text can become a control token,
+The template is rendered with one character in place of every text that people or models wrote (stand_ins.py); then its
+own parts are encoded with control tokens, and each text apart without. Invariant: no text can become a control token,
 whatever the text and the template are, and no text is altered by the template.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from core.chat.jinja import render
+from core.chat.stand_ins import StandIns, message_of
 from core.chat.tiktoken_file import IM_END
 from core.chat.turns import Turn
 from core.chat.vocabulary import Vocabulary
@@ -17,8 +19,6 @@ from core.chat.window import Prompt, fitting
 from core.errors import UserError
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
-# Supplementary private use areas: 65,534 characters each, more than any conversation has texts.
-PLACES = (0xF0000, 0x100000)
 
 
 class ChatTemplate:
@@ -53,7 +53,7 @@ class ChatTemplate:
         if not self.can_chat:
             raise UserError("model_cannot_chat")
         begun = turns[-1] if continues else None
-        texts = _Texts(self._source)
+        texts = StandIns(self._source)
         rendered = self._render(turns[:-1] if begun else turns, texts, thinking)
         is_thinking = rendered.rstrip().endswith(THINK_OPEN)
         if begun is not None:
@@ -75,19 +75,11 @@ class ChatTemplate:
             lambda choice: self.prompt(choice, thinking=thinking, continues=continues),
         )
 
-    def _render(self, turns: Sequence[Turn], texts: _Texts, thinking: bool | None) -> str:
-        variables = {
-            **self._vocabulary.named,
-            "messages": [_message(turn, texts) for turn in turns],
-            "add_generation_prompt": True,
-            "tools": None,
-            "documents": None,
-        }
-        if thinking is not None:
-            variables["enable_thinking"] = thinking
-        return render(self._source, variables)
+    def _render(self, turns: Sequence[Turn], texts: StandIns, thinking: bool | None) -> str:
+        messages = [message_of(turn.role, turn.text, turn.thinking, texts) for turn in turns]
+        return render_chat(self._vocabulary, messages, asks=True, thinking=thinking)
 
-    def _encode(self, rendered: str, texts: _Texts) -> list[int]:
+    def _encode(self, rendered: str, texts: StandIns) -> list[int]:
         ids: list[int] = []
         for part, text in texts.split(rendered):
             ids += self._vocabulary.encode_control(part)
@@ -95,43 +87,33 @@ class ChatTemplate:
         return ids
 
 
-class _Texts:
-    """The texts of a conversation, each standing for a character that the template's source does not use."""
+def render_chat(
+    vocabulary: Vocabulary,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    asks: bool,
+    tools: Sequence[Mapping[str, Any]] = (),
+    thinking: bool | None = None,
+    marks: bool = False,
+) -> str:
+    """What the vocabulary's template makes of messages. asks: for the next reply, at its end; marks: see `render`.
 
-    def __init__(self, source: str) -> None:
-        self._first = next((place for place in PLACES if not _uses(source, place)), PLACES[0])
-        self._texts: list[str] = []
-
-    def stand_in(self, text: str) -> str:
-        """Empty stays empty: templates leave out what is empty."""
-        if not text:
-            return ""
-        self._texts.append(text)
-        return chr(self._first + len(self._texts) - 1)
-
-    def split(self, rendered: str) -> Iterator[tuple[str, str]]:
-        """(the template's part, the text after it), the last text empty."""
-        start = 0
-        for at, char in enumerate(rendered):
-            number = ord(char) - self._first
-            if 0 <= number < len(self._texts):
-                yield rendered[start:at], self._texts[number]
-                start = at + 1
-        yield rendered[start:], ""
-
-
-def _uses(source: str, place: int) -> bool:
-    return any(place <= ord(char) < place + 0xFFFE for char in source)
+    Raises:
+        UserError: template_refused, template_broken.
+    """
+    variables: dict[str, Any] = {
+        **vocabulary.named,
+        "messages": messages,
+        "add_generation_prompt": asks,
+        "tools": list(tools) or None,
+        "documents": None,
+    }
+    if thinking is not None:
+        variables["enable_thinking"] = thinking
+    return render(vocabulary.template, variables, marks=marks)
 
 
-def _message(turn: Turn, texts: _Texts) -> dict[str, str]:
-    message = {"role": turn.role, "content": texts.stand_in(turn.text)}
-    if turn.thinking:
-        message["reasoning_content"] = texts.stand_in(turn.thinking)
-    return message
-
-
-def _begin(rendered: str, begun: Turn, texts: _Texts, is_thinking: bool) -> tuple[str, bool]:
+def _begin(rendered: str, begun: Turn, texts: StandIns, is_thinking: bool) -> tuple[str, bool]:
     """The asking prompt, followed by the reply as the model has written it so far."""
     if begun.thinking:
         rendered += ("" if is_thinking else THINK_OPEN + "\n") + texts.stand_in(begun.thinking)

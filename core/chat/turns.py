@@ -10,8 +10,9 @@ from typing import Literal
 from msgspec import Struct
 
 Role = Literal["system", "user", "assistant"]
-# length: as long as was allowed; context_full: the model can read no more of this conversation.
-FinishReason = Literal["stop", "length", "context_full", "cancelled"]
+# length: as long as was allowed; context_full: the model can read no more of this conversation; paused: of training
+# only, whose checkpoint waits to be gone on from.
+FinishReason = Literal["stop", "length", "context_full", "cancelled", "paused"]
 
 
 class Turn(Struct, frozen=True):

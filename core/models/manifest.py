@@ -6,12 +6,13 @@ model; it is written last, inside a temporary folder that is then renamed into p
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
+
+from core.files import replace_file
 
 FILE_NAME = "workbench.json"
 
@@ -62,12 +63,7 @@ def read(folder: Path) -> Manifest:
 
 def write(folder: Path, manifest: Manifest) -> None:
     """Atomic: the file is whole or not there."""
-    part = folder / (FILE_NAME + ".part")
-    with part.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(folder / FILE_NAME)
+    replace_file(folder / FILE_NAME, msgspec.json.format(msgspec.json.encode(manifest), indent=2))
 
 
 def files_folder(folder: Path, manifest: Manifest) -> Path:

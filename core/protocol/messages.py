@@ -425,8 +425,10 @@ class Metrics(Struct, frozen=True, tag=True):
 
 
 class RunState(Struct, frozen=True, tag=True):
+    """pausing, stopping: at the end of the present step, after its checkpoint."""
+
     job_id: str
-    state: Literal["running", "paused", "stopping"]
+    state: Literal["running", "pausing", "stopping"]
     step: int
 
 
@@ -437,6 +439,8 @@ class CheckpointSaved(Struct, frozen=True, tag=True):
 
 
 class Finished(Struct, frozen=True, tag=True):
+    """paused: a training run that keeps its checkpoint and has given its memory back."""
+
     job_id: str
     reason: FinishReason = "stop"
     figures: ReplyFigures | None = None

@@ -72,6 +72,10 @@ def train(job: Train, control: JobControl) -> Iterator[JobEvent | None]:
             save(run_dir, step)
             yield Finished(job.job_id, "cancelled")
             return
+        if control.is_paused:
+            save(run_dir, step)
+            yield Finished(job.job_id, "paused")
+            return
     yield Finished(job.job_id, "stop")
 
 

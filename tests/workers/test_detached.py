@@ -92,7 +92,7 @@ def killed_front(run_dir: Path, after_step: int) -> list[int]:
 
 
 async def test_training_outlives_its_front_and_obeys_the_next_one(run_dir: Path) -> None:
-    """kill -9 of the front during 1,000 steps; attach, pause, resume, finish; each step once, in order."""
+    """kill -9 of the front during 1,000 steps; attach, pause, go on, finish; each step once, in order."""
     config(run_dir, steps=1000)
     seen = killed_front(run_dir, after_step=100)
     assert seen == list(range(1, len(seen) + 1))
@@ -103,12 +103,14 @@ async def test_training_outlives_its_front_and_obeys_the_next_one(run_dir: Path)
     got = await read_to(stream, 150)
     paused = await run.pause()
     assert paused.state == "paused" and str(paused).startswith(f"Paused after {paused.step} steps.")
-    again = await run.pause()
-    assert again == paused
-    assert (await run.resume()).state == "running"
     got += [event async for event in stream]
-    assert steps(got) == list(range(51, 1001))
-    assert got[-1] == Finished("run", "stop") and RunState("run", "paused", paused.step) in got
+    assert got[-1] == Finished("run", "paused") and RunState("run", "pausing", paused.step) in got
+    assert not RunDir(run_dir).is_alive()  # its memory is given back
+    with pytest.raises(UserError, match="is not being trained now"):
+        await run.pause()
+    run = await start(run_dir)
+    got += await collect(run, paused.step)
+    assert steps(got) == list(range(51, 1001)) and got[-1] == Finished("run", "stop")
     assert {e.step for e in got if isinstance(e, CheckpointSaved)} <= set(range(100, 1001, 100))
     assert steps(await collect(run)) == list(range(1, 1001))
     assert str(run.status) == "Finished after 1000 steps."
@@ -131,10 +133,10 @@ async def test_stop_saves_and_a_new_start_goes_on(run_dir: Path) -> None:
 
 
 @pytest.mark.loops("asyncio")
-async def test_stop_while_paused(run_dir: Path) -> None:
+async def test_stop_while_it_pauses(run_dir: Path) -> None:
     run = await start(config(run_dir))
-    await run.pause()
-    assert (await run.stop()).state == "finished"
+    await asyncio.gather(run.pause(), run.stop())
+    assert run.status.state in ("paused", "finished") and not RunDir(run_dir).is_alive()
 
 
 async def test_killed_worker_is_interrupted_and_readable(run_dir: Path) -> None:
@@ -191,7 +193,6 @@ async def test_stale_socket_does_not_hinder(run_dir: Path) -> None:
         await run.pause()
     run = await start(run_dir)
     assert (await run.pause()).state == "paused"
-    await run.stop()
     assert not left.exists()
 
 

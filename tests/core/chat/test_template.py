@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.chat.template import PLACES, ChatTemplate
+from core.chat.stand_ins import PLACES
+from core.chat.template import ChatTemplate
 from core.chat.tokenizer_json import JsonVocabulary
 from core.chat.turns import Turn
 from core.chat.vocabulary import Vocabulary

@@ -1,0 +1,382 @@
+"""The fine-tunes of this machine: start, watch, pause, go on, stop, and what came of them.
+
+Owns no run: each belongs to its directory, and the store holds a summary that can be made again from there. Invariant:
+nothing here has to be alive for a run to go on, and whoever opens this finds every run as it stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from app.detached import DetachedRun, RunStatus, status
+from app.launch import detached_argv
+from app.services.events import Event
+from app.services.library import LibraryService
+from core import paths, store
+from core.errors import UserError
+from core.protocol.messages import CheckpointSaved, Failed, Finished, Metrics, Progress, RunState
+from core.run_dir import MetricsReader, Step
+from core.store.store import Store
+from core.training import recipe as recipes
+from core.training import run_files
+from core.training.recipe import Recipe
+from core.training.run_files import Answer, Origin, RunFacts, RunFiles
+
+if TYPE_CHECKING:
+    from core.store.store import Session
+
+log = logging.getLogger("training")
+
+TRASH = ".trash"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run as it stands.
+
+    Attributes:
+        id: the name of its folder; facts: None before it has looked at its data and model
+        progress: what it does while it makes no steps; latest: the figures of its last step
+        result: the name its adapter or model has in the library, "" before it is there
+    """
+
+    id: str
+    path: Path
+    recipe: Recipe
+    origin: Origin
+    facts: RunFacts | None
+    status: RunStatus
+    progress: Progress | None = None
+    latest: dict[str, float] = field(default_factory=dict)
+    result: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name or self.id
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run; 0 while it is not known."""
+        return self.facts.steps if self.facts else self.recipe.steps
+
+    @property
+    def seconds_left(self) -> float | None:
+        """By the last step; None where nothing tells."""
+        seconds = self.latest.get("seconds")
+        if not self.status.is_alive or not seconds or not self.steps:
+            return None
+        return max(0.0, (self.steps - self.status.step) * seconds)
+
+
+class TrainingService:
+    """
+    Attributes:
+        changed: emitted with the id of a run that stands otherwise than before, "" when the list is another
+        stepped: emitted with the id and the new steps of a run, as they come
+        saved: emitted with the id of a run that wrote a checkpoint, and with it new answers
+        ended: emitted with a run that has just ended, however it did
+    """
+
+    def __init__(
+        self,
+        opened: Store,
+        library: LibraryService,
+        argv: Callable[[Path], Sequence[str]] = lambda run_dir: detached_argv("training", run_dir),
+    ) -> None:
+        self.changed: Event[str] = Event()
+        self.stepped: Event[tuple[str, list[Step]]] = Event()
+        self.saved: Event[str] = Event()
+        self.ended: Event[Run] = Event()
+        self._store, self._library, self._argv = opened, library, argv
+        self._runs: dict[str, Run] = {}
+        self._watches: dict[str, asyncio.Task[None]] = {}
+        self._opening: asyncio.Task[None] | None = None
+
+    # --- what there is ---------------------------------------------------------------
+
+    @property
+    def runs(self) -> list[Run]:
+        """Newest first."""
+        return sorted(self._runs.values(), key=lambda run: -run.origin.created)
+
+    def run(self, id: str) -> Run:
+        """Raises UserError when there is none."""
+        if id not in self._runs:
+            raise UserError("run_missing", folder=str(paths.runs() / id))
+        return self._runs[id]
+
+    async def open(self) -> None:
+        """Find every run, and watch those that are at work. Once; later calls wait for the first."""
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._find(), name="find runs")
+        await asyncio.shield(self._opening)
+
+    async def _find(self) -> None:
+        found = await asyncio.to_thread(_all_runs)
+        for run in found:
+            self._runs[run.id] = replace(run, result=self._result_of(run.path))
+        self.changed.emit("")
+        for run in found:
+            if run.status.is_alive:
+                self._watch(run.id)
+            else:
+                await self._sum_up(run.id)
+                if _is_done(run.status):
+                    await self._register(run.id)
+
+    async def history(self, id: str, after: int = 0) -> list[Step]:
+        """The steps on disk."""
+        return await asyncio.to_thread(_steps, self.run(id).path, after)
+
+    async def answers(self, id: str) -> list[Answer]:
+        return await asyncio.to_thread(RunFiles(self.run(id).path).answers)
+
+    # --- verbs ----------------------------------------------------------------------
+
+    async def start(self, recipe: Recipe) -> str:
+        """A new run by this recipe; returns when it is at work.
+
+        Raises:
+            UserError: the model is not there, the recipe is wrong, or the run could not be started.
+        """
+        recipe = recipes.checked(recipe)
+        files = self._library.files_of(recipe.model)
+        if files.adapter is not None:
+            raise UserError("training_of_adapter", name=recipe.model, base=files.base)
+        made = await asyncio.to_thread(run_files.create, paths.runs(), recipe, files.folder, files.base)
+        self._look(made.path)
+        self.changed.emit("")
+        await self._begin(made.path.name)
+        return made.path.name
+
+    async def resume(self, id: str) -> None:
+        """Go on from the last checkpoint of a run that was paused, stopped, or broke off."""
+        await self._begin(id)
+
+    async def more(self, id: str, epochs: float) -> None:
+        """Go on with a run for so many more epochs."""
+        run = self.run(id)
+        factor = (run.facts.steps if run.facts else run.recipe.steps) if run.recipe.steps else 0
+        longer = msgspec.structs.replace(run.recipe, epochs=run.recipe.epochs + epochs)
+        if factor:
+            rows = run.facts.rows if run.facts else run.recipe.batch
+            more_steps = max(1, round(rows * epochs / run.recipe.batch))
+            longer = msgspec.structs.replace(longer, steps=factor + more_steps)
+        await asyncio.to_thread(recipes.write, run.path / run_files.CONFIG, recipes.checked(longer))
+        await self._begin(id)
+
+    async def pause(self, id: str) -> None:
+        """Returns when its memory is free again."""
+        await DetachedRun.attach(self.run(id).path).pause()
+
+    async def stop(self, id: str) -> None:
+        """End it early and keep what it has learned."""
+        await DetachedRun.attach(self.run(id).path).stop()
+
+    async def kill(self, id: str) -> None:
+        await DetachedRun.attach(self.run(id).path).kill()
+
+    async def remove(self, id: str) -> None:
+        """Into the trash, with its result in the library; until close() it can be restored.
+
+        Raises:
+            UserError: run_is_at_work
+        """
+        run = self.run(id)
+        if run.status.is_alive:
+            raise UserError("run_is_at_work", run=run.name)
+        if run.result:
+            await self._library.remove(run.result)
+        place = paths.runs() / TRASH / id
+        await asyncio.to_thread(_move, run.path, place)
+        del self._runs[id]
+        self.changed.emit("")
+
+    async def restore(self, id: str) -> None:
+        """Undo the last remove() of a run."""
+        place = paths.runs() / id
+        await asyncio.to_thread(_move, paths.runs() / TRASH / id, place)
+        with contextlib.suppress(UserError):
+            await self._library.restore(id)
+        self._look(place)
+        self.changed.emit("")
+
+    async def close(self) -> None:
+        """Let go of every run; those at work go on."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        watches = list(self._watches.values())
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+        await asyncio.to_thread(shutil.rmtree, paths.runs() / TRASH, True)
+
+    # --- watching --------------------------------------------------------------------
+
+    async def _begin(self, id: str) -> None:
+        path = self.run(id).path
+        try:
+            await DetachedRun.start(self._argv(path), path)
+        finally:
+            self._look(path)
+            self.changed.emit(id)
+        self._watch(id)
+
+    def _look(self, path: Path) -> None:
+        before = self._runs.get(path.name)
+        found = _run_in(path)
+        if found is not None:
+            kept = before.latest if before else found.latest
+            self._runs[found.id] = replace(found, latest=kept or found.latest, result=self._result_of(path))
+
+    def _watch(self, id: str) -> None:
+        watching = self._watches.get(id)
+        if watching is None or watching.done():
+            self._watches[id] = asyncio.get_running_loop().create_task(self._follow(id), name=f"watch {id}")
+
+    async def _follow(self, id: str) -> None:
+        run = DetachedRun.attach(self._runs[id].path)
+        await self._sum_up(id)
+        async with contextlib.aclosing(run.events(after_step=self._runs[id].status.step)) as events:
+            async for event in events:
+                match event:
+                    case Metrics(step=step, values=values):
+                        self._stepped(id, step, values)
+                    case Progress():
+                        self._change(id, progress=event)
+                    case RunState():
+                        self._change(id, status=replace(self._runs[id].status, state=event.state))
+                    case CheckpointSaved():
+                        self._look(self._runs[id].path)
+                        self.saved.emit(id)
+                    case Finished() | Failed():
+                        break
+                    case _:
+                        pass
+        await self._over(id)
+
+    def _stepped(self, id: str, step: int, values: dict[str, float]) -> None:
+        run = self._runs[id]
+        facts = run.facts or RunFiles(run.path).facts
+        latest = run.latest | values
+        self._runs[id] = replace(
+            run, facts=facts, progress=None, latest=latest, status=replace(run.status, step=step, state="running")
+        )
+        self.stepped.emit((id, [(step, values)]))
+        self.changed.emit(id)
+
+    def _change(self, id: str, **changes: object) -> None:
+        self._runs[id] = replace(self._runs[id], **changes)  # type: ignore[arg-type]
+        self.changed.emit(id)
+
+    async def _over(self, id: str) -> None:
+        while status(self._runs[id].path).is_alive:  # it has said so; its process is on its way out
+            await asyncio.sleep(0.02)
+        self._look(self._runs[id].path)
+        self._runs[id] = replace(self._runs[id], progress=None)
+        await self._sum_up(id)
+        if _is_done(self._runs[id].status):
+            await self._register(id)
+        self.changed.emit(id)
+        self.ended.emit(self._runs[id])
+
+    # --- what comes of them -----------------------------------------------------------
+
+    def _result_of(self, path: Path) -> str:
+        result = (path / run_files.RESULT).resolve()
+        for name in (path.name, f"{path.name}-model"):
+            with contextlib.suppress(UserError):
+                found = self._library.find(name)
+                if found.files_folder.resolve() == result or found.manifest.source == str(result):
+                    return found.manifest.name
+        return ""
+
+    async def _register(self, id: str) -> None:
+        """Take what the run left into the library, in place of what it left before."""
+        result = self._runs[id].path / run_files.RESULT
+        if not result.is_dir():
+            return
+        known = self._runs[id].result
+        if known and _newest(self._library.find(known).folder) >= _newest(result):
+            return
+        try:
+            if known:
+                await self._library.remove(known)
+            name = known or (id if self._is_free(id) else f"{id}-{uuid.uuid4().hex[:4]}")
+            await self._library.take(result, name, base=self._runs[id].origin.model)
+        except UserError as error:
+            log.warning("the result of %s is not in the library: %s", id, error)
+            return
+        self._change(id, result=name)
+
+    def _is_free(self, name: str) -> bool:
+        try:
+            self._library.find(name)
+        except UserError:
+            return True
+        return False
+
+    async def _sum_up(self, id: str) -> None:
+        run = self._runs[id]
+
+        def work(s: Session) -> None:
+            known = next((one for one in store.runs.recent(s, 10_000) if one.run_dir == str(run.path)), None)
+            if known is None:
+                known = store.runs.create(s, run.name, str(run.path), run.origin.model, run.steps)
+            store.runs.update(s, known.id, state=run.status.state, step=run.status.step)
+            store.runs.note_metrics(s, known.id, run.status.step, run.latest)
+
+        await self._store.call(work)
+
+
+def _is_done(found: RunStatus) -> bool:
+    return found.state == "finished"
+
+
+def _all_runs() -> list[Run]:
+    place = paths.runs()
+    if not place.is_dir():
+        return []
+    folders = [folder for folder in place.iterdir() if not folder.name.startswith(".")]
+    return [run for folder in folders if (run := _run_in(folder)) is not None]
+
+
+def _run_in(path: Path) -> Run | None:
+    files = RunFiles(path)
+    try:
+        recipe, origin = files.recipe, files.origin
+    except UserError as error:
+        log.info("%s is no run: %s", path, error)
+        return None
+    found = status(path)
+    last = _steps(path, max(0, found.step - 1))
+    return Run(path.name, path, recipe, origin, files.facts, found, latest=last[-1][1] if last else {})
+
+
+def _steps(path: Path, after: int) -> list[Step]:
+    reader = MetricsReader(path / "metrics.jsonl", after)
+    found: list[Step] = []
+    while block := reader.read():
+        found += block
+    return found
+
+
+def _newest(folder: Path) -> float:
+    return max((file.stat().st_mtime for file in folder.iterdir()), default=0.0)
+
+
+def _move(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(target, ignore_errors=True)
+    source.rename(target)

@@ -1,0 +1,71 @@
+"""What a fine-tune leaves: an adapter that PEFT and this program load, or a whole model.
+
+Invariant: `result` is whole when it has its name, and holds everything that is needed beside the base model: factors
+and every other tensor that was trained, and the template the training taught.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from core.chat.vocabulary import Vocabulary
+from core.models.folder_files import SIDE_FILES
+from core.training import card
+from core.training.preparing import Prepared
+from core.training.recipe import Recipe
+from core.training.run_files import RunFiles
+
+NOT_OF_ADAPTERS = ("config.json", "generation_config.json", "model.safetensors.index.json", "quantize_config.json")
+DRAFT = ".result"
+
+
+def write(prepared: Prepared, recipe: Recipe, base: Path, run: RunFiles, step: int) -> Path:
+    """Raises OSError when the disk is full; an older result is untouched then."""
+    draft = run.path / DRAFT
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    if recipe.method == "full":
+        _write_model(prepared, base, draft)
+    else:
+        _write_adapter(prepared.model, base, draft)
+    (draft / "README.md").write_text(card.text(recipe, run, step), "utf-8")
+    old = run.path / (DRAFT + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if run.result.exists():
+        run.result.rename(old)
+    draft.rename(run.result)
+    shutil.rmtree(old, ignore_errors=True)
+    return run.result
+
+
+def _write_adapter(model: Any, base: Path, folder: Path) -> None:
+    model.peft_config["default"].base_model_name_or_path = str(base)
+    model.save_pretrained(str(folder))
+    copy_side_files(base, folder, leave_out=NOT_OF_ADAPTERS)
+    if not Vocabulary.load(base).template:
+        (folder / "generation_config.json").write_text(json.dumps({"chat_format": "chatml"}), "utf-8")
+
+
+def _write_model(prepared: Prepared, base: Path, folder: Path) -> None:
+    """In the precision the weights had; training held them in fp32."""
+    model, dtype = prepared.model, prepared.compute
+    state = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
+    kept, model.config.dtype = model.config.dtype, dtype
+    try:
+        model.save_pretrained(str(folder), state_dict=state, max_shard_size="4GB")
+    finally:
+        model.config.dtype = kept
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config |= {"use_cache": True, "dtype": str(dtype).removeprefix("torch.")}
+    (folder / "config.json").write_text(json.dumps(config, indent=2), "utf-8")
+    copy_side_files(base, folder, leave_out=("config.json", "model.safetensors.index.json"))
+
+
+def copy_side_files(base: Path, folder: Path, leave_out: tuple[str, ...]) -> None:
+    """Tokenizer, template and generation config."""
+    for name in dict.fromkeys(SIDE_FILES):
+        if name not in leave_out and (base / name).is_file():
+            shutil.copyfile(base / name, folder / name)

@@ -1,0 +1,292 @@
+"""One fine-tune from its directory: prepare, train, answer the prompts, keep checkpoints, leave a result.
+
+Invariant: it goes on from the last whole checkpoint, if there is one, to the same losses as if it had never stopped;
+and whatever ends it, what the last checkpoint holds is kept.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+import psutil
+import torch
+
+from core.chat.vocabulary import Vocabulary
+from core.errors import UserError
+from core.figures import size
+from core.models.load import LoadStep
+from core.protocol.messages import CheckpointSaved, Finished, JobEvent, Metrics, Progress
+from core.training import answers as wall
+from core.training import fitting, results
+from core.training.dataset import Dataset, read_dataset
+from core.training.library import TrainerCallback, TrainingArguments
+from core.training.packing import Plan
+from core.training.preparing import Prepared, prepare
+from core.training.recipe import Recipe
+from core.training.run_files import Answer, RunFacts, RunFiles
+from core.training.stepped import Stepped
+from core.training.trainer import STAGING, RowTrainer
+
+OPTIMISERS = {
+    "adamw": "adamw_torch", "adamw_8bit": "adamw_bnb_8bit", "paged_adamw_8bit": "paged_adamw_8bit",
+    "adafactor": "adafactor", "sgd": "sgd",
+}  # fmt: skip
+VERSIONS = ("torch", "transformers", "peft", "accelerate", "bitsandbytes")
+TIMES_A_RUN = 10  # that is evaluated and saved where the recipe does not say
+
+Tell = Callable[[JobEvent], None]
+
+
+class Control(Protocol):
+    """What the person at the window wants; read after every step."""
+
+    @property
+    def is_cancelled(self) -> bool: ...
+
+    @property
+    def is_paused(self) -> bool: ...
+
+
+def train(job_id: str, run: RunFiles, control: Control) -> Iterator[JobEvent | None]:
+    """The events of the run; the last is its Finished.
+
+    Raises:
+        UserError: the recipe, the data or the model cannot be used; training_diverged, training_memory, training_disk.
+    """
+    session = _Session(job_id, run, control)
+    yield from Stepped[JobEvent](session.work, "training")
+    yield Finished(job_id, session.end)
+
+
+class _Session:
+    def __init__(self, job_id: str, run: RunFiles, control: Control) -> None:
+        self._job_id, self._run, self._control = job_id, run, control
+        self.end: Any = "stop"
+
+    def work(self, tell: Tell) -> None:
+        self._tell = tell
+        recipe, origin = self._run.recipe, self._run.origin
+        if recipe.threads:
+            torch.set_num_threads(recipe.threads)
+        folder = Path(origin.model_folder)
+        vocabulary = Vocabulary.load(folder)
+        self._progress("reading_data")
+        data = read_dataset(recipe, folder, vocabulary, self._told_rows)
+        if self._control.is_cancelled:
+            self.end = "cancelled"
+            return
+        prepared = prepare(recipe, folder, data.new_ids, self._told_load)
+        facts = self._facts(recipe, data, prepared)
+        self._run.write_facts(facts)
+        with _memory_in_words(recipe, prepared):
+            self._train(recipe, data, prepared, facts, vocabulary, folder)
+
+    def _train(
+        self, recipe: Recipe, data: Dataset, prepared: Prepared, facts: RunFacts, vocabulary: Vocabulary, folder: Path
+    ) -> None:
+        if facts.checkpointing:
+            prepared.model.gradient_checkpointing_enable({"use_reentrant": False})
+        shutil.rmtree(self._run.checkpoints / STAGING, ignore_errors=True)
+        lengths = [len(row.ids) for row in data.rows]
+        trainer = RowTrainer(
+            model=prepared.model,
+            args=_arguments(recipe, facts, prepared, self._run, has_eval=bool(data.kept_aside)),
+            rows=data.rows,
+            kept_aside=data.kept_aside,
+            plan=Plan(lengths, recipe.batch, facts.pass_tokens, recipe.seed, facts.packs),
+            padding=vocabulary_padding(vocabulary),
+            head=prepared.head,
+            tell=self._told_step,
+            callbacks=[_Obeying(self._control)],
+        )
+        self._asker = _Asker(prepared, vocabulary, data.chat, recipe, self._run, folder)
+        trainer.add_callback(_Keeping(self, recipe))
+        last = self._run.last_checkpoint()
+        if last is None:
+            self._asker.ask(0)
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        is_done = trainer.state.global_step >= facts.steps
+        if not is_done and self._control.is_paused and not self._control.is_cancelled:
+            self.end = "paused"
+            return
+        self._progress("writing_result")
+        results.write(prepared, recipe, folder, self._run, trainer.state.global_step)
+        self.end = "stop" if is_done else "cancelled"
+
+    # --- told from within ----------------------------------------------------------------
+
+    def saved(self, step: int, keep: int) -> None:
+        self._tell(CheckpointSaved(self._job_id, step, str(self._run.checkpoint(step))))
+        for old in self._run.saved_steps()[:-keep]:
+            shutil.rmtree(self._run.checkpoint(old), ignore_errors=True)
+        self._asker.ask(step)
+
+    def _told_step(self, step: int, figures: dict[str, float]) -> None:
+        figures["memory"] = float(memory_now())
+        self._tell(Metrics(self._job_id, step, figures))
+
+    def _told_rows(self, done: int, total: int) -> None:
+        self._tell(Progress(self._job_id, done, total, "reading_data", "files"))
+
+    def _told_load(self, step: LoadStep) -> None:
+        self._tell(Progress(self._job_id, step.done, step.total or None, step.stage))
+
+    def _progress(self, stage: str) -> None:
+        self._tell(Progress(self._job_id, 0, stage=stage))
+
+    def _facts(self, recipe: Recipe, data: Dataset, prepared: Prepared) -> RunFacts:
+        lengths = [len(row.ids) for row in data.rows]
+        steps = recipe.steps or max(1, math.ceil(len(data.rows) * recipe.epochs / recipe.batch))
+        room = fitting.room(recipe, prepared, lengths)
+        return RunFacts(
+            steps=steps,
+            rows=len(data.rows),
+            kept_aside=len(data.kept_aside),
+            tokens=sum(lengths),
+            learned=sum(row.targets for row in data.rows),
+            cut=data.cut,
+            trained=prepared.trained,
+            parameters=prepared.loaded.parameters,
+            precision=str(prepared.compute).removeprefix("torch."),
+            reason=prepared.reason,
+            device=str(prepared.loaded.placement.device),
+            packs=prepared.packs,
+            checkpointing=room.checkpointing,
+            pass_tokens=room.pass_tokens,
+            fingerprint=data.fingerprint,
+            versions=versions(),
+            weights=prepared.loaded.weights,
+        )
+
+
+class _Obeying(TrainerCallback):
+    """After each step: does anybody want the run to end here?"""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._control.is_cancelled or self._control.is_paused:
+            control.should_save = control.should_training_stop = True
+
+
+class _Keeping(TrainerCallback):
+    def __init__(self, session: _Session, recipe: Recipe) -> None:
+        self._session, self._keep = session, recipe.keep
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._session.saved(state.global_step, self._keep)
+
+
+class _Asker:
+    """Answers the recipe's prompts, and writes them down."""
+
+    def __init__(
+        self, prepared: Prepared, vocabulary: Vocabulary, chat: Any, recipe: Recipe, run: RunFiles, folder: Path
+    ) -> None:
+        self._prepared, self._vocabulary, self._chat, self._recipe, self._run = prepared, vocabulary, chat, recipe, run
+        self._folder = folder
+
+    def ask(self, step: int) -> None:
+        loaded = self._prepared.loaded
+        found = wall.answers(
+            self._prepared.model, self._vocabulary, self._chat, loaded.stop_ids, self._recipe.prompts,
+            self._recipe.answer_tokens,
+        )  # fmt: skip
+        for prompt, text in found:
+            self._run.add_answer(Answer(step, prompt, text))
+
+
+def _arguments(recipe: Recipe, facts: RunFacts, prepared: Prepared, run: RunFiles, *, has_eval: bool) -> Any:
+    every = max(1, facts.steps // TIMES_A_RUN)
+    on_card = prepared.loaded.placement.device.type == "cuda"
+    optimiser = OPTIMISERS[recipe.optimiser]
+    if recipe.optimiser.endswith("_8bit") and not on_card:
+        raise UserError("optimiser_needs_card", optimiser=recipe.optimiser)
+    with warnings.catch_warnings(action="ignore"):
+        arguments = TrainingArguments(
+            output_dir=str(run.checkpoints),
+            max_steps=facts.steps,
+            per_device_train_batch_size=1,
+            learning_rate=recipe.learning_rate,
+            lr_scheduler_type=recipe.schedule,
+            warmup_steps=recipe.warmup,  # below 1: a share of all steps
+            weight_decay=recipe.weight_decay,
+            adam_beta1=recipe.beta1,
+            adam_beta2=recipe.beta2,
+            max_grad_norm=recipe.clip,
+            optim=optimiser,
+            bf16=facts.precision == "bfloat16",
+            fp16=facts.precision == "float16",
+            use_cpu=not on_card,
+            seed=recipe.seed,
+            logging_steps=1,
+            logging_nan_inf_filter=False,
+            eval_strategy="steps" if has_eval else "no",
+            eval_steps=recipe.evaluate_every or every,
+            save_strategy="steps",
+            save_steps=recipe.save_every or every,
+            ignore_data_skip=True,
+            remove_unused_columns=False,
+            report_to="none",
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+            torch_compile=recipe.compile,
+            use_liger_kernel=recipe.liger,
+        )
+    arguments._n_gpu = min(1, arguments.n_gpu)  # several cards are several processes, never threads of this one
+    return arguments
+
+
+class _memory_in_words:
+    """Turns torch's word for full memory, and the system's for a full disk, into sentences with numbers."""
+
+    def __init__(self, recipe: Recipe, prepared: Prepared) -> None:
+        self._device = prepared.loaded.placement.device
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            raise UserError("training_memory", held=size(memory_now()), free=size(_free(self._device))) from error
+        if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+            raise UserError("training_memory", held=size(memory_now()), free=size(_free(self._device))) from error
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError("training_disk", file=str(error.filename or "")) from error
+
+
+def memory_now() -> int:
+    """What this process takes, on the card where it computes on one. Bytes."""
+    if torch.cuda.is_available() and torch.cuda.memory_reserved():
+        return int(torch.cuda.memory_reserved())
+    return int(psutil.Process(os.getpid()).memory_info().rss)
+
+
+def _free(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    return int(psutil.virtual_memory().available)
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for name in VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def vocabulary_padding(vocabulary: Vocabulary) -> int:
+    """Any token will do: what stands there is never looked at."""
+    return min(vocabulary.control_ids, default=0)
