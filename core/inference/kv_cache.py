@@ -1,6 +1,7 @@
 """What is kept of one sequence: the rows of every layer, how many of them are filled, and for what they can serve.
 
-Invariant: rows below `length` belong to the sequence; rows above are free to be overwritten.
+Invariant: rows below `length` belong to the sequence; rows above are free to be overwritten. All layers are kept in the
+same way, so all that one pass sees is plain, or all of it packed.
 """
 
 from __future__ import annotations
@@ -33,10 +34,11 @@ class KVCache:
     ) -> None:
         """total: length of the prompt it is made for. alpha_for: how far a prompt of so many tokens is stretched."""
         self.length = 0
-        self.layers = [keeping.rows(layer) for layer in range(layers)]
+        self._keeping, self._alpha_for = keeping, alpha_for
+        self._now = keeping.of(total)
+        self.layers = [self._now.rows(layer) for layer in range(layers)]
         self.adapter = adapter
         self.ntk_alpha = alpha_for(total)
-        self._keeping, self._alpha_for = keeping, alpha_for
 
     def serves(self, total: int) -> bool:
         # The rows of the published int8 form depend on where a prompt ended.
@@ -47,13 +49,27 @@ class KVCache:
 
         `length` itself moves when the last layer is done, by `advance`.
         """
+        if self._now is not self._keeping and self._keeping.of(self.length + keys.shape[1]) is self._keeping:
+            self._pack()
         rows = self.layers[layer]
         rows.write(self.length, keys, values)
         return rows
 
+    def _pack(self) -> None:
+        """The sequence is long enough: its rows move, one layer after the other, to where all later ones go."""
+        self._now = self._keeping
+        for layer, plain in enumerate(self.layers):
+            rows = self.layers[layer] = self._now.rows(layer)
+            if self.length:
+                rows.write(0, *(part[0] for part in plain.plain(self.length)))
+
+    @property
+    def is_packed(self) -> bool:
+        return self._now.kind != "plain"
+
     def advance(self, tokens: int) -> None:
-        if tokens == 1 and self._keeping.settle is not None:
-            self._keeping.settle(self.layers, self.length)
+        if tokens == 1 and self._now.settle is not None:
+            self._now.settle(self.layers, self.length)
         self.length += tokens
 
     def crop(self, length: int) -> None:
@@ -62,10 +78,10 @@ class KVCache:
 
     @torch.inference_mode()
     def fork(self, length: int) -> KVCache:
-        """A copy of the first `length` rows, for a sequence that only begins the same."""
+        """A copy of the first `length` rows, for a sequence that only begins the same. What is packed stays so."""
         copy = KVCache(self._keeping, 0, adapter=self.adapter, alpha_for=self._alpha_for)
         copy.layers = [rows.fork(length) for rows in self.layers]
-        copy.ntk_alpha, copy.length = self.ntk_alpha, length
+        copy.ntk_alpha, copy.length, copy._now = self.ntk_alpha, length, self._now
         return copy
 
     @property

@@ -1,7 +1,7 @@
 """How a model's keys and values are kept: as they are computed, or in 8 bits.
 
 Invariant: 8 bits are used only where all layers keep plain keys and values, and what is kept otherwise is told by
-`kv_cache` of the decoder.
+`kv_cache` of the decoder. In our form a sequence stays plain while it is so short that 8 bits would take it longer.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from core.inference import module_attention
 from core.inference.decoder import KVKind
 from core.inference.dense import DenseDecoder
 from core.inference.kv_int8 import ChannelSizes, CompatibleRows, Int8Rows, Shared, settle
-from core.inference.kv_rows import Keeping
+from core.inference.kv_rows import Keeping, plainly
 from core.inference.module import ModuleCache, ModuleDecoder
-from core.load_options import KVChoice
+from core.load_options import KVChoice, int8_begins_at
 
 log = logging.getLogger("inference")
 
@@ -32,17 +32,11 @@ def keep(model: Any, decoder: DenseDecoder | ModuleDecoder, choice: KVChoice) ->
     kind = wanted(model, choice)
     if kind == "plain" or not decoder.layer_count:
         return
-    sizes = _channel_sizes(model, decoder) if kind == "int8" else []
-    if isinstance(decoder, DenseDecoder):
-        decoder.keeping = _in_8_bits(decoder, sizes, settles=True)
-        return
-    decoder.keeping = plain = _in_8_bits(decoder, sizes, settles=False)
-    if module_attention.take_over(model):
-        expected = _logits(model, decoder)
-        decoder.keeping, decoder.hands_over = _in_8_bits(decoder, sizes, settles=True), True
-        if not _agrees(model, decoder, expected):
-            module_attention.give_back(model)
-            decoder.keeping, decoder.hands_over = plain, False
+    sizes, begins_at = _look_at_rows(model, decoder) if kind == "int8" else ([], 0)
+    if isinstance(decoder, ModuleDecoder):
+        decoder.hands_over = _hand_over(model, decoder, sizes)
+    settles = isinstance(decoder, DenseDecoder) or decoder.hands_over
+    decoder.keeping = _in_8_bits(decoder, sizes, settles=settles, begins_at=begins_at)
 
 
 def wanted(model: Any, choice: KVChoice) -> KVKind:
@@ -52,23 +46,41 @@ def wanted(model: Any, choice: KVChoice) -> KVKind:
     return "int8_compatible" if getattr(model.config, "use_cache_quantization", False) else "plain"
 
 
-def _in_8_bits(decoder: DenseDecoder | ModuleDecoder, sizes: Sequence[ChannelSizes], *, settles: bool) -> Keeping:
-    """sizes: of the keys of each layer, for our form. settles: as Shared."""
+def _in_8_bits(
+    decoder: DenseDecoder | ModuleDecoder, sizes: Sequence[ChannelSizes], *, settles: bool, begins_at: int
+) -> Keeping:
+    """sizes: of the keys of each layer, for our form. settles: as Shared. begins_at: as Keeping, of our form."""
     shared = Shared(decoder.arithmetic, decoder.context_length, settles)
     if not sizes:
         return Keeping("int8_compatible", lambda layer: CompatibleRows(shared))
-    return Keeping("int8", lambda layer: Int8Rows(shared, sizes[layer]), settle)
+    short = plainly(decoder.arithmetic, decoder.context_length)
+    return Keeping("int8", lambda layer: Int8Rows(shared, sizes[layer]), settle, short, begins_at)
 
 
-def _channel_sizes(model: Any, decoder: DenseDecoder | ModuleDecoder) -> list[ChannelSizes]:
-    """Of every layer, from the keys of some tokens; any tokens do."""
+def _hand_over(model: Any, decoder: ModuleDecoder, sizes: Sequence[ChannelSizes]) -> bool:
+    """Have the attention of the module see the 8-bit rows themselves; whether that works is tried on packed ones."""
+    if not module_attention.take_over(model):
+        return False
+    decoder.keeping = _in_8_bits(decoder, sizes, settles=False, begins_at=0)
+    expected = _logits(model, decoder)
+    decoder.keeping, decoder.hands_over = _in_8_bits(decoder, sizes, settles=True, begins_at=0), True
+    agrees = _agrees(model, decoder, expected)
+    if not agrees:
+        module_attention.give_back(model)
+    return agrees
+
+
+def _look_at_rows(model: Any, decoder: DenseDecoder | ModuleDecoder) -> tuple[list[ChannelSizes], int]:
+    """Of every layer, from the keys of some tokens; any tokens do. And with how many 8 bits begin, in all layers."""
     ids = _some_ids(model, TYPICAL_TOKENS)
     cache: Any = decoder.new_cache(len(ids))
     for _ in decoder.read(ids, cache):
         pass
     rows: Any = cache.rows if isinstance(cache, ModuleCache) else cache
     with torch.inference_mode():
-        return [ChannelSizes.of(layer.plain(len(ids))[0][0]) for layer in rows.layers]
+        kept = [layer.plain(len(ids)) for layer in rows.layers]
+        token_bytes = max(sum(part.nbytes for part in parts) for parts in kept) // len(ids)
+        return [ChannelSizes.of(keys[0]) for keys, _ in kept], int8_begins_at(token_bytes)
 
 
 def _logits(model: Any, decoder: ModuleDecoder) -> Tensor:

@@ -1,8 +1,10 @@
 """Keys and values of one layer in 8 bits: ours, and the published form of the first generation.
 
 Owns both forms and attention over them. Invariant: what is stored of a token depends on its own keys and values alone,
-so in our form it does not matter in how many parts a prompt was read. (In the published form the parts are chunks that
-share a scale.)
+so in our form it does not matter in how many parts a prompt was read, nor whether its rows were plain at first, as
+those of a short sequence are (KVCache moves them; where layers compute in more than the precision of plain rows, they
+were rounded to that). While they are plain the model sees them plain. In the published form, which is never plain, the
+parts are chunks that share a scale.
 
 Ours: each token has a scale of its own for each head, and everything is rounded. Some channels of keys are far larger
 than the others and would take all the levels, so keys are divided by the root of each channel's usual size before, and

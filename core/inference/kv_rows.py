@@ -42,11 +42,18 @@ class LayerRows(Protocol):
 @dataclass(frozen=True, slots=True)
 class Keeping:
     """How a model's keys and values are kept. rows: makes those of the layer of this number; settle: called with those
-    of all layers after each token that was added by itself, and with where it stands."""
+    of all layers after each token that was added by itself, and with where it stands. short: how a sequence of fewer
+    than `begins_at` tokens is kept in place of that."""
 
     kind: KVKind
     rows: Callable[[int], LayerRows]
     settle: Callable[[Sequence[LayerRows], int], None] | None = None
+    short: Keeping | None = None
+    begins_at: int = 0
+
+    def of(self, tokens: int) -> Keeping:
+        """How a sequence of so many tokens is kept."""
+        return self.short if self.short is not None and tokens < self.begins_at else self
 
 
 def plainly(how: Arithmetic, most: int) -> Keeping:

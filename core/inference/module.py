@@ -25,7 +25,7 @@ CPU_CHUNK = 64  # half precision products are slow on most CPUs, and a cancel wa
 
 
 class _BorrowedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """A layer of transformers' cache that keeps its rows in ours. hands_over: attention knows them as they are."""
+    """A layer of transformers' cache that keeps its rows in ours. hands_over: attention knows packed rows as such."""
 
     def __init__(self, cache: KVCache, index: int, *, hands_over: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -35,7 +35,7 @@ class _BorrowedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         rows, end = self._cache.write(self._index, key_states[0], value_states[0]), self._cache.length
         end += key_states.shape[2]
-        if self._hands_over:
+        if self._hands_over and self._cache.is_packed:
             stored = StoredRows(rows, end)
             return stored, stored
         return rows.plain(end)

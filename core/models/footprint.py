@@ -17,7 +17,7 @@ from typing import Literal
 import msgspec
 
 from core.hardware import processor
-from core.load_options import DEFAULT, LoadOptions
+from core.load_options import DEFAULT, LoadOptions, int8_begins_at
 from core.models.shape import Block, Matrix, Memory, Shape, read_shape, shape_from, shape_of
 
 __all__ = ["Footprint", "Shape", "estimate", "kv_bytes", "read_shape", "shape_from", "shape_of", "weights_format"]
@@ -124,15 +124,27 @@ def kv_bytes(shape: Shape, options: LoadOptions = DEFAULT, *, context: int, batc
 
 
 def memory_bytes(memory: Memory, shape: Shape, options: LoadOptions, context: int) -> int:
-    """What one layer keeps of one sequence of `context` tokens."""
+    """The most that one layer keeps of one sequence on its way to `context` tokens."""
     item = ITEM_BYTES.get(weights_format(shape, options), 2)
     if memory.kind == "recurrent":
         return memory.state * item
-    tokens = min(context, memory.window) if memory.kind == "sliding" else _bucket(context, shape, options)
-    if memory.kind == "full" and options.kv_cache in ("int8", "int8_compatible"):
-        scales = 2 if options.kv_cache == "int8" else 4  # of keys and of values, the published layout with a zero each
-        return tokens * (memory.elements_per_token + scales * memory.heads * item)
-    return tokens * memory.elements_per_token * item
+    plain = memory.elements_per_token * item
+    if memory.kind == "sliding":
+        return min(context, memory.window) * plain
+    tokens = _bucket(context, shape, options)
+    before = {"int8": int8_begins_at(plain) - 1, "int8_compatible": 0}.get(options.kv_cache, context)
+    if context <= before:
+        return tokens * plain
+    scales = 2 if options.kv_cache == "int8" else 4  # of keys and of values, the published layout with a zero each
+    packed = tokens * (memory.elements_per_token + scales * memory.heads * item)
+    return max(packed, _bucket(before, shape, options) * plain)
+
+
+def int8_begins(shape: Shape, options: LoadOptions = DEFAULT) -> int:
+    """Tokens of a sequence from which on `kv_cache` "int8" has its keys and values in 8 bits."""
+    item = ITEM_BYTES.get(weights_format(shape, options), 2)
+    memories = [block.memory for block in shape.layers if block.memory and block.memory.kind == "full"]
+    return int8_begins_at(item * max((memory.elements_per_token for memory in memories), default=0))
 
 
 def _bucket(context: int, shape: Shape, options: LoadOptions) -> int:
@@ -184,11 +196,15 @@ def workspace_bytes(
 
 def _growing_bytes(shape: Shape, options: LoadOptions, context: int, batch: int) -> int:
     """Keys and values move to larger buffers as they grow; the smaller ones stay in the heap. In 8 bits there are more
-    buffers, and rows on their way from one form to the other."""
+    buffers, and rows on their way from one form to the other; the moment when they all move, one layer after the
+    other, needs less than that."""
     if context <= BUCKET:
         return 0
     plain = kv_bytes(shape, msgspec.structs.replace(options, kv_cache="plain"), context=context, batch=batch)
-    share = 0.75 if options.kv_cache in ("int8", "int8_compatible") else 0.5
+    in_8_bits = options.kv_cache == "int8_compatible" or (
+        options.kv_cache == "int8" and context >= int8_begins(shape, options)
+    )
+    share = 0.75 if in_8_bits else 0.5
     return min(round(share * plain), 2 * HEAP_BYTES * len(shape.layers))
 
 

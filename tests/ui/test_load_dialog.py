@@ -62,6 +62,8 @@ async def test_choices_move_the_memory_bar_and_are_kept_for_the_model() -> None:
         smaller = dialog.memory.bar.needed
         choose(dialog, "kv_cache", "int8")
         assert dialog.memory.bar.needed < smaller
+        told = dialog.choices.rows["kv_cache"].control.toolTip()
+        assert told == say("load.kv_cache_int8_means", tokens="128")  # of its own, by what a token takes
         assert dialog.choices.length is not None
         smaller = dialog.memory.bar.needed
         dialog.choices.length.spin.setValue(4096)

@@ -20,6 +20,7 @@ from app.ui.widgets.layout import column, label, row
 from app.ui.widgets.toggle import Segmented
 from core import figures
 from core.load_options import DEFAULT, AttentionChoice, DeviceChoice, EngineChoice, KVChoice, LoadOptions, WeightChoice
+from core.models.footprint import int8_begins
 from core.translation import say
 
 VALUES: dict[str, tuple[str, ...]] = {
@@ -143,6 +144,8 @@ def _meaning(subject: Subject, options: LoadOptions, field: str, value: str) -> 
             return say("load.attention_flash_missing")
         if options.kv_cache in ("int8", "int8_compatible"):
             return say("load.attention_flash_int8")
+    if field == "kv_cache" and value == "int8":
+        return say("load.kv_cache_int8_means", tokens=figures.count(int8_begins(subject.shape, options)))
     return say(f"load.{field}_{value}_means")
 
 

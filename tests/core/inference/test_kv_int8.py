@@ -27,6 +27,7 @@ from core.load_options import KVChoice
 from core.models.qwen_v1.int8_cache import Int8Cache
 from core.models.qwen_v1.int8_rows import quantise_chunk
 from tests.helpers import tiny_families, tiny_models, tiny_qwen_v1
+from tests.helpers.packing import packing_from
 from tests.helpers.tiny_models import CONTEXT
 
 HOW = Arithmetic(torch.float32, reads_in_fp32=False, packs_heads=True)
@@ -44,7 +45,7 @@ def model(name: str) -> Any:
 @lru_cache
 def decoder(name: str, kv_cache: KVChoice) -> Any:
     made = tiny_families.model(name) if name in tiny_families.TINY else tiny_models.model(name)
-    return choose(made, CONTEXT, is_exact=False, kv_cache=kv_cache)
+    return packing_from(0, choose(made, CONTEXT, is_exact=False, kv_cache=kv_cache))
 
 
 KINDS = ("llama", "qwen3", "mistral", "qwen3_moe")  # two of them through their module
@@ -209,7 +210,7 @@ def test_modules_are_handed_the_codes_where_their_attention_can_be_replaced() ->
         torch.testing.assert_close(made(ids).logits, model("mistral")(ids).logits)
     eager = tiny_models.model("mistral")
     eager.set_attn_implementation("eager")
-    found = choose(eager, CONTEXT, is_exact=False, kv_cache="int8")
+    found = packing_from(0, choose(eager, CONTEXT, is_exact=False, kv_cache="int8"))
     assert eager.config._attn_implementation == "eager"
     both = [read(made, [1, 2, 3, 4], made.new_cache()) for made in (found, decoder("mistral", "int8"))]
     assert_near(*both)

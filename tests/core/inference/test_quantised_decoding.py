@@ -15,6 +15,7 @@ from core.inference.products import Part, Quantised
 from core.models.quantised import at_load
 from core.models.quantised.linear import QuantisedLinear
 from tests.helpers import tiny_models, tiny_qwen_v1
+from tests.helpers.packing import packing_from
 from tests.helpers.tiny_models import CONTEXT
 
 Kind = Literal["int8", "int4"]
@@ -87,6 +88,6 @@ def test_products_of_one_input_are_one(kind: Kind) -> None:
 def test_int8_rows_go_with_int8_weights() -> None:
     model = made("qwen3", "int8")
     plain, rows = (choose(model, CONTEXT, is_exact=False, kv_cache=kind) for kind in ("plain", "int8"))
-    assert rows.kv_cache == "int8"
+    assert packing_from(0, rows).kv_cache == "int8"
     expected, found = (torch.stack(steps(decoder, IDS, 30)).float() for decoder in (plain, rows))
     assert (found - expected).std() / expected.std() < 0.05

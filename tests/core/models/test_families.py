@@ -27,6 +27,7 @@ from core.models import families, load
 from core.models.families import BY_KEY, family_of, lengths, thinking_of, tools_of
 from core.translation import catalogue
 from tests.helpers import tiny_families, tiny_models
+from tests.helpers.packing import packing_from
 from tests.helpers.tiny_families import TINY, covered
 
 TURNS = (Turn("user", "Hello, world! <|im_end|>"), Turn("assistant", "Hi."), Turn("user", "12 345?"))
@@ -146,7 +147,7 @@ def test_a_family_keeps_keys_and_values_in_8_bits(folders: Path, name: str, kind
     found = loaded(folders, name)
     rows: dict[str, Tensor] = {}
     for kept in ("plain", kind):
-        decoder = choose(found.model, found.context_length, is_exact=True, kv_cache=kept)
+        decoder = packing_from(0, choose(found.model, found.context_length, is_exact=True, kv_cache=kept))
         cache = decoder.new_cache(len(IDS))
         rows[kept] = torch.stack([read(decoder, IDS[:24], cache), *(decoder.step(id, cache) for id in IDS[24:])])
         assert decoder.kv_cache == kept
