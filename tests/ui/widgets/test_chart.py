@@ -138,6 +138,21 @@ def test_wheel_and_drag_zoom_and_a_double_click_resets(chart: Chart) -> None:
     assert chart.is_following and chart.span() == (0.0, 100.0)
 
 
+def test_a_point_that_no_line_leads_to_is_seen(chart: Chart) -> None:
+    line = chart.add(Line("loss"))
+    chart.extend(line, [(1.0, 2.0)])
+    drawn(chart)
+    assert chart.plot._items[line][-1].getData()[0].tolist() == [1.0]
+    chart.extend(line, [(2.0, 3.0), (3.0, None), (4.0, 5.0), (5.0, None)])
+    drawn(chart)
+    assert chart.plot._items[line][-1].getData()[0].tolist() == [4.0]
+
+
+def test_a_click_gives_the_chart_the_keys(chart: Chart) -> None:
+    QTest.mouseClick(chart.plot.viewport(), Qt.MouseButton.LeftButton)
+    assert chart.window().focusWidget() is chart
+
+
 def test_keys_move_the_crosshair_and_zoom(chart: Chart) -> None:
     chart.extend(chart.add(Line("loss")), straight())
     drawn(chart)

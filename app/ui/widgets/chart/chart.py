@@ -67,6 +67,7 @@ class Chart(QWidget):
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.legend, self.plot = Legend(), Plot()
         self.plot.frame.write = write
+        self.plot.setFocusProxy(self)
         self._card = Card(self.plot)
         self.follow = Button("", "secondary", "right", small=True)
         self.follow.setParent(self.plot)

@@ -106,12 +106,12 @@ class Plot(pg.GraphicsView):  # type: ignore[misc]
         self.addItem(self.view)
         self.ratio = 0.0  # pixels of the target in one of ours, where that is not the screen
         self.area = QRectF(0, 0, 100, 100)  # of the curves, in px
-        self._items: dict[Line, list[Any]] = {}
+        self._items: dict[Line, list[Any]] = {}  # curves and markers
         self.setCacheMode(self.CacheModeFlag.CacheNone)  # numbers and grid change with every range
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setStyleSheet("background: transparent")
-        for part in (self, self.viewport()):
-            part.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
+        self.viewport().setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.setMinimumSize(200, 140)
 
     def _measure(self) -> QRectF:
@@ -186,15 +186,24 @@ class Plot(pg.GraphicsView):  # type: ignore[misc]
             self._curve(items[1], drawn.smoothed, self._pen(tint, drawn.smoothed, stroke), None, is_fine)
         fill = theme.with_alpha(tint.name(), 0.16) if line.is_filled else None
         self._curve(items[0], drawn.raw, pen, fill, is_fine)
-        if line.has_points:
-            places = self._pairs(drawn.raw) if len(drawn.raw.x) <= MARKED else (np.empty(0), np.empty(0))
+        places = self._marked(line, drawn.raw)
+        if len(places[0]) or len(items[-1].data):
             items[-1].setData(*places, size=7, brush=tint, pen=None, antialias=True)
 
+    def _marked(self, line: Line, raw: Envelope) -> tuple[Numbers, Numbers]:
+        """Points with a marker: of few, all where the line wants it; else those that no line leads to or from."""
+        x, y = self._pairs(raw)
+        if not raw.is_exact:
+            return x[:0], y[:0]
+        if line.has_points and len(x) <= MARKED:
+            return x, y
+        known = np.concatenate(([False], np.isfinite(y), [False]))
+        alone = known[1:-1] & ~known[:-2] & ~known[2:]
+        return x[alone], y[alone]
+
     def _make(self, line: Line) -> list[Any]:
-        """Its curve; the smoothed one; its markers: as many as it has. What is faint lies below all that is strong."""
-        items = [pg.PlotCurveItem()]
-        items += [pg.PlotCurveItem()] if line.is_smoothed else []
-        items += [pg.ScatterPlotItem()] if line.has_points else []
+        """Its curve; the smoothed one, if it has one; its markers. What is faint lies below all that is strong."""
+        items = [pg.PlotCurveItem(), *([pg.PlotCurveItem()] if line.is_smoothed else []), pg.ScatterPlotItem()]
         for height, item in enumerate(items, 0 if line.is_smoothed else 1):
             item.setZValue(height)
             self.view.addItem(item, ignoreBounds=True)

@@ -15,6 +15,7 @@ Numbers = NDArray[np.float64]
 FAN = 4
 ROOM = 1024  # a multiple of FAN, and so is every doubling of it
 BUCKETS = 16  # of a level, for each column of pixels, at most
+TOP = 2048  # values of the coarsest level: no chart is narrow enough to ask for fewer
 
 
 class Rows:
@@ -71,7 +72,7 @@ def cut(steps: Numbers, left: float, right: float, columns: int) -> Cut:
     if last - first <= 2 * columns:
         return Cut(first, last, 0, None, steps[:0])
     level, bucket = 0, 1
-    while (last - first) // bucket > BUCKETS * columns:
+    while (last - first) // bucket > max(BUCKETS * columns, TOP):
         level, bucket = level + 1, bucket * FAN
     edges = np.linspace(left, right, columns, endpoint=False)
     coarse = steps[first // bucket * bucket : last : bucket]
@@ -106,9 +107,9 @@ class Pyramid:
 
     def _update(self) -> None:
         start, lows, highs, level = self._seen, self._rows, self._rows, 0
-        if start == lows.count and (start <= FAN or self._levels):
+        if start == lows.count and (start <= TOP or self._levels):
             return
-        while lows.count > FAN:
+        while lows.count > TOP:
             if level == len(self._levels):
                 self._levels.append((Rows(), Rows()))
                 start = 0
