@@ -107,17 +107,19 @@ def test_wheel_and_drag_zoom_and_a_double_click_resets(chart: Chart) -> None:
     drawn(chart)
     port, where = chart.plot.viewport(), place(chart, 50)
     none = Qt.MouseButton.NoButton
-    wheel = QWheelEvent(
-        where,
-        where,
-        QPoint(),
-        QPoint(0, 120),
-        none,
-        Qt.KeyboardModifier.NoModifier,
-        Qt.ScrollPhase.NoScrollPhase,
-        False,
-    )
-    QApplication.sendEvent(port, wheel)
+    for turned in (-120, 120):
+        wheel = QWheelEvent(
+            where,
+            where,
+            QPoint(),
+            QPoint(0, turned),
+            none,
+            Qt.KeyboardModifier.NoModifier,
+            Qt.ScrollPhase.NoScrollPhase,
+            False,
+        )
+        QApplication.sendEvent(port, wheel)
+        assert wheel.isAccepted() == (turned > 0)  # further out there is nothing: the page scrolls
     drawn(chart)
     left, right = chart.span()
     assert not chart.is_following and 9 < left < 11 and 89 < right < 91

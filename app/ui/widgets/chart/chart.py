@@ -219,6 +219,7 @@ class Chart(QWidget):
     def compose(self) -> None:
         frame = self.plot.frame
         (frame.left, frame.right), frame.is_log = self.span(), self.is_log
+        self.plot.view.is_whole = self.is_following
         frame.x_name = self._x_name or say("chart.step")
         self._refine()
         drawn = [self.plot.drawn(line, self.smoothing > 0) for line in self.shown_lines()]

@@ -42,6 +42,7 @@ class View(pg.ViewBox):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__(enableMenu=False)
+        self.is_whole = True  # all steps are seen
         self.setMouseEnabled(False, False)
         self.disableAutoRange()
         self._band = QGraphicsRectItem(self)
@@ -60,6 +61,9 @@ class View(pg.ViewBox):  # type: ignore[misc]
         self.span_asked.emit(left + by, right + by)
 
     def wheelEvent(self, event: Any, axis: int | None = None) -> None:
+        if self.is_whole and event.delta() < 0:
+            event.ignore()  # nothing further out: the page may scroll
+            return
         event.accept()
         sideways = event.orientation() == Qt.Orientation.Horizontal
         if sideways or event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
