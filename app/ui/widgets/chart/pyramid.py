@@ -41,6 +41,24 @@ class Rows:
         self.count = end
 
 
+class Strides:
+    """Every n-th step, kept together: to look among a million would touch memory far apart each time."""
+
+    def __init__(self, steps: Rows) -> None:
+        self._steps = steps
+        self._kept: dict[int, Rows] = {}
+
+    def every(self, bucket: int) -> Numbers:
+        if bucket == 1:
+            return self._steps.filled
+        kept = self._kept.setdefault(bucket, Rows())
+        kept.put(kept.count, self._steps.filled[kept.count * bucket :: bucket])
+        return kept.filled
+
+    def forget(self) -> None:
+        self._kept.clear()
+
+
 class Envelope(NamedTuple):
     """What is drawn: for each column of pixels the least and the greatest value. Few points are drawn
     as they are: `is_exact`."""
@@ -62,7 +80,7 @@ class Cut(NamedTuple):
     middles: Numbers
 
 
-def cut(steps: Numbers, left: float, right: float, columns: int) -> Cut:
+def cut(steps: Numbers, strides: Strides, left: float, right: float, columns: int) -> Cut:
     """The points between `left` and `right`, with one more at each side so that lines run to the edge.
 
     Buckets are not split: where there are many points, an edge may show what lies less than a pixel beyond it.
@@ -75,7 +93,7 @@ def cut(steps: Numbers, left: float, right: float, columns: int) -> Cut:
     while (last - first) // bucket > max(BUCKETS * columns, TOP):
         level, bucket = level + 1, bucket * FAN
     edges = np.linspace(left, right, columns, endpoint=False)
-    coarse = steps[first // bucket * bucket : last : bucket]
+    coarse = strides.every(bucket)[first // bucket : -(-last // bucket)]
     starts = np.minimum(np.searchsorted(coarse, edges), len(coarse) - 1) + first // bucket
     starts[0] = first // bucket
     kept = np.append(True, np.diff(starts) > 0)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.ui.widgets.chart.pyramid import Cut, Envelope, Numbers, Pyramid, Rows, cut
+from app.ui.widgets.chart.pyramid import Cut, Envelope, Numbers, Pyramid, Rows, Strides, cut
 from app.ui.widgets.chart.smoothing import Smoothing
 
 Points = Sequence[tuple[float, float | None]] | Numbers
@@ -27,7 +27,7 @@ class Series:
 
     def __init__(self) -> None:
         self._steps, self._values = Rows(), Rows()
-        self._pyramid = Pyramid(self._values)
+        self._pyramid, self._strides = Pyramid(self._values), Strides(self._steps)
         self._smoothed = Smoothing(self._values, 0.0)
         self._next: Smoothing | None = None
         self._found: tuple[tuple[int, float, float, int], Cut] | None = None
@@ -62,6 +62,7 @@ class Series:
 
     def _drop(self, at: int) -> None:
         self._pyramid.forget(at)
+        self._strides.forget()
         self._smoothed = Smoothing(self._values, (self._next or self._smoothed).weight)
         self._next = self._found = None
 
@@ -100,7 +101,7 @@ class Series:
         """The same for both kinds of values; found once."""
         key = (count, left, right, columns)
         if self._found is None or self._found[0] != key:
-            self._found = key, cut(self._steps.all[:count], left, right, columns)
+            self._found = key, cut(self._steps.all[:count], self._strides, left, right, columns)
         return self._found[1]
 
     def near(self, step: float) -> int:
