@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 from core.data.conversation import Example
 from core.data.dataset import Dataset
-from core.data.lengths import Renderer, measured
+from core.data.lengths import measured
 from core.data.problems import Fault, Problem, problem
+from core.data.rendered import Renderer
 from core.data.report import DataReport, Leaks, Lengths
 from core.data.split import content_key, is_validation, question_key
 from core.data.steps import EVERY_ROWS, Step, Work

@@ -19,6 +19,7 @@ from core.data.steps import Work
 from core.errors import UserError
 
 FIRST_ROWS = 200  # which tell the format
+LINES_SUFFIXES, TABLE_SUFFIXES = (".jsonl", ".ndjson"), (".csv", ".tsv")  # what others are called is not believed
 
 
 class Dataset:
@@ -95,8 +96,8 @@ def _text_rows(path: Path, text: PlainText) -> Work[Rows]:
     head = text.data[: 1 << 16].lstrip()
     if not head:
         raise UserError("data_empty", file=str(path))
-    is_table = path.suffix.lower() in (".csv", ".tsv")
-    if head[:1] in (b"[", b"{") and not is_table:
+    suffix = path.suffix.lower()
+    if suffix in LINES_SUFFIXES or (head[:1] in (b"[", b"{") and suffix not in TABLE_SUFFIXES):
         return (yield from json_rows(text))
     header = header_of(text)
     if header is None:
