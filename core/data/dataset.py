@@ -60,7 +60,8 @@ def open_data(path: Path, columns: Columns = Columns()) -> Work[Dataset]:
     """columns: which one holds what, where the user has said so.
 
     Raises:
-        UserError: data_unreadable, data_binary, data_empty, data_format_unknown, data_parquet_unreadable.
+        UserError: data_unreadable, data_not_a_file, data_binary, data_empty, data_format_unknown,
+            data_parquet_unreadable.
     """
     rows = yield from _rows(path)
     try:
@@ -73,9 +74,9 @@ def open_data(path: Path, columns: Columns = Columns()) -> Work[Dataset]:
 
 
 def _rows(path: Path) -> Work[Rows]:
-    if path.is_dir():
-        raise UserError("data_is_folder", file=str(path))
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
+            raise UserError("data_not_a_file", file=str(path))
         with path.open("rb") as file:
             is_parquet = file.read(len(MAGIC)) == MAGIC
     except (OSError, ValueError) as error:
@@ -99,7 +100,7 @@ def _text_rows(path: Path, text: PlainText) -> Work[Rows]:
     suffix = path.suffix.lower()
     if suffix in LINES_SUFFIXES or (head[:1] in (b"[", b"{") and suffix not in TABLE_SUFFIXES):
         return (yield from json_rows(text))
-    header = header_of(text)
+    header = header_of(text, least=1 if suffix in TABLE_SUFFIXES else 2)
     if header is None:
         raise UserError("data_format_unknown", file=str(path))
     return (yield from csv_rows(text, *header))
