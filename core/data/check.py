@@ -92,8 +92,11 @@ def check(
     if renderer is not None:
         lengths = yield from _measured(found, renderer, length, validation_share)
     leaks = (yield from _leaks(found, eval_data)) if eval_data is not None else None
+    report = _report(found, lengths, leaks)
+    found.questions.clear()  # hundreds of megabytes for a million rows, and nobody asks for them any more
+    found.pairs.clear()
     keep(found)
-    return _report(found, lengths, leaks)
+    return report
 
 
 def _measured(found: Findings, renderer: Renderer, length: int, share: float) -> Work[Lengths]:

@@ -5,9 +5,11 @@ Owns the way from a path to rows. Invariant: the file is only ever read.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from core.data import shape as shapes
+from core.data.conversation import Example
 from core.data.csv_rows import csv_rows, header_of
 from core.data.encoding import PlainText, open_text
 from core.data.parquet_rows import MAGIC, parquet_rows
@@ -45,6 +47,12 @@ class Dataset:
         except Broken as broken:
             return Reading(None, [Fault(broken.code, dict(broken.params))])
         return read(value, self.shape)
+
+    def usable(self) -> Iterator[tuple[int, Example]]:
+        """The rows that can be trained on, with their places, in the order of the file; repeated ones too."""
+        for row in range(len(self.rows)):
+            if (example := self.read(row).example) is not None:
+                yield row, example
 
     def close(self) -> None:
         self.rows.close()
@@ -98,7 +106,7 @@ def _text_rows(path: Path, text: PlainText) -> Work[Rows]:
     if not head:
         raise UserError("data_empty", file=str(path))
     suffix = path.suffix.lower()
-    if suffix in LINES_SUFFIXES or (head[:1] in (b"[", b"{") and suffix not in TABLE_SUFFIXES):
+    if suffix in LINES_SUFFIXES or head[:1] in (b"[", b"{"):
         return (yield from json_rows(text))
     header = header_of(text, least=1 if suffix in TABLE_SUFFIXES else 2)
     if header is None:

@@ -25,6 +25,7 @@ EXPECTED = [Example((Message("user", question), Message("assistant", answer))) f
 def examples(path: Path, columns: Columns = Columns()) -> list[Example | None]:
     data = result(open_data(path, columns))
     found = [data.read(row).example for row in range(len(data.rows))]
+    assert [example for _, example in data.usable()] == [example for example in found if example]
     data.close()
     return found
 
