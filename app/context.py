@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from app.services.chat import ChatService
+from app.services.datasets import DatasetService
 from app.services.discovery import DiscoveryService
 from app.services.downloads import DownloadService
 from app.services.estimates import Estimates
@@ -19,6 +20,7 @@ from app.services.inference import InferenceService, ModelState
 from app.services.library import LibraryService
 from app.services.preferences import Preferences
 from app.services.secrets import Secrets
+from app.services.training import TrainingService
 from core import paths, store
 from core.chat.turns import ReplyFigures
 from core.store.records import MeasuredMemory
@@ -44,6 +46,8 @@ class AppContext:
         self.discovery = DiscoveryService(self.hub_access)
         self.estimates = Estimates()
         self.chat = ChatService(self.store, self.inference)
+        self.datasets = DatasetService(self.store)
+        self.training = TrainingService(self.store, self.library)
         self._in_use: set[str] = set()  # the model in memory, and the adapter it answers with
         self._noting: set[asyncio.Task[None]] = set()
         self.inference.changed.listen(self._on_model)
@@ -89,6 +93,8 @@ class AppContext:
         await self.chat.close()
         await self.downloads.close()
         await self.discovery.close()
+        await self.training.close()
+        await self.datasets.close()
         await self.library.close()
         await self.inference.close()
         if self._noting:

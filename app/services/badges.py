@@ -11,7 +11,7 @@ from typing import Literal
 from app.services import fitting
 from app.services.fitting import TIGHT_FROM, Room, Subject, Verdict
 from core.load_options import LoadOptions, WeightChoice
-from core.models.training_footprint import Method, estimate_training
+from core.models.training_footprint import Method, Step, estimate_training
 
 Form = Literal["stored", "bfloat16", "int8", "int4", "lora", "qlora"]
 
@@ -63,7 +63,7 @@ def _training(subject: Subject, method: Literal["lora", "qlora"], free: Room) ->
     on_card = bool(free.card)
     room = free.card if on_card else free.memory
     length = min(TRAINING_LENGTH, subject.lengths.trained or TRAINING_LENGTH)
-    need = estimate_training(subject.shape, method, length=length, device="cuda" if on_card else "cpu")
+    need = estimate_training(subject.shape, Step(method, length), "cuda" if on_card else "cpu")
     parts = (
         ("weights", need.weights), ("adapter", need.trained), ("activations", need.activations),
         ("process", need.overhead),

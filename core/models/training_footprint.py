@@ -1,9 +1,9 @@
 """How much memory a fine-tune of a model will take: what the badges before a download and the wizard show.
 
-Arithmetic on a `Shape`, no torch. Formulas: frozen weights as for running; 16 bytes a trained parameter (fp32 weight,
-gradient and two moments of Adam); with gradient checkpointing two bytes for each hidden element of each layer and
-token, and the whole of one layer, (8 hidden + 3 inner) elements, again while it is recomputed; the loss in chunks of
-CHUNK tokens, 6 bytes a logit. Invariant: `total` is the peak of one step, of everything in the process.
+Arithmetic on a `Shape`, no torch. Formulas: frozen weights as for running; what trains in fp32, with a gradient of the
+same size and what the optimiser remembers of it; of each token and layer what the backward pass needs, or with gradient
+checkpointing two bytes for each hidden element, and the whole of one layer while it is computed again; the loss in
+chunks of CHUNK tokens. Invariant: `total` is the peak of one step, of everything in the process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from core.load_options import DEFAULT
+from core.load_options import DEFAULT, WeightChoice
 from core.models.footprint import DeviceKind, overhead_bytes, weight_bytes
 from core.models.shape import Shape
 
@@ -21,37 +21,66 @@ Method = Literal["full", "lora", "qlora"]
 
 RANK = 64  # as in Qwen's README
 CHUNK = 512
-TRAINED_BYTES = 16
+TRAINED_BYTES = 4
+OPTIMISER_BYTES = {"adamw": 8.0, "adamw_8bit": 2.1, "paged_adamw_8bit": 2.1, "adafactor": 0.1, "sgd": 0.0}
 SLACK = 1.05  # what the allocator keeps for itself
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """What of a recipe decides the memory of one step.
+
+    tokens: that go through the model at once; half: products are computed in two bytes
+    rows: of embedding and head that are trained beside the factors; weights: of a Q-LoRA's base
+    """
+
+    method: Method
+    tokens: int = 1024
+    rank: int = RANK
+    targets: tuple[str, ...] = ()
+    checkpointing: bool = True
+    optimiser: str = "adamw"
+    half: bool = True
+    rows: int = 0
+    weights: WeightChoice = "nf4"
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingFootprint:
-    """Bytes. trained: what changes, its gradients and the optimiser; activations: of one step, loss included."""
+    """Bytes. weights: of the base model; adapter: what trains beside it; activations: of one pass, loss included."""
 
     weights: int
-    trained: int
+    adapter: int
+    gradients: int
+    optimiser: int
     activations: int
     overhead: int
+
+    @property
+    def trained(self) -> int:
+        return self.adapter + self.gradients + self.optimiser
 
     @property
     def total(self) -> int:
         return round((self.weights + self.trained + self.activations) * SLACK) + self.overhead
 
 
-def estimate_training(
-    shape: Shape, method: Method, *, length: int = 1024, batch: int = 1, rank: int = RANK, device: DeviceKind = "cpu"
-) -> TrainingFootprint:
-    """One step over `batch` rows of `length` tokens, with gradient checkpointing."""
-    options = msgspec.structs.replace(DEFAULT, weights="nf4") if method == "qlora" and not shape.quantised else DEFAULT
-    weights = 0 if method == "full" else weight_bytes(shape, options, device)
-    trained = shape.parameters if method == "full" else adapter_parameters(shape, rank)
+def estimate_training(shape: Shape, step: Step, device: DeviceKind = "cpu") -> TrainingFootprint:
+    trained = trained_parameters(shape, step)
     return TrainingFootprint(
-        weights=weights,
-        trained=trained * TRAINED_BYTES,
-        activations=_activations(shape, length * batch) + _unpacked(shape, method),
+        weights=_weights(shape, step, device),
+        adapter=0 if step.method == "full" else trained * TRAINED_BYTES,
+        gradients=trained * TRAINED_BYTES,
+        optimiser=round(trained * OPTIMISER_BYTES[step.optimiser]),
+        activations=_activations(shape, step) + _unpacked(shape, step.method),
         overhead=overhead_bytes(shape, device),
     )
+
+
+def trained_parameters(shape: Shape, step: Step) -> int:
+    if step.method == "full":
+        return shape.parameters
+    return adapter_parameters(shape, step.rank) + step.rows * shape.hidden
 
 
 def adapter_parameters(shape: Shape, rank: int) -> int:
@@ -60,10 +89,21 @@ def adapter_parameters(shape: Shape, rank: int) -> int:
     return sum(rank * (matrix.rows + matrix.columns) * matrix.count for matrix in matrices)
 
 
-def _activations(shape: Shape, tokens: int) -> int:
-    kept = 2 * shape.hidden * len(shape.layers)
-    one_layer = (8 * shape.hidden + 3 * shape.inner) * 2
-    return tokens * (kept + one_layer) + min(tokens, CHUNK) * shape.vocabulary * 6
+def _weights(shape: Shape, step: Step, device: DeviceKind) -> int:
+    if step.method == "full":
+        return shape.parameters * TRAINED_BYTES
+    if step.method == "qlora" and not shape.quantised:
+        return weight_bytes(shape, msgspec.structs.replace(DEFAULT, weights=step.weights), device)
+    options = DEFAULT if step.half or shape.quantised else msgspec.structs.replace(DEFAULT, weights="float32")
+    return weight_bytes(shape, options, device)
+
+
+def _activations(shape: Shape, step: Step) -> int:
+    size = 2 if step.half else 4
+    one_layer = (8 * shape.hidden + 3 * shape.inner) * size
+    layers = len(shape.layers)
+    kept = size * shape.hidden * layers + one_layer if step.checkpointing else one_layer * layers
+    return step.tokens * kept + min(step.tokens, CHUNK) * shape.vocabulary * 6
 
 
 def _unpacked(shape: Shape, method: Method) -> int:

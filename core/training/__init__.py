@@ -1,0 +1,10 @@
+"""The fine-tune, from a recipe to a proven adapter.
+
+recipe.py, run_files.py   what was asked for, as one file; what lies in the directory of a run
+run_data.py, packing.py, passes.py   the data as rows of ids; which rows in which step; what goes through at once
+preparing.py, trial.py, pass_size.py   the model made ready; our shorter ways tried on it; what the memory lets in
+attention.py, loss.py   rows that lie one after the other; the loss at the learned tokens only
+trainer.py, library.py, stepped.py   transformers' Trainer, its import, and its loop turned into steps
+session.py, answers.py   a run from its directory; the sample wall's words
+results.py, card.py   what a run leaves, and its model card
+"""

@@ -22,15 +22,18 @@ import torch
 from core.chat.vocabulary import Vocabulary
 from core.errors import UserError
 from core.figures import size
+from core.models.footprint import DeviceKind
 from core.models.load import LoadStep
+from core.models.shape import read_shape
 from core.protocol.messages import CheckpointSaved, Finished, JobEvent, Metrics, Progress
 from core.training import answers as wall
-from core.training import fitting, results
-from core.training.dataset import Dataset, read_dataset
+from core.training import results
 from core.training.library import TrainerCallback, TrainingArguments
 from core.training.packing import Plan
+from core.training.pass_size import pass_size
 from core.training.preparing import Prepared, prepare
 from core.training.recipe import Recipe
+from core.training.run_data import RunData, read_data
 from core.training.run_files import Answer, RunFacts, RunFiles
 from core.training.stepped import Stepped
 from core.training.trainer import STAGING, RowTrainer
@@ -79,18 +82,19 @@ class _Session:
         folder = Path(origin.model_folder)
         vocabulary = Vocabulary.load(folder)
         self._progress("reading_data")
-        data = read_dataset(recipe, folder, vocabulary, self._told_rows)
+        data = read_data(recipe, folder, vocabulary, self._told_rows)
         if self._control.is_cancelled:
             self.end = "cancelled"
             return
+        self._free = _free(torch.device("cpu" if recipe.device == "cpu" or not torch.cuda.is_available() else "cuda"))
         prepared = prepare(recipe, folder, data.new_ids, self._told_load)
-        facts = self._facts(recipe, data, prepared)
+        facts = self._facts(recipe, folder, data, prepared)
         self._run.write_facts(facts)
         with _memory_in_words(recipe, prepared):
             self._train(recipe, data, prepared, facts, vocabulary, folder)
 
     def _train(
-        self, recipe: Recipe, data: Dataset, prepared: Prepared, facts: RunFacts, vocabulary: Vocabulary, folder: Path
+        self, recipe: Recipe, data: RunData, prepared: Prepared, facts: RunFacts, vocabulary: Vocabulary, folder: Path
     ) -> None:
         if facts.checkpointing:
             prepared.model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -142,10 +146,11 @@ class _Session:
     def _progress(self, stage: str) -> None:
         self._tell(Progress(self._job_id, 0, stage=stage))
 
-    def _facts(self, recipe: Recipe, data: Dataset, prepared: Prepared) -> RunFacts:
+    def _facts(self, recipe: Recipe, folder: Path, data: RunData, prepared: Prepared) -> RunFacts:
         lengths = [len(row.ids) for row in data.rows]
         steps = recipe.steps or max(1, math.ceil(len(data.rows) * recipe.epochs / recipe.batch))
-        room = fitting.room(recipe, prepared, lengths)
+        device: DeviceKind = "cuda" if prepared.loaded.placement.device.type == "cuda" else "cpu"
+        room = pass_size(recipe, read_shape(folder), max(lengths), self._free, device)
         return RunFacts(
             steps=steps,
             rows=len(data.rows),
@@ -160,7 +165,7 @@ class _Session:
             device=str(prepared.loaded.placement.device),
             packs=prepared.packs,
             checkpointing=room.checkpointing,
-            pass_tokens=room.pass_tokens,
+            pass_tokens=room.tokens,
             fingerprint=data.fingerprint,
             versions=versions(),
             weights=prepared.loaded.weights,

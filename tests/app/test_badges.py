@@ -10,7 +10,7 @@ from app.services.discovery import entry_subject
 from app.services.fitting import Room, Subject
 from core.hub import catalogue
 from core.load_options import LoadOptions
-from core.models.training_footprint import adapter_parameters, estimate_training
+from core.models.training_footprint import Step, adapter_parameters, estimate_training
 
 GB = 10**9
 
@@ -65,8 +65,8 @@ def test_training_takes_what_its_formula_says() -> None:
     with the optimiser and buffers of 2023; ours must stay below and in reach of that."""
     shape = subject("Qwen-7B-Chat").shape
     assert adapter_parameters(shape, 64) == 143_130_624
-    lora, qlora = (estimate_training(shape, method, length=1024, device="cuda").total for method in ("lora", "qlora"))
+    lora, qlora = (estimate_training(shape, Step(method), "cuda").total for method in ("lora", "qlora"))
     assert 17 * GB < lora < 21.5 * GB and 8 * GB < qlora < 12.7 * GB
-    full = estimate_training(shape, "full", device="cuda").total
+    full = estimate_training(shape, Step("full"), "cuda").total
     assert full > 7.7e9 * 16
-    assert estimate_training(shape, "lora", length=4096).total > estimate_training(shape, "lora", length=512).total
+    assert estimate_training(shape, Step("lora", 4096)).total > estimate_training(shape, Step("lora", 512)).total
