@@ -63,7 +63,7 @@ def check_data(
         print_json(_as_json(report, mended))
     else:
         _print(report, mended)
-    if not report.columns.is_enough:
+    if not report.columns.is_enough and report.names:
         raise UserError("data_columns_unknown", file=str(data), columns=", ".join(report.names))
     if not report.usable_rows and not (mended and mended.kept):
         raise UserError("data_nothing_usable", file=str(data), count=report.rows)

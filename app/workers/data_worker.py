@@ -7,10 +7,9 @@ file on disk is another one.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,9 +21,9 @@ from core.chat.vocabulary import Vocabulary
 from core.data.check import Findings, check
 from core.data.conversation import Example, Mask
 from core.data.dataset import open_data
-from core.data.lengths import Renderer
 from core.data.mended_file import write_mended
 from core.data.problems import Fault, problem
+from core.data.rendered import Renderer
 from core.data.split import is_validation, question_key
 from core.data.steps import Step, Work
 from core.errors import UserError
@@ -134,18 +133,13 @@ class DataWorker:
 
 
 def _in_tokens(shown: RowShown, example: Example, data: DataFile) -> RowShown:
-    ids, learned = _rendered(example, data)
+    ids, learned = _renderer(data.model_folder, data.mask).render(example)
     vocabulary, end = _vocabulary(data.model_folder), data.length or len(ids)
     return structs.replace(
         shown, tokens=tuple(shown_token(vocabulary, id) for id in ids[:TOKENS_SHOWN]),
         learned=tuple(learned[:TOKENS_SHOWN]), count=len(ids), count_learned=sum(learned),
         cut=len(ids[end:]), cut_learned=sum(learned[end:]),
     )  # fmt: skip
-
-
-def _rendered(example: Example, data: DataFile) -> tuple[Sequence[int], Sequence[bool]]:
-    rendered = _renderer(data.model_folder, data.mask).render(example)
-    return rendered.ids, rendered.learned
 
 
 def _state(data: DataFile) -> State:
@@ -160,8 +154,9 @@ def _state(data: DataFile) -> State:
 
 @lru_cache(maxsize=2)
 def _renderer(folder: str, mask: Mask) -> Renderer:
-    found: Renderer = import_module("core.data.rendering").renderer_for(Path(folder), mask)
-    return found
+    from core.data.rendering import renderer_of  # brings the tokenizer libraries, which plain checks do not need
+
+    return renderer_of(_vocabulary(folder), mask)
 
 
 @lru_cache(maxsize=1)

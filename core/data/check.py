@@ -12,10 +12,11 @@ from collections.abc import Callable
 
 from core.data.conversation import Example
 from core.data.dataset import Dataset
-from core.data.lengths import Renderer, measured
+from core.data.lengths import measured
 from core.data.problems import Fault, Problem, problem
+from core.data.rendered import Renderer
 from core.data.report import DataReport, Leaks, Lengths
-from core.data.split import content_key, is_validation, question_key
+from core.data.split import answer_key, content_key, is_validation, question_key
 from core.data.steps import EVERY_ROWS, Step, Work
 
 PROBLEMS_MOST = 500
@@ -38,6 +39,7 @@ class Findings:
         self.counts: Counter[str] = Counter()
         self.roles: Counter[str] = Counter()
         self.questions: set[int] = set()
+        self.answers: set[int] = set()
         self.pairs: dict[int, int] = {}
         self.validation_rows = 0
 
@@ -55,7 +57,8 @@ class Findings:
                 self.problems.append(problem(fault, self.data.rows.line(row), row + 1))
 
 
-def read_all(data: Dataset, validation_share: float = 0.0) -> Work[Findings]:
+def read_all(data: Dataset, validation_share: float = 0.0, *, with_answers: bool = False) -> Work[Findings]:
+    """with_answers: remember them too, for a comparison with another file"""
     found = Findings(data)
     total = len(data.rows)
     for row in range(total):
@@ -67,6 +70,8 @@ def read_all(data: Dataset, validation_share: float = 0.0) -> Work[Findings]:
                 faults = [*faults, Fault("duplicate", {"first": first + 1})]
             question = question_key(example)
             found.questions.add(question)
+            if with_answers:
+                found.answers.add(answer_key(example))
             found.validation_rows += is_validation(question, validation_share)
             found.usable.append(row)
             found.roles.update(message.role for message in example.messages)
@@ -86,13 +91,17 @@ def check(
     keep: Callable[[Findings], None] = lambda found: None,
 ) -> Work[DataReport]:
     """renderer: measures rows in tokens; length: where they are cut, 0 for nowhere; keep: is given what rows tell."""
-    found = yield from read_all(data, validation_share)
+    found = yield from read_all(data, validation_share, with_answers=eval_data is not None)
     lengths: Lengths | None = None
     if renderer is not None:
         lengths = yield from _measured(found, renderer, length, validation_share)
     leaks = (yield from _leaks(found, eval_data)) if eval_data is not None else None
+    report = _report(found, lengths, leaks)
+    found.questions.clear()  # hundreds of megabytes for a million rows, and nobody asks for them any more
+    found.answers.clear()
+    found.pairs.clear()
     keep(found)
-    return _report(found, lengths, leaks)
+    return report
 
 
 def _measured(found: Findings, renderer: Renderer, length: int, share: float) -> Work[Lengths]:
@@ -118,7 +127,7 @@ def _leaks(found: Findings, eval_data: Dataset) -> Work[Leaks]:
         example = eval_data.read(row).example
         if example is not None and question_key(example) in found.questions:
             questions += 1
-            answers += content_key(example) in found.pairs
+            answers += answer_key(example) in found.answers
             rows += [row + 1] if len(rows) < LEAKS_TOLD else []
         if row % EVERY_ROWS == 0:
             yield Step("checking_data", row, total, "rows")

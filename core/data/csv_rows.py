@@ -47,12 +47,12 @@ class CsvRows(TextRows):
         return dict(zip(self.columns, fields, strict=True))
 
 
-def header_of(text: PlainText) -> tuple[str, list[str]] | None:
-    """The delimiter and the columns; None where the first line is no header of at least two columns."""
+def header_of(text: PlainText, least: int) -> tuple[str, list[str]] | None:
+    """The delimiter and the columns; None where the first line is no header of at least so many."""
     end = text.data.find(b"\n")
     line = text.data[: end if end >= 0 else len(text.data)].decode().rstrip("\r")
     delimiter = max(DELIMITERS, key=line.count)
-    if not line.count(delimiter) or "\0" in line:
+    if line.count(delimiter) + 1 < least or "\0" in line:
         return None
     try:
         names = next(csv.reader([line], delimiter=delimiter, strict=True))

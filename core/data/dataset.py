@@ -5,9 +5,11 @@ Owns the way from a path to rows. Invariant: the file is only ever read.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from core.data import shape as shapes
+from core.data.conversation import Example
 from core.data.csv_rows import csv_rows, header_of
 from core.data.encoding import PlainText, open_text
 from core.data.parquet_rows import MAGIC, parquet_rows
@@ -19,6 +21,7 @@ from core.data.steps import Work
 from core.errors import UserError
 
 FIRST_ROWS = 200  # which tell the format
+LINES_SUFFIXES, TABLE_SUFFIXES = (".jsonl", ".ndjson"), (".csv", ".tsv")  # what others are called is not believed
 
 
 class Dataset:
@@ -45,6 +48,12 @@ class Dataset:
             return Reading(None, [Fault(broken.code, dict(broken.params))])
         return read(value, self.shape)
 
+    def usable(self) -> Iterator[tuple[int, Example]]:
+        """The rows that can be trained on, with their places, in the order of the file; repeated ones too."""
+        for row in range(len(self.rows)):
+            if (example := self.read(row).example) is not None:
+                yield row, example
+
     def close(self) -> None:
         self.rows.close()
 
@@ -59,7 +68,8 @@ def open_data(path: Path, columns: Columns = Columns()) -> Work[Dataset]:
     """columns: which one holds what, where the user has said so.
 
     Raises:
-        UserError: data_unreadable, data_binary, data_empty, data_format_unknown, data_parquet_unreadable.
+        UserError: data_unreadable, data_not_a_file, data_binary, data_empty, data_format_unknown,
+            data_parquet_unreadable.
     """
     rows = yield from _rows(path)
     try:
@@ -72,9 +82,9 @@ def open_data(path: Path, columns: Columns = Columns()) -> Work[Dataset]:
 
 
 def _rows(path: Path) -> Work[Rows]:
-    if path.is_dir():
-        raise UserError("data_is_folder", file=str(path))
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for, a device has no end
+            raise UserError("data_not_a_file", file=str(path))
         with path.open("rb") as file:
             is_parquet = file.read(len(MAGIC)) == MAGIC
     except (OSError, ValueError) as error:
@@ -95,10 +105,10 @@ def _text_rows(path: Path, text: PlainText) -> Work[Rows]:
     head = text.data[: 1 << 16].lstrip()
     if not head:
         raise UserError("data_empty", file=str(path))
-    is_table = path.suffix.lower() in (".csv", ".tsv")
-    if head[:1] in (b"[", b"{") and not is_table:
+    suffix = path.suffix.lower()
+    if suffix in LINES_SUFFIXES or head[:1] in (b"[", b"{"):
         return (yield from json_rows(text))
-    header = header_of(text)
+    header = header_of(text, least=1 if suffix in TABLE_SUFFIXES else 2)
     if header is None:
         raise UserError("data_format_unknown", file=str(path))
     return (yield from csv_rows(text, *header))

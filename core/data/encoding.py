@@ -88,7 +88,8 @@ def _by_head(head: bytes) -> str:
     if b"\0" not in head:
         return "utf-8"
     even, odd = head[::2].count(0), head[1::2].count(0)
-    if max(even, odd) * 50 < len(head) or min(even, odd) * 10 > max(even, odd):
+    least = 4 if _decodes(codecs.getincrementaldecoder("utf-8")(), head, False) else 50
+    if max(even, odd) * least < len(head) or min(even, odd) * 10 > max(even, odd):
         return "utf-8"  # a stray zero, or no text at all
     return "utf-16-le" if odd >= even else "utf-16-be"
 

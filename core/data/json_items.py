@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 WINDOW = 1 << 20
-ITEM_MOST = 64 << 20  # an item that is not whole by then is broken
+ITEM_MOST = 16 << 20  # an item that is not whole by then is broken
+EDGE = 32  # characters before the end of a window where a value may look broken because it is cut
 
 _between = re.compile(r"[\s,]*")
 _decoder = json.JSONDecoder()
@@ -51,11 +52,7 @@ def items(data: mmap.mmap | bytes, *, is_array: bool) -> Iterator[Span]:
 def _item(window: _Window, indent: int) -> Span:
     """The item at the window's place, which is moved behind it."""
     while True:
-        try:
-            _, end = _decoder.raw_decode(window.text, window.pos)
-            fault = ""
-        except (ValueError, RecursionError) as error:
-            end, fault = len(window.text), str(error) or "nested too deeply"
+        end, fault = _decoded(window.text, window.pos)
         if end < len(window.text) or not window.grow(ITEM_MOST):
             break
     start, line = window.offset, window.line
@@ -66,13 +63,23 @@ def _item(window: _Window, indent: int) -> Span:
     return Span(start, window.offset - start, line, fault)
 
 
+def _decoded(text: str, start: int) -> tuple[int, str]:
+    """Where the value ends, or how far it could be followed and why no further."""
+    try:
+        return _decoder.raw_decode(text, start)[1], ""
+    except json.JSONDecodeError as error:
+        is_cut = error.msg.startswith("Unterminated string") or error.pos >= len(text) - EDGE
+        return len(text) if is_cut else error.pos, error.msg
+    except (ValueError, RecursionError) as error:
+        return start, str(error)
+
+
 class _Window:
     """A piece of the file as text; `pos` moves through it, `offset` and `line` are the same place in the file."""
 
     def __init__(self, data: mmap.mmap | bytes) -> None:
         self.text, self.pos, self.offset, self.line = "", 0, 0, 1
-        self._data, self._end, self._size = data, 0, WINDOW
-        self._indent = 0
+        self._data, self._end = data, 0
         self.grow(WINDOW)
 
     def grow(self, most: int) -> bool:
@@ -93,6 +100,8 @@ class _Window:
         if breaks := passed.count("\n"):
             self.line += breaks
         self.pos = to
+        if to > WINDOW // 16 and to * 8 > len(self.text):  # errors are told by a count from the start of the text
+            self.text, self.pos = self.text[to:], 0
 
     def skip(self, pattern: re.Pattern[str]) -> bool:
         """Over what matches. False at the end of the file."""
@@ -112,8 +121,9 @@ class _Window:
     def to_item(self, indent: int) -> None:
         """To the next place where an item begins a line, no further in than the first one did."""
         start = re.compile(rf"\n[ \t]{{0,{indent}}}(?=\{{)")
+        self.advance(self.pos + 1)
         while True:
-            if found := start.search(self.text, self.pos + 1):
+            if found := start.search(self.text, self.pos):
                 self.advance(found.end())
                 return
             self.advance(max(self.pos, len(self.text) - indent - 2))

@@ -7,37 +7,16 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Sequence
-from typing import Protocol
 
-from core.data.conversation import Example, Mask
 from core.data.dataset import Dataset
 from core.data.problems import Fault
+from core.data.rendered import Rendered, Renderer
 from core.data.report import BINS, Lengths
 from core.data.steps import Step, Work
 from core.errors import UserError
 
 EXACT_ROWS = 20_000
 TOLD_EVERY = 16
-
-
-class Rendered(Protocol):
-    """What a row is as tokens; learned: whether each counts for the loss."""
-
-    @property
-    def ids(self) -> Sequence[int]: ...
-    @property
-    def learned(self) -> Sequence[bool]: ...
-
-
-class Renderer(Protocol):
-    """What is asked of core.data.rendering here."""
-
-    mask: Mask
-
-    def render(self, example: Example) -> Rendered:
-        """Raises UserError for what a model's template cannot say."""
-        ...
 
 
 class Sums:

@@ -6,7 +6,9 @@ Invariant: no more than one batch is in memory; pyarrow is imported with the fir
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -46,19 +48,25 @@ class ParquetRows:
         import pyarrow
         from pyarrow import parquet
 
-        self.sha256, self.size, self._path = sha256, size, path
+        self.sha256, self.size = sha256, size
+        self._faults = (pyarrow.ArrowException, OSError, ValueError, StopIteration)
         try:
             self._file = parquet.ParquetFile(path, memory_map=True)
             self.columns = tuple(self._file.schema_arrow.names)
-            self._counts = [self._file.metadata.row_group(n).num_rows for n in range(self._file.num_row_groups)]
-        except (pyarrow.ArrowException, OSError) as error:
-            raise self._unreadable(error) from error
+            counts = [self._file.metadata.row_group(n).num_rows for n in range(self._file.num_row_groups)]
+            if min(counts, default=0) < 0 or sum(counts) != self._file.metadata.num_rows:
+                raise ValueError(f"{sum(counts)} != {self._file.metadata.num_rows}")
+        except self._faults as error:
+            raise UserError("data_parquet_unreadable", file=str(path), reason=_first_line(error)) from error
+        self._starts = [0, *accumulate(counts)][:-1]
+        self._count: int = sum(counts)
+        self._broken: dict[int, str] = {}  # groups, with the reason
         self._batches: Iterator[Any] = iter(())
         self._from, self._batch = 0, list[Any]()
         self._next = -1  # the row the next batch begins with
 
     def __len__(self) -> int:
-        return sum(self._counts)
+        return self._count
 
     def line(self, row: int) -> int:
         return 0
@@ -79,25 +87,24 @@ class ParquetRows:
 
     def _read(self, row: int) -> None:
         """The batch that holds the row: the next one, or the first of its group and on."""
-        import pyarrow
-
+        group = bisect_right(self._starts, row) - 1
+        if reason := self._broken.get(group):
+            raise Broken("broken_parquet", reason=reason)
         try:
             if row != self._next:
-                group, start = 0, 0
-                while start + self._counts[group] <= row:
-                    start += self._counts[group]
-                    group += 1
-                self._batches = self._file.iter_batches(BATCH, row_groups=range(group, len(self._counts)))
-                self._next = start
+                self._batches = self._file.iter_batches(BATCH, row_groups=range(group, len(self._starts)))
+                self._next = self._starts[group]
             while True:
                 self._from = self._next
                 self._batch = next(self._batches).to_pylist()
                 self._next += len(self._batch)
                 if row < self._next:
                     return
-        except (pyarrow.ArrowException, OSError, StopIteration, ValueError) as error:
+        except self._faults as error:
             self._batch, self._next = [], -1
-            raise Broken("broken_parquet", reason=str(error)) from error
+            reason = self._broken[group] = _first_line(error)  # the others of the group would fare no better
+            raise Broken("broken_parquet", reason=reason) from error
 
-    def _unreadable(self, error: Exception) -> UserError:
-        return UserError("data_parquet_unreadable", file=str(self._path), reason=str(error).partition("\n")[0])
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__

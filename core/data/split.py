@@ -26,6 +26,12 @@ def question_key(example: Example) -> int:
     return _key(question_of(example).encode("utf-8", "surrogatepass"))
 
 
+def answer_key(example: Example) -> int:
+    """The same for rows with the same first question and the same first answer to it, whatever surrounds them."""
+    first = next((message.text for message in example.messages if message.role == "assistant"), "")
+    return _key(f"{question_of(example)}\0{first.strip()}".encode("utf-8", "surrogatepass"))
+
+
 def content_key(example: Example) -> int:
     """The same for rows that say exactly the same."""
     return _key(_encode(example))

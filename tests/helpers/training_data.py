@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from core.data.check import check
 from core.data.conversation import Example, Mask
 from core.data.dataset import open_data
+from core.data.rendered import Rendered
 from core.data.report import DataReport
 from core.data.steps import result
 
@@ -39,11 +40,6 @@ def report_of(path: Path, **more: Any) -> DataReport:
         return result(check(data, **more))
     finally:
         data.close()
-
-
-class Rendered(NamedTuple):
-    ids: list[int]
-    learned: list[bool]
 
 
 class LetterRenderer:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from core.data import lengths
+from core.data import json_items, lengths
 from core.data.check import PROBLEMS_MOST
 from core.data.conversation import Example, Message, ToolCall
 from core.data.dataset import open_data
@@ -25,6 +25,7 @@ EXPECTED = [Example((Message("user", question), Message("assistant", answer))) f
 def examples(path: Path, columns: Columns = Columns()) -> list[Example | None]:
     data = result(open_data(path, columns))
     found = [data.read(row).example for row in range(len(data.rows))]
+    assert [example for _, example in data.usable()] == [example for example in found if example]
     data.close()
     return found
 
@@ -218,7 +219,7 @@ def test_what_is_no_training_data_is_refused(tmp_path: Path, content: str, name:
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     for path, code in (
         (tmp_path / "none", "data_unreadable"),
-        (tmp_path, "data_is_folder"),
+        (tmp_path, "data_not_a_file"),
         (Path("a\0b"), "data_unreadable"),
     ):
         with pytest.raises(UserError) as refused:
@@ -267,3 +268,15 @@ def test_rows_the_template_refuses_are_problems(tmp_path: Path) -> None:
     assert report.usable_rows == 3 and dict(report.counts)["nothing_asked"] == 1
     assert [one.row for one in report.problems] == [1, 2, 3, 3, 4]
     assert isinstance(report.problems[3], Problem) and report.problems[3].sentence()
+
+
+@pytest.mark.parametrize("window", [100, 300])
+def test_the_size_of_the_window_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int) -> None:
+    text = json.dumps([*FORMATS["messages"], 3, "x", {"messages": [{"a": "你" * 50}]}], indent=2, ensure_ascii=False)
+    for broken in (text, text.replace('"你好"', '"你"好"'), text[:-9], text.replace("},\n  {", "}\n{"), text + "x"):
+        spans = list(json_items.items(broken.encode(), is_array=True))
+        monkeypatch.setattr(json_items, "WINDOW", window)
+        assert [(s[:3], bool(s[3])) for s in json_items.items(broken.encode(), is_array=True)] == [
+            (s[:3], bool(s[3])) for s in spans
+        ]
+        monkeypatch.undo()

@@ -40,7 +40,7 @@ def test_the_report_says_how_many(tmp_path: Path) -> None:
 def test_shared_questions_are_told(tmp_path: Path) -> None:
     (tmp_path / "a").write_text(as_lines([chat(("user", f"q{n}"), ("assistant", "a")) for n in range(10)]))
     apart = [chat(("user", "new"), ("assistant", "a")), chat(("user", "Q3 "), ("assistant", "b")),
-             chat(("user", "q4"), ("assistant", "a")), 3]  # fmt: skip
+             chat(("system", "s"), ("user", "q4"), ("assistant", "a")), 3]  # fmt: skip
     (tmp_path / "b").write_text(as_lines(apart))
     other = result(open_data(tmp_path / "b"))
     leaks = report_of(tmp_path / "a", eval_data=other).leaks
