@@ -28,6 +28,9 @@ WEIGHTS = {
     "gguf": "GGUF import",
     "int8_kv": "int8 KV cache",
     "adapter": "Adapters",
+    "lora": "LoRA training",
+    "qlora": "Q-LoRA training",
+    "full": "full training",
 }
 ANY = tuple(WEIGHTS)
 QUANTISED = ("gptq_int4", "gptq_int8", "int8_kv", "adapter")

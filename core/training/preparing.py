@@ -22,7 +22,7 @@ from core.models import families
 from core.models.checkpoint import examine
 from core.models.load import LoadedModel, LoadStep, load
 from core.models.placement import place
-from core.models.quantised.bits_and_bytes import fetching_nothing
+from core.models.quantised.bits_and_bytes import fetching_nothing, keep_differentiable
 from core.models.quantised.linear import QuantisedLinear
 from core.training import trial
 from core.training.attention import PACKED
@@ -67,13 +67,15 @@ def prepare(
         options = msgspec.structs.replace(options, weights="float32")
     loaded = load(folder, options, tell)
     model = loaded.model
+    keep_differentiable(model)
+    if compute in Half and model.dtype in Half and model.dtype != compute:
+        model.to(compute)  # what is not packed; autocast knows one half precision at a time
     packs = recipe.packing and can_pack(model)
     model.config.use_cache = False
     if recipe.method == "full":
         _unfreeze(model)
     else:
         model = with_adapter(model, recipe, new_ids)
-    packs = packs and trial.packs(model)
     head = Head(model)
     if not (gives_loss := trial.head_gives_loss(model, head)):
         head.release()
@@ -82,13 +84,18 @@ def prepare(
 
 
 def can_pack(model: Any) -> bool:
-    """Every layer looks back by attention, ours or flash; a recurrent state would be carried over into the next row."""
+    """Every layer looks back by attention, ours or flash, and gives the same for rows that lie one after the other. A
+    recurrent state would be carried over into the next row."""
     kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
     if kinds & {"linear_attention", "recurrent"} or not getattr(model, "_supports_attention_backend", False):
         return False
-    if "flash" not in str(model.config._attn_implementation):
+    usual = str(model.config._attn_implementation)
+    if "flash" not in usual:
         model.set_attn_implementation(PACKED)
-    return True
+    if trial.packs(model):
+        return True
+    model.set_attn_implementation(usual)
+    return False
 
 
 def target_layers(model: Any, recipe: Recipe) -> list[str]:

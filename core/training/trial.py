@@ -24,9 +24,9 @@ LOSS_ALLOWED = 0.02  # relative
 def packs(model: Any) -> bool:
     """Two rows, one after the other, give the logits that each gives alone."""
     rows = _rows(model)
-    alone = torch.cat([model(input_ids=_ids(model, row), use_cache=False).logits[0] for row in rows]).float()
     work = packed(rows, model.device)
     try:
+        alone = torch.cat([model(input_ids=_ids(model, row), use_cache=False).logits[0] for row in rows]).float()
         with rows_of(work.lengths):
             together = model(**work.inputs, use_cache=False).logits[0].float()
     except (RuntimeError, TypeError, ValueError) as error:

@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import torch
@@ -57,6 +57,19 @@ def left_plain(model: Any) -> list[str]:
     from transformers.quantizers.base import get_keys_to_not_convert
 
     return [str(name) for name in get_keys_to_not_convert(model)]
+
+
+def keep_differentiable(model: Any) -> None:
+    """Its layers stay in training mode, whatever the model is put into: on newer processors they would pack their
+    weights in their first pass in the other one, for a product that has no gradient."""
+    for layer in model.modules():
+        if type(layer).__name__ == "Linear4bit":
+            layer.training = True
+            layer.train = partial(_unchanged, layer)
+
+
+def _unchanged(layer: Any, mode: bool = True) -> Any:
+    return layer
 
 
 @lru_cache(maxsize=4)
