@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from app.launch import worker_argv
 from app.workers.detached_host import serve_run
 from app.workers.host import JobControl
 from core.protocol.messages import JobEvent, Progress, Train
@@ -26,7 +27,16 @@ def main(run_dir: str) -> None:
 
 def train(job: Train, control: JobControl) -> Iterator[JobEvent | None]:
     yield Progress(job.job_id, 0, stage="loading_libraries")
-    from core.training import session
+    from core.training import ranks, session
     from core.training.run_files import RunFiles
 
-    yield from session.train(job.job_id, RunFiles(Path(job.run_dir)), control)
+    run = RunFiles(Path(job.run_dir))
+    recipe = run.recipe
+    if recipe.devices > 1 or recipe.parallel != "none":
+
+        def command(address: str) -> list[str]:
+            return [*worker_argv("training_rank"), str(run.path), address]
+
+        yield from ranks.follow(job.job_id, recipe.devices, command, control)
+    else:
+        yield from session.train(job.job_id, run, control)

@@ -11,6 +11,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from core.chat.vocabulary import Vocabulary
 from core.models.folder_files import SIDE_FILES
 from core.training import card
@@ -22,15 +24,21 @@ NOT_OF_ADAPTERS = ("config.json", "generation_config.json", "model.safetensors.i
 DRAFT = ".result"
 
 
-def write(prepared: Prepared, recipe: Recipe, base: Path, run: RunFiles, step: int) -> Path:
-    """Raises OSError when the disk is full; an older result is untouched then."""
+def write(
+    prepared: Prepared, recipe: Recipe, base: Path, run: RunFiles, step: int, state: dict[str, Tensor] | None = None
+) -> Path:
+    """state: the weights, where the model is spread over several processes.
+
+    Raises:
+        OSError: the disk is full; an older result is untouched then.
+    """
     draft = run.path / DRAFT
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     if recipe.method == "full":
-        _write_model(prepared, base, draft)
+        _write_model(prepared, base, draft, state)
     else:
-        _write_adapter(prepared.model, base, draft)
+        _write_adapter(prepared.model, base, draft, state)
     (draft / "README.md").write_text(card.text(recipe, run, step), "utf-8")
     old = run.path / (DRAFT + ".old")
     shutil.rmtree(old, ignore_errors=True)
@@ -41,18 +49,18 @@ def write(prepared: Prepared, recipe: Recipe, base: Path, run: RunFiles, step: i
     return run.result
 
 
-def _write_adapter(model: Any, base: Path, folder: Path) -> None:
+def _write_adapter(model: Any, base: Path, folder: Path, state: dict[str, Tensor] | None) -> None:
     model.peft_config["default"].base_model_name_or_path = str(base)
-    model.save_pretrained(str(folder))
+    model.save_pretrained(str(folder), state_dict=state)
     copy_side_files(base, folder, leave_out=NOT_OF_ADAPTERS)
     if not Vocabulary.load(base).template:
         (folder / "generation_config.json").write_text(json.dumps({"chat_format": "chatml"}), "utf-8")
 
 
-def _write_model(prepared: Prepared, base: Path, folder: Path) -> None:
+def _write_model(prepared: Prepared, base: Path, folder: Path, held: dict[str, Tensor] | None) -> None:
     """In the precision the weights had; training held them in fp32."""
     model, dtype = prepared.model, prepared.compute
-    state = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
+    state = {name: tensor.to(dtype) for name, tensor in (held or model.state_dict()).items()}
     kept, model.config.dtype = model.config.dtype, dtype
     try:
         model.save_pretrained(str(folder), state_dict=state, max_shard_size="4GB")

@@ -10,11 +10,11 @@ import errno
 import math
 import os
 import shutil
-import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import psutil
 import torch
@@ -28,7 +28,9 @@ from core.models.shape import read_shape
 from core.protocol.messages import CheckpointSaved, Finished, JobEvent, Metrics, Progress
 from core.training import answers as wall
 from core.training import results
-from core.training.library import TrainerCallback, TrainingArguments
+from core.training.arguments import arguments
+from core.training.callbacks import Control, Keeping, Obeying
+from core.training.first_rank import is_first
 from core.training.packing import Plan
 from core.training.pass_size import pass_size
 from core.training.preparing import Prepared, prepare
@@ -38,24 +40,9 @@ from core.training.run_files import Answer, RunFacts, RunFiles
 from core.training.stepped import Stepped
 from core.training.trainer import STAGING, RowTrainer
 
-OPTIMISERS = {
-    "adamw": "adamw_torch", "adamw_8bit": "adamw_bnb_8bit", "paged_adamw_8bit": "paged_adamw_8bit",
-    "adafactor": "adafactor", "sgd": "sgd",
-}  # fmt: skip
 VERSIONS = ("torch", "transformers", "peft", "accelerate", "bitsandbytes")
-TIMES_A_RUN = 10  # that is evaluated and saved where the recipe does not say
 
 Tell = Callable[[JobEvent], None]
-
-
-class Control(Protocol):
-    """What the person at the window wants; read after every step."""
-
-    @property
-    def is_cancelled(self) -> bool: ...
-
-    @property
-    def is_paused(self) -> bool: ...
 
 
 def train(job_id: str, run: RunFiles, control: Control) -> Iterator[JobEvent | None]:
@@ -67,6 +54,13 @@ def train(job_id: str, run: RunFiles, control: Control) -> Iterator[JobEvent | N
     session = _Session(job_id, run, control)
     yield from Stepped[JobEvent](session.work, "training")
     yield Finished(job_id, session.end)
+
+
+def train_here(job_id: str, run: RunFiles, control: Control, tell: Tell) -> Finished:
+    """The same in this thread, as one of several ranks."""
+    session = _Session(job_id, run, control)
+    session.work(tell)
+    return Finished(job_id, session.end)
 
 
 class _Session:
@@ -89,7 +83,8 @@ class _Session:
         self._free = _free(torch.device("cpu" if recipe.device == "cpu" or not torch.cuda.is_available() else "cuda"))
         prepared = prepare(recipe, folder, data.new_ids, self._told_load)
         facts = self._facts(recipe, folder, data, prepared)
-        self._run.write_facts(facts)
+        if is_first():
+            self._run.write_facts(facts)
         with _memory_in_words(recipe, prepared):
             self._train(recipe, data, prepared, facts, vocabulary, folder)
 
@@ -98,38 +93,41 @@ class _Session:
     ) -> None:
         if facts.checkpointing:
             prepared.model.gradient_checkpointing_enable({"use_reentrant": False})
-        shutil.rmtree(self._run.checkpoints / STAGING, ignore_errors=True)
+        if is_first():
+            shutil.rmtree(self._run.checkpoints / STAGING, ignore_errors=True)
         lengths = [len(row.ids) for row in data.rows]
+        obeying = Obeying(self._control)
         trainer = RowTrainer(
             model=prepared.model,
-            args=_arguments(recipe, facts, prepared, self._run, has_eval=bool(data.kept_aside)),
+            args=arguments(recipe, facts, prepared, self._run, has_eval=bool(data.kept_aside)),
             rows=data.rows,
             kept_aside=data.kept_aside,
             plan=Plan(lengths, recipe.batch, facts.pass_tokens, recipe.seed, facts.packs),
             padding=vocabulary_padding(vocabulary),
             head=prepared.head,
             tell=self._told_step,
-            callbacks=[_Obeying(self._control)],
+            callbacks=[obeying, Keeping(partial(self._saved, keep=recipe.keep))],
         )
         self._asker = _Asker(prepared, vocabulary, data.chat, recipe, self._run, folder)
-        trainer.add_callback(_Keeping(self, recipe))
         last = self._run.last_checkpoint()
         if last is None:
             self._asker.ask(0)
         trainer.train(resume_from_checkpoint=str(last) if last else None)
         is_done = trainer.state.global_step >= facts.steps
-        if not is_done and self._control.is_paused and not self._control.is_cancelled:
+        if not is_done and obeying.wish == "paused":
             self.end = "paused"
             return
         self._progress("writing_result")
-        results.write(prepared, recipe, folder, self._run, trainer.state.global_step)
+        state = trainer.whole_state()
+        if is_first():
+            results.write(prepared, recipe, folder, self._run, trainer.state.global_step, state)
         self.end = "stop" if is_done else "cancelled"
 
     # --- told from within ----------------------------------------------------------------
 
-    def saved(self, step: int, keep: int) -> None:
+    def _saved(self, step: int, keep: int) -> None:
         self._tell(CheckpointSaved(self._job_id, step, str(self._run.checkpoint(step))))
-        for old in self._run.saved_steps()[:-keep]:
+        for old in self._run.saved_steps()[:-keep] if is_first() else ():
             shutil.rmtree(self._run.checkpoint(old), ignore_errors=True)
         self._asker.ask(step)
 
@@ -172,25 +170,6 @@ class _Session:
         )
 
 
-class _Obeying(TrainerCallback):
-    """After each step: does anybody want the run to end here?"""
-
-    def __init__(self, control: Control) -> None:
-        self._control = control
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._control.is_cancelled or self._control.is_paused:
-            control.should_save = control.should_training_stop = True
-
-
-class _Keeping(TrainerCallback):
-    def __init__(self, session: _Session, recipe: Recipe) -> None:
-        self._session, self._keep = session, recipe.keep
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._session.saved(state.global_step, self._keep)
-
-
 class _Asker:
     """Answers the recipe's prompts, and writes them down."""
 
@@ -207,48 +186,8 @@ class _Asker:
             self._recipe.answer_tokens,
         )  # fmt: skip
         for prompt, text in found:
-            self._run.add_answer(Answer(step, prompt, text))
-
-
-def _arguments(recipe: Recipe, facts: RunFacts, prepared: Prepared, run: RunFiles, *, has_eval: bool) -> Any:
-    every = max(1, facts.steps // TIMES_A_RUN)
-    on_card = prepared.loaded.placement.device.type == "cuda"
-    optimiser = OPTIMISERS[recipe.optimiser]
-    if recipe.optimiser.endswith("_8bit") and not on_card:
-        raise UserError("optimiser_needs_card", optimiser=recipe.optimiser)
-    with warnings.catch_warnings(action="ignore"):
-        arguments = TrainingArguments(
-            output_dir=str(run.checkpoints),
-            max_steps=facts.steps,
-            per_device_train_batch_size=1,
-            learning_rate=recipe.learning_rate,
-            lr_scheduler_type=recipe.schedule,
-            warmup_steps=recipe.warmup,  # below 1: a share of all steps
-            weight_decay=recipe.weight_decay,
-            adam_beta1=recipe.beta1,
-            adam_beta2=recipe.beta2,
-            max_grad_norm=recipe.clip,
-            optim=optimiser,
-            bf16=facts.precision == "bfloat16",
-            fp16=facts.precision == "float16",
-            use_cpu=not on_card,
-            seed=recipe.seed,
-            logging_steps=1,
-            logging_nan_inf_filter=False,
-            eval_strategy="steps" if has_eval else "no",
-            eval_steps=recipe.evaluate_every or every,
-            save_strategy="steps",
-            save_steps=recipe.save_every or every,
-            ignore_data_skip=True,
-            remove_unused_columns=False,
-            report_to="none",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-            torch_compile=recipe.compile,
-            use_liger_kernel=recipe.liger,
-        )
-    arguments._n_gpu = min(1, arguments.n_gpu)  # several cards are several processes, never threads of this one
-    return arguments
+            if is_first():  # the others ask as well: a model that is spread over them answers only together
+                self._run.add_answer(Answer(step, prompt, text))
 
 
 class _memory_in_words:

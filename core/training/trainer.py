@@ -193,12 +193,21 @@ class RowTrainer(Trainer):
         super()._maybe_log_save_evaluate(*args, **kwargs)
         self.hand_over()
 
+    def whole_state(self) -> dict[str, Tensor] | None:
+        """The weights of a model that is spread over the ranks, all of which must ask; None where the model itself has
+        them."""
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            return None
+        found: dict[str, Tensor] = self.accelerator.get_state_dict(self.model_wrapped)
+        return found
+
     # --- checkpoints --------------------------------------------------------------------
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Written under another name, then renamed; older ones go only after that."""
         self.hand_over()
         super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
         if self.args.should_save:
             adopt(self._checkpoints, self.state.global_step)
 

@@ -1,0 +1,49 @@
+"""What happens between two steps of a run: the person's wishes are obeyed, checkpoints are told of.
+
+Invariant: all ranks end at the same step, for the same reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+import torch
+
+from core.training.library import TrainerCallback
+
+
+class Control(Protocol):
+    """What the person at the window wants; read after every step."""
+
+    @property
+    def is_cancelled(self) -> bool: ...
+
+    @property
+    def is_paused(self) -> bool: ...
+
+
+class Obeying(TrainerCallback):
+    """wish: for which the run ended before its last step"""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self.wish: Literal["", "cancelled", "paused"] = ""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        wishes = torch.tensor([self._control.is_cancelled, self._control.is_paused], dtype=torch.int32)
+        if args.world_size > 1:  # the first rank knows
+            wishes = wishes.to(args.device)
+            torch.distributed.broadcast(wishes, 0)
+        is_cancelled, is_paused = wishes.tolist()
+        if is_cancelled or is_paused:
+            self.wish = "cancelled" if is_cancelled else "paused"
+            control.should_save = control.should_training_stop = True
+
+
+class Keeping(TrainerCallback):
+    def __init__(self, saved: Callable[[int], None]) -> None:
+        self._saved = saved
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._saved(state.global_step)
