@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-CHUNK = 512  # tokens whose logits are in memory at once
+LOGITS_BYTES = {"cpu": 32 << 20, "cuda": 256 << 20}  # in fp32, that are in memory at once
+FEWEST = 64  # tokens of a chunk; fewer make thin products
 
 
 def sum_of(logits: Tensor, places: Tensor, labels: Tensor) -> Tensor:
@@ -23,12 +24,18 @@ def sum_of(logits: Tensor, places: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(chosen.float(), labels, reduction="sum")
 
 
+def chunk_tokens(device: str, vocabulary: int) -> int:
+    """How many tokens' logits are made at once."""
+    return max(FEWEST, LOGITS_BYTES.get(device, LOGITS_BYTES["cuda"]) // (4 * vocabulary))
+
+
 class Head:
     """Makes the output layer of a model give the loss where it gave logits, once it is told what to expect."""
 
     def __init__(self, model: Any) -> None:
         self._layer: Any = _active(model.get_output_embeddings())
         self._plain = self._layer.forward
+        self._outputs = int(getattr(self._layer, "out_features", 0)) or model.config.get_text_config().vocab_size
         self._expected: tuple[Tensor, Tensor] | None = None
         self._layer.forward = self._forward
 
@@ -57,7 +64,8 @@ class Head:
         if is_frozen and bias is None and self._plain.__func__ is nn.Linear.forward:
             total: Tensor = _FrozenHead.apply(hidden, weight, labels)  # type: ignore[no-untyped-call]
             return total
-        parts = zip(torch.split(hidden, CHUNK), torch.split(labels, CHUNK), strict=True)
+        count = chunk_tokens(hidden.device.type, self._outputs)
+        parts = zip(torch.split(hidden, count), torch.split(labels, count), strict=True)
         sums = [checkpoint(self._chunk, part, target, use_reentrant=False) for part, target in parts]
         return torch.stack(sums).sum() if sums else hidden.sum() * 0.0
 
@@ -72,8 +80,9 @@ class _FrozenHead(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
         total = hidden.new_zeros((), dtype=torch.float32)
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        for first in range(0, len(hidden), CHUNK):
-            some = slice(first, first + CHUNK)
+        count = chunk_tokens(hidden.device.type, len(weight))
+        for first in range(0, len(hidden), count):
+            some = slice(first, first + count)
             target = labels[some, None]
             logits = (hidden[some].to(weight.dtype) @ weight.T).float()
             least = logits.logsumexp(-1, keepdim=True)

@@ -20,7 +20,7 @@ from core.errors import UserError
 from core.load_options import LoadOptions, WeightChoice
 from core.models import families
 from core.models.checkpoint import examine
-from core.models.load import LoadedModel, LoadStep, load
+from core.models.load import LoadedModel, Loading, LoadStep
 from core.models.placement import place
 from core.models.quantised.bits_and_bytes import fetching_nothing, keep_differentiable
 from core.models.quantised.linear import QuantisedLinear
@@ -65,7 +65,11 @@ def prepare(
     compute, reason = _compute(recipe, options, found)
     if options.weights == "auto" and found.scheme is None and compute == torch.float32:
         options = msgspec.structs.replace(options, weights="float32")
-    loaded = load(folder, options, tell)
+    loading = Loading(folder, options)  # which also gives back what it read and does not need any more
+    for step in loading:
+        if step is not None:
+            tell(step)
+    loaded = loading.model
     model = loaded.model
     keep_differentiable(model)
     if compute in Half and model.dtype in Half and model.dtype != compute:

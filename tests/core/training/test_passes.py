@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from core.training import passes, preparing, trial
+from core.training import loss, passes, preparing, trial
 from core.training.attention import rows_of
-from core.training.loss import CHUNK, Head
+from core.training.loss import Head
 from core.training.passes import ModelPass, Row
 from tests.helpers import tiny_families, tiny_models
 
@@ -106,8 +106,9 @@ def test_what_a_model_does_to_its_logits_afterwards_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("is_frozen", [True, False])
-def test_the_loss_at_the_head_is_the_plain_one(is_frozen: bool) -> None:
+def test_the_loss_at_the_head_is_the_plain_one(monkeypatch: pytest.MonkeyPatch, is_frozen: bool) -> None:
     """Over several chunks, gradients of the hidden states and of a head that trains included."""
+    monkeypatch.setitem(loss.LOGITS_BYTES, "cpu", 100 * 4 * 90)
     torch.manual_seed(0)
     layer = torch.nn.Linear(24, 90, bias=False).requires_grad_(not is_frozen)
 
@@ -115,7 +116,7 @@ def test_the_loss_at_the_head_is_the_plain_one(is_frozen: bool) -> None:
         def get_output_embeddings(self) -> torch.nn.Linear:
             return layer
 
-    count = 2 * CHUNK + 30
+    count = 2 * 230
     hidden = torch.randn(2, count // 2, 24, requires_grad=True)
     places = torch.arange(0, count, 2)
     labels = torch.randint(0, 90, (len(places),))
