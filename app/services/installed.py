@@ -15,6 +15,7 @@ from core.errors import UserError
 from core.models import manifest
 from core.models.manifest import Manifest
 from core.sources import Source
+from core.training.run_files import CONFIG, RESULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,12 @@ class Wanted:
     convert_pickle: bool = False
 
 
+def outside_name(folder: Path) -> str:
+    """Of a folder that is in no library: its own, or that of the run whose result it is."""
+    is_result = folder.name == RESULT and (folder.parent / CONFIG).is_file()
+    return folder.parent.name if is_result else folder.name
+
+
 def by_base(models: Sequence[Installed]) -> list[Installed]:
     """In their order, every adapter after the model it belongs to; those whose model is not here stand where they
     would stand anyway."""
@@ -75,7 +82,7 @@ def from_folder(folder: Path) -> Installed:
         raise UserError("config_unreadable", file="config.json", folder=str(folder)) from None
     length, names = config.get("max_position_embeddings"), config.get("architectures")
     facts = Manifest(
-        name=folder.name,
+        name=outside_name(folder),
         source=str(folder),
         architecture=str(names[0]) if isinstance(names, list) and names else "",
         model_type=str(config.get("model_type", "")),

@@ -18,7 +18,7 @@ import msgspec
 from app.launch import worker_argv
 from app.services.events import Event
 from app.services.inference import ModelFiles, as_error
-from app.services.installed import Installed, Wanted, from_folder, need_folder
+from app.services.installed import Installed, Wanted, from_folder, need_folder, outside_name
 from app.services.transfers import Transfer
 from app.supervisor import WorkerSupervisor
 from core.errors import UserError
@@ -92,6 +92,14 @@ class LibraryService:
             raise UserError("model_unknown_first", name=model)
         raise UserError("model_unknown", name=model, names=", ".join(one.manifest.name for one in known))
 
+    def at(self, folder: Path) -> Installed | None:
+        """The model whose files lie in `folder`, or came from there."""
+        place = folder.resolve()
+        for one in self._scan():
+            if one.files_folder.resolve() == place or one.manifest.source == str(place):
+                return one
+        return None
+
     def files_of(self, model: str) -> ModelFiles:
         """What to load for a model's name: an adapter is answered with by its base.
 
@@ -119,7 +127,13 @@ class LibraryService:
         base = find_base(self._folder, "", str(config.get("base_model_name_or_path") or ""), folder.name)
         known = self.find(base.name).manifest
         facts = msgspec.structs.replace(
-            known, name=folder.name, source=str(folder), base=base.name, location=str(folder), files=(), parameters=0
+            known,
+            name=outside_name(folder),
+            source=str(folder),
+            base=base.name,
+            location=str(folder),
+            files=(),
+            parameters=0,
         )
         return Installed(facts, folder)
 

@@ -6,6 +6,7 @@ step, which leaves the library as it was and keeps what was downloaded.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from core.training.merging import Merged
 
 TOLD_EVERY_S = 0.1
+SPIN_COUNT = "5000"  # as in the inference worker
 
 Events = Iterator[JobEvent | None]
 
@@ -48,6 +50,7 @@ class _Cancelled(Exception):
 
 def main() -> None:
     """Be the worker until the front says Shutdown or is gone."""
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     serve(
         {
             PullModel: pull_model,

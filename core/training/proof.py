@@ -10,7 +10,6 @@ import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,9 +17,8 @@ from torch import Tensor
 from core.chat.chat_format import ChatFormat
 from core.chat.turns import Turn
 from core.errors import UserError
-from core.inference import changes as arithmetic
-from core.inference.adapted_module import AdaptedModule, twin_with_peft
-from core.inference.choice import TOLERANCE
+from core.inference.adapters import AdapterDecoder
+from core.inference.choice import TOLERANCE, choose_with_adapters
 from core.models.adapter import Adapter
 from core.models.load import LoadedModel, Loading
 from core.models.steps import Step, Work
@@ -61,15 +59,16 @@ def said_with_adapter(folder: Path, found: Adapter, chat: ChatFormat, prompts: S
     Raises:
         UserError: as load and read_changes; adapter_unusable.
     """
-    loaded = yield from _loaded(folder)
-    model = _with_adapter(loaded.model, found)
+    decoder, loaded = yield from _ready(folder)
+    adapter = str(found.folder)
+    decoder.need(adapter)
     stop_ids = loaded.stop_ids | chat.stop_ids
     said: list[Said] = []
     for prompt in prompts[: len(PROMPTS)]:
         ids = chat.prompt((Turn("user", prompt),), thinking=False).ids
         tokens: list[int] = []
         margins: list[float] = []
-        for logits in _steps(model, ids, tokens):
+        for logits in _steps(decoder, ids, tokens, adapter):
             top = logits.topk(2)
             token = int(top.indices[0])
             margins.append(_margin(top.values, logits))
@@ -78,7 +77,7 @@ def said_with_adapter(folder: Path, found: Adapter, chat: ChatFormat, prompts: S
             if token in stop_ids or len(tokens) == TOKENS:
                 break
         said.append(Said(ids, tokens, margins))
-    del loaded, model
+    del loaded, decoder
     _give_back()
     return said
 
@@ -89,12 +88,12 @@ def ties(folder: Path, said: Sequence[Said], stored: torch.dtype) -> Work[list[T
     Raises:
         UserError: merge_differs.
     """
-    loaded = yield from _loaded(folder)
+    decoder, loaded = yield from _ready(folder)
     bound = TOLERANCE.get(stored, TOLERANCE[torch.bfloat16])
     found: list[Tie] = []
     for number, expected in enumerate(said):
         fed: list[int] = []
-        for place, logits in enumerate(_steps(loaded.model, expected.prompt, fed)):
+        for place, logits in enumerate(_steps(decoder, expected.prompt, fed)):
             if int(logits.argmax()) != expected.tokens[place]:
                 if not expected.margins[place] <= bound:
                     raise UserError("merge_differs", prompt=number + 1, place=place + 1)
@@ -103,40 +102,40 @@ def ties(folder: Path, said: Sequence[Said], stored: torch.dtype) -> Work[list[T
             yield Step("proving", 0)
             if len(fed) == len(expected.tokens):
                 break
-    del loaded
+    del loaded, decoder
     _give_back()
     return found
 
 
-def _loaded(folder: Path) -> Work[LoadedModel]:
-    loading = Loading(folder)
+def _ready(folder: Path) -> Work[tuple[AdapterDecoder, LoadedModel]]:
+    """A model as it is decoded for people."""
+    decoders: list[AdapterDecoder] = []
+
+    def decode(loaded: LoadedModel, tell: object) -> None:
+        is_exact = loaded.placement.is_exact
+        decoders.append(choose_with_adapters(loaded.model, loaded.context_length, is_exact=is_exact))
+
+    loading = Loading(folder, then=decode)
     try:
         for step in loading:
             yield Step("loading", 0) if step else None
     finally:
         loading.abandon()
-    return loading.model
+    return decoders[0], loading.model
 
 
-def _with_adapter(model: Any, found: Adapter) -> Any:
-    if arithmetic.obstacle(found, model):
-        return twin_with_peft(model, found)
-    adapted = AdaptedModule(model)
-    adapted.add(str(found.folder), arithmetic.read_changes(found, model))
-    adapted.use(str(found.folder))
-    return model
-
-
-def _steps(model: Any, prompt: Sequence[int], tokens: list[int]) -> Iterator[Tensor]:
+def _steps(decoder: AdapterDecoder, prompt: Sequence[int], tokens: list[int], adapter: str = "") -> Iterator[Tensor]:
     """The logits after the prompt, and then after each token that is put into `tokens` meanwhile."""
-    device = model.get_input_embeddings().weight.device
-    fed, cache = torch.tensor([list(prompt)], device=device), None
+    cache = decoder.new_cache(len(prompt) + TOKENS, adapter)
+    reading = decoder.read(prompt, cache)
     while True:
-        with torch.inference_mode():
-            output = model(input_ids=fed, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache = output.past_key_values
-        yield output.logits[0, -1].float()
-        fed = torch.tensor([tokens[-1:]], device=device)
+        try:
+            next(reading)
+        except StopIteration as end:
+            yield end.value.float()
+            break
+    while True:
+        yield decoder.step(tokens[-1], cache).float()
 
 
 def _margin(top: Tensor, logits: Tensor) -> float:
