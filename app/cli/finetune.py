@@ -7,8 +7,16 @@ from __future__ import annotations
 
 import typer
 
+from app.cli import finetune_list, finetune_merge, finetune_run
 from app.cli.data_check import check_data
 from core.translation import say
 
 app = typer.Typer(no_args_is_help=True)
 app.command("check", help=say("finetune.check"))(check_data)
+app.command("run", help=say("finetune.run"), context_settings=finetune_run.LOOSE)(finetune_run.run_training)
+app.command("resume", help=say("finetune.resume"))(finetune_run.resume_training)
+app.command("list", help=say("finetune.list"))(finetune_list.list_runs)
+app.command("pause", help=say("finetune.pause"))(finetune_list.pause_run)
+app.command("stop", help=say("finetune.stop"))(finetune_list.stop_run)
+app.command("merge", help=say("finetune.merge"))(finetune_merge.merge)
+app.command("export", help=say("finetune.export"))(finetune_merge.export)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.services.library import Installed
+from app.services.installed import Installed
 
 
 def facts(model: Installed) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from app.cli.session import library
 from app.cli.transfer import print_json, shown
 from app.services import details
 from app.services.details import Details
-from app.services.library import Installed, LibraryService, Wanted, by_base, need_intact
+from app.services.installed import Installed, Wanted, by_base
+from app.services.library import LibraryService, need_intact
 from core import figures
 from core.errors import UserError
 from core.protocol.messages import FileVerified

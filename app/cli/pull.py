@@ -20,7 +20,8 @@ from app.cli.transfer import print_json, shown
 from app.services import consent, fitting, machine
 from app.services.badges import badges, stored_form
 from app.services.discovery import DiscoveryService, Look, Offer
-from app.services.library import LibraryService, Wanted
+from app.services.installed import Wanted
+from app.services.library import LibraryService
 from app.services.preferences import Preferences
 from core import figures
 from core.errors import UserError

@@ -15,10 +15,12 @@ from app.services.inference import InferenceService
 from app.services.library import LibraryService
 from app.services.preferences import Preferences
 from app.services.secrets import Secrets
-from core import settings
+from app.services.training import TrainingService
+from core import paths, settings
 from core.errors import UserError
 from core.load_options import DEFAULT, SHORTEST_CONTEXT, LoadOptions
 from core.paths import models, settings_file
+from core.store.store import Store
 
 
 def library() -> LibraryService:
@@ -60,6 +62,19 @@ async def inference(options: LoadOptions = DEFAULT) -> AsyncIterator[InferenceSe
         yield service
     finally:
         await service.close()
+
+
+@asynccontextmanager
+async def training() -> AsyncIterator[TrainingService]:
+    """The fine-tunes of this machine; those at work go on after the block."""
+    store, models = Store(paths.database()), library()
+    service = TrainingService(store, models)
+    try:
+        yield service
+    finally:
+        await service.close()
+        await models.close()
+        await store.close()
 
 
 def hub_access() -> HubAccess:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.services.library import Installed
+from app.services.installed import Installed
 from core.errors import UserError
 from core.models import adapter, families
 from core.models.families import Lengths

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from app.services.events import Event
-from app.services.library import LibraryService, Wanted
+from app.services.installed import Wanted
+from app.services.library import LibraryService
 from app.services.transfers import Transfer
 from core import store
 from core.errors import Param, UserError

@@ -14,7 +14,7 @@ from app.services import badges, discovery, fitting, machine
 from app.services.badges import Badge, Form
 from app.services.discovery import Look, Offer
 from app.services.fitting import Room, Subject
-from app.services.library import Installed
+from app.services.installed import Installed
 from core.errors import UserError
 from core.hub import catalogue
 from core.protocol.messages import ModelLoaded

@@ -11,7 +11,6 @@ import shutil
 import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -19,6 +18,7 @@ import msgspec
 from app.launch import worker_argv
 from app.services.events import Event
 from app.services.inference import ModelFiles, as_error
+from app.services.installed import Installed, Wanted, from_folder, need_folder, outside_name
 from app.services.transfers import Transfer
 from app.supervisor import WorkerSupervisor
 from core.errors import UserError
@@ -34,43 +34,15 @@ from core.protocol.messages import (
     ImportModel,
     Job,
     JobEvent,
+    MergeAdapter,
     Progress,
     PullModel,
     VerifyModel,
 )
-from core.sources import NAMES, Access, Source
+from core.sources import NAMES, Access
 
 TRASH = ".trash"
 TRASH_KEPT_S = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Installed:
-    """A model of the library. `folder` is its place there, `files_folder` where its weights lie."""
-
-    manifest: Manifest
-    folder: Path
-
-    @property
-    def files_folder(self) -> Path:
-        return manifest.files_folder(self.folder, self.manifest)
-
-    @property
-    def is_gone(self) -> bool:
-        """Its files lie elsewhere, and are not there any more."""
-        return bool(self.manifest.location) and not self.files_folder.is_dir()
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A model to fetch from a hub, as DownloadModel says it; without sources one of the catalogue that comes as a
-    package."""
-
-    name: str
-    sources: tuple[Source, ...] = ()
-    file: str = ""
-    base: str = ""
-    convert_pickle: bool = False
 
 
 class LibraryService:
@@ -113,12 +85,20 @@ class LibraryService:
                 return one
         folder = Path(model).expanduser()
         if (folder / "config.json").is_file():
-            return _from_folder(folder.absolute())
+            return from_folder(folder.absolute())
         if adapter.is_adapter(folder):
             return self._from_adapter(folder.absolute())
         if not known:
             raise UserError("model_unknown_first", name=model)
         raise UserError("model_unknown", name=model, names=", ".join(one.manifest.name for one in known))
+
+    def at(self, folder: Path) -> Installed | None:
+        """The model whose files lie in `folder`, or came from there."""
+        place = folder.resolve()
+        for one in self._scan():
+            if one.files_folder.resolve() == place or one.manifest.source == str(place):
+                return one
+        return None
 
     def files_of(self, model: str) -> ModelFiles:
         """What to load for a model's name: an adapter is answered with by its base.
@@ -127,14 +107,14 @@ class LibraryService:
             UserError: as find(); adapter_base_gone, model_folder_gone.
         """
         found = self.find(model)
-        _need_folder(found)
+        need_folder(found)
         if not found.manifest.base:
             return ModelFiles(found.manifest.name, found.files_folder)
         try:
             base = self.find(found.manifest.base)
         except UserError:
             raise UserError("adapter_base_gone", name=found.manifest.name, base=found.manifest.base) from None
-        _need_folder(base)
+        need_folder(base)
         return ModelFiles(base.manifest.name, base.files_folder, found.files_folder)
 
     def adapters_of(self, model: str) -> list[str]:
@@ -147,7 +127,13 @@ class LibraryService:
         base = find_base(self._folder, "", str(config.get("base_model_name_or_path") or ""), folder.name)
         known = self.find(base.name).manifest
         facts = msgspec.structs.replace(
-            known, name=folder.name, source=str(folder), base=base.name, location=str(folder), files=(), parameters=0
+            known,
+            name=outside_name(folder),
+            source=str(folder),
+            base=base.name,
+            location=str(folder),
+            files=(),
+            parameters=0,
         )
         return Installed(facts, folder)
 
@@ -220,6 +206,30 @@ class LibraryService:
         path = path.parent if path.name in ("config.json", adapter.CONFIG_NAME) else path
         job = ImportModel(uuid.uuid4().hex, str(path.absolute()), name, str(self._folder), convert_pickle, base, keeps)
         return self._run(name or path.name, job)
+
+    def merge(
+        self, adapter: str, name: str = "", *, base: str = "", out: Path | None = None
+    ) -> AsyncGenerator[JobEvent, None]:
+        """Work an adapter into its base model and prove that both answer alike: a model `name` of the library
+        ("" for `<adapter>-merged`); the events end with Finished or Failed.
+
+        base: another model than the adapter's own, the full-precision one of a quantised one; out: a new folder in
+        place of the library
+
+        Raises:
+            UserError: as files_of(); merge_needs_adapter, name_unusable.
+        """
+        files = self.files_of(adapter)
+        if files.adapter is None:
+            raise UserError("merge_needs_adapter", name=adapter)
+        onto = self.files_of(base) if base else files
+        called = self.find(adapter).manifest.name
+        name = shelf.safe_name(name or f"{called}-merged")
+        job = MergeAdapter(
+            uuid.uuid4().hex, str(files.adapter), str(onto.folder), called, onto.base, name, str(self._folder),
+            str(out.expanduser().absolute()) if out else "",
+        )  # fmt: skip
+        return self._run(str(out) if out else name, job)
 
     def verify(self, name: str) -> AsyncGenerator[JobEvent, None]:
         """Read every file of a model again: FileVerified for each; the events end with Finished or Failed."""
@@ -345,30 +355,9 @@ class LibraryService:
         self._removed.clear()
 
 
-def _need_folder(model: Installed) -> None:
-    """
-    Raises:
-        UserError: model_folder_gone.
-    """
-    if model.is_gone:
-        raise UserError("model_folder_gone", name=model.manifest.name, folder=str(model.files_folder))
-
-
 def origin(cached: Cached) -> str:
     """What is said of where a model of a cache came from; the same for the same commit."""
     return f"{NAMES[cached.source.place]} {cached.source.id} @ {cached.commit[:12]}".removesuffix(" @ ")
-
-
-def by_base(models: Sequence[Installed]) -> list[Installed]:
-    """In their order, every adapter after the model it belongs to; those whose model is not here stand where they
-    would stand anyway."""
-    names = {model.manifest.name for model in models if not model.manifest.base}
-    beneath: dict[str, list[Installed]] = {}
-    for model in models:
-        if model.manifest.base in names:
-            beneath.setdefault(model.manifest.base, []).append(model)
-    tops = [model for model in models if model.manifest.base not in names]
-    return [one for top in tops for one in (top, *beneath.get(top.manifest.name, ()))]
 
 
 def need_intact(name: str, checked: Sequence[FileVerified]) -> None:
@@ -387,24 +376,3 @@ async def _ended(events: AsyncGenerator[JobEvent, None]) -> list[JobEvent]:
     if isinstance(seen[-1], Failed):
         raise as_error(seen[-1])
     return seen
-
-
-def _from_folder(folder: Path) -> Installed:
-    """A model that is in no library: what its config says, and no checksums."""
-    try:
-        config = msgspec.json.decode((folder / "config.json").read_bytes(), type=dict[str, object])
-    except (OSError, msgspec.DecodeError):
-        raise UserError("config_unreadable", file="config.json", folder=str(folder)) from None
-    length, names = config.get("max_position_embeddings"), config.get("architectures")
-    facts = Manifest(
-        name=folder.name,
-        source=str(folder),
-        architecture=str(names[0]) if isinstance(names, list) and names else "",
-        model_type=str(config.get("model_type", "")),
-        weights="bfloat16",
-        parameters=0,
-        context_length=length if isinstance(length, int) else 0,
-        files=(),
-        location=str(folder),
-    )
-    return Installed(facts, folder)

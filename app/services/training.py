@@ -101,6 +101,7 @@ class TrainingService:
         self._runs: dict[str, Run] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._opening: asyncio.Task[None] | None = None
+        self._removed: list[Path] = []
 
     # --- what there is ---------------------------------------------------------------
 
@@ -199,6 +200,7 @@ class TrainingService:
             await self._library.remove(run.result)
         place = paths.runs() / TRASH / id
         await asyncio.to_thread(_move, run.path, place)
+        self._removed.append(place)
         del self._runs[id]
         self.changed.emit("")
 
@@ -220,7 +222,8 @@ class TrainingService:
         for watch in watches:
             watch.cancel()
         await asyncio.gather(*watches, return_exceptions=True)
-        await asyncio.to_thread(shutil.rmtree, paths.runs() / TRASH, True)
+        for place in self._removed:  # another front may still want to restore what it has removed
+            await asyncio.to_thread(shutil.rmtree, place, True)
 
     # --- watching --------------------------------------------------------------------
 
@@ -294,13 +297,8 @@ class TrainingService:
     # --- what comes of them -----------------------------------------------------------
 
     def _result_of(self, path: Path) -> str:
-        result = (path / run_files.RESULT).resolve()
-        for name in (path.name, f"{path.name}-model"):
-            with contextlib.suppress(UserError):
-                found = self._library.find(name)
-                if found.files_folder.resolve() == result or found.manifest.source == str(result):
-                    return found.manifest.name
-        return ""
+        found = self._library.at(path / run_files.RESULT)
+        return found.manifest.name if found else ""
 
     async def _register(self, id: str) -> None:
         """Take what the run left into the library, in place of what it left before."""

@@ -1,4 +1,4 @@
-"""The library worker: fetches, imports and verifies models, one process for each such job.
+"""The library worker: fetches, imports, merges and verifies models, one process for each such job.
 
 Owns the translation from steps of core to events of the protocol. Invariant: a cancel closes the work at its next
 step, which leaves the library as it was and keeps what was downloaded.
@@ -6,10 +6,12 @@ step, which leaves the library as it was and keeps what was downloaded.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.workers.host import JobControl, serve
 from core import paths
@@ -25,13 +27,19 @@ from core.protocol.messages import (
     ImportModel,
     Job,
     JobEvent,
+    MergeAdapter,
     ModelStored,
+    Notice,
     Progress,
     PullModel,
     VerifyModel,
 )
 
+if TYPE_CHECKING:
+    from core.training.merging import Merged
+
 TOLD_EVERY_S = 0.1
+SPIN_COUNT = "5000"  # as in the inference worker
 
 Events = Iterator[JobEvent | None]
 
@@ -42,7 +50,16 @@ class _Cancelled(Exception):
 
 def main() -> None:
     """Be the worker until the front says Shutdown or is gone."""
-    serve({PullModel: pull_model, DownloadModel: download_model, ImportModel: import_, VerifyModel: verify_model})
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    serve(
+        {
+            PullModel: pull_model,
+            DownloadModel: download_model,
+            ImportModel: import_,
+            MergeAdapter: merge_adapter,
+            VerifyModel: verify_model,
+        }
+    )
 
 
 def pull_model(job: PullModel, control: JobControl) -> Events:
@@ -76,6 +93,27 @@ def import_(job: ImportModel, control: JobControl) -> Events:
     yield from _stored(job, control, work)
 
 
+def merge_adapter(job: MergeAdapter, control: JobControl) -> Events:
+    yield Progress(job.job_id, 0, stage="loading_libraries")
+    from core.training import merging
+
+    models_folder = Path(job.models_folder)
+    shelf.sweep(models_folder)
+    lineage = merging.Lineage(Path(job.adapter), Path(job.base), job.adapter_name, job.base_name)
+    if job.out:
+        work = merging.merge_into(lineage, Path(job.out), models_folder)
+    else:
+        work = merging.merge(lineage, job.name, models_folder)
+    told: list[Notice] = []
+    yield from _stored(job, control, _folder_of(work, told), told)
+
+
+def _folder_of(work: Work[Merged], told: list[Notice]) -> Work[Path]:
+    merged = yield from work
+    told += merged.notices
+    return merged.folder
+
+
 def verify_model(job: VerifyModel, control: JobControl) -> Events:
     from core.models.verification import verify
 
@@ -92,7 +130,8 @@ def verify_model(job: VerifyModel, control: JobControl) -> Events:
     yield Finished(job.job_id)
 
 
-def _stored(job: Job, control: JobControl, work: Work[Path]) -> Events:
+def _stored(job: Job, control: JobControl, work: Work[Path], notices: Sequence[Notice] = ()) -> Events:
+    """notices: complete once the work is done"""
     try:
         folder = yield from _told(job, control, work)
     except NotADirectoryError as error:
@@ -100,7 +139,7 @@ def _stored(job: Job, control: JobControl, work: Work[Path]) -> Events:
     except _Cancelled:
         yield Finished(job.job_id, "cancelled")
         return
-    yield ModelStored(job.job_id, str(folder))
+    yield ModelStored(job.job_id, str(folder), tuple(notices))
     yield Finished(job.job_id)
 
 

@@ -150,12 +150,12 @@ def _change(found: Adapter, name: str, layer: Any, tensors: Mapping[Role, Tensor
         gain=gain,
         shift=shift,
         weight=tensors["weight"].to(device, precision) if "weight" in tensors else None,
-        ids=_trained_ids(found, name).to(device) if "rows" in tensors else None,
+        ids=trained_ids(found, name).to(device) if "rows" in tensors else None,
         rows=tensors["rows"].to(device, kept) if "rows" in tensors else None,
     )
 
 
-def _trained_ids(found: Adapter, name: str) -> Tensor:
+def trained_ids(found: Adapter, name: str) -> Tensor:
     """Of a list for the table of embeddings, or of one list for each layer that has trained rows."""
     wanted = found.config.get("trainable_token_indices")
     if isinstance(wanted, dict):

@@ -183,7 +183,7 @@ def need_fit(found: Adapter, shapes: Mapping[str, tuple[int, int]]) -> None:
 def header_shapes(entries: Mapping[str, TensorEntry]) -> dict[str, tuple[int, int]]:
     """What need_fit wants, from the headers of a checkpoint whose weights are plain."""
     return {
-        _layer(name.removesuffix(".weight")): (entry.shape[1], entry.shape[0])
+        layer_name(name.removesuffix(".weight")): (entry.shape[1], entry.shape[0])
         for name, entry in entries.items()
         if name.endswith(".weight") and len(entry.shape) == 2
     }
@@ -191,10 +191,10 @@ def header_shapes(entries: Mapping[str, TensorEntry]) -> dict[str, tuple[int, in
 
 def header_layers(entries: Mapping[str, TensorEntry]) -> set[str]:
     """The names of all layers of a checkpoint, whatever their weights are."""
-    return {_layer(name.rpartition(".")[0]) for name in entries}
+    return {layer_name(name.rpartition(".")[0]) for name in entries}
 
 
-def _layer(name: str) -> str:
+def layer_name(name: str) -> str:
     """The language part of a model that also sees is loaded alone, without that step of its name."""
     return name.removeprefix(PREFIX).replace("model.language_model.", "model.")
 
@@ -203,7 +203,7 @@ def _place(name: str) -> tuple[str, Role | None]:
     """The layer of the base model, and what the tensor is there; None for what is not known here."""
     for pattern, role in _ROLES:
         if found := pattern.search(name):
-            layer = _layer(name[: found.start()])
+            layer = layer_name(name[: found.start()])
             return layer, None if ".lora_" in layer or layer.endswith(".experts") else role
     return name, None
 
@@ -224,7 +224,7 @@ def _notices(config: dict[str, Any], tensors: Mapping[str, Mapping[Role, object]
     """An early fine-tuning script saved the factors only, although embedding and head had been trained as well."""
     wanted = config.get("modules_to_save") or ()
     saved = {layer.rpartition(".")[2] for layer, roles in tensors.items() if "weight" in roles}
-    missing = sorted(str(name) for name in wanted if name not in saved)
+    missing = sorted(str(name) for name in wanted if str(name).rpartition(".")[2] not in saved)
     return (Notice("adapter_layers_missing", {"layers": ", ".join(missing)}),) if missing else ()
 
 

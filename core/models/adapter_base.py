@@ -50,6 +50,13 @@ def find_base(models_folder: Path, asked: str, said: str, adapter_name: str) -> 
     raise UserError("adapter_base_unknown", name=adapter_name, base=said or "?")
 
 
+def full_precision_of(models_folder: Path, name: str) -> str:
+    """The name that the library gives to the model of which `name` is a quantised copy; "" where it has none."""
+    wanted = _FORM.sub("", name)
+    found = (one for one in _models(models_folder) if wanted != name and _is_meant(one, wanted))
+    return next((one.name for one in found if one.facts and one.facts.weights not in ("int8", "int4")), "")
+
+
 def _models(models_folder: Path) -> Iterator[Base]:
     if not models_folder.is_dir():
         return

@@ -13,7 +13,9 @@ from msgspec import Struct
 
 POLL_S = 0.04
 
-Stage = Literal["asking", "downloading", "checking", "unpacking", "converting", "copying"]
+Stage = Literal[
+    "asking", "downloading", "checking", "unpacking", "converting", "copying", "merging", "loading", "proving"
+]
 
 
 class FileStep(Struct, frozen=True):

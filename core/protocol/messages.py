@@ -128,6 +128,22 @@ class ImportModel(Job, frozen=True, tag=True):
     came_from: str = ""
 
 
+class MergeAdapter(Job, frozen=True, tag=True):
+    """Work an adapter into its base model, prove it, and put the result into `models_folder` as `name`; answered by
+    Progress and ModelStored.
+
+    adapter, base: folders; adapter_name, base_name: for people; out: a folder outside the library in its place
+    """
+
+    adapter: str
+    base: str
+    adapter_name: str
+    base_name: str
+    name: str
+    models_folder: str
+    out: str = ""
+
+
 class VerifyModel(Job, frozen=True, tag=True):
     """Compare every file of the model whose manifest lies in `folder` with its recorded checksum."""
 
@@ -212,6 +228,7 @@ JobRequest = (
     | PullModel
     | DownloadModel
     | ImportModel
+    | MergeAdapter
     | VerifyModel
     | CheckData
     | ShowRow
@@ -370,10 +387,12 @@ class BatchAnswer(Struct, frozen=True, tag=True):
 
 
 class ModelStored(Struct, frozen=True, tag=True):
-    """The model is whole and in the library; its facts stand in the manifest in `folder`."""
+    """The model is whole and in the library; its facts stand in the manifest in `folder`. One that was asked for
+    elsewhere lies there, without a manifest."""
 
     job_id: str
     folder: str
+    notices: tuple[Notice, ...] = ()
 
 
 class FileVerified(Struct, frozen=True, tag=True):

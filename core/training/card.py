@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from core.models.adapter import Adapter
 from core.training import recipe as recipes
 from core.training.recipe import Recipe
 from core.training.run_files import RunFiles
@@ -34,4 +35,25 @@ def text(recipe: Recipe, run: RunFiles, step: int) -> str:
             f"| Precision | {facts.precision} |",
             f"| Made with | {', '.join(f'{name} {number}' for name, number in facts.versions.items())} |",
         ]
+    return "\n".join([*lines, "", "## Recipe", "", "```toml", recipes.text(recipe).strip(), "```", ""])
+
+
+def merged(adapter: str, base: str, found: Adapter, run: RunFiles | None) -> str:
+    """Of a model that an adapter was worked into; `run` is where that came from, as far as it is known."""
+    lines = [
+        "---", f"base_model: {base}", "base_model_relation: merge", "library_name: transformers",
+        "pipeline_tag: text-generation", "tags:", "- qwen-workbench", "- merge", "---", "",
+        f"# {base} + {adapter}", "",
+        f"`{base}` with the adapter `{adapter}` worked into its weights, made with Qwen Workbench. The greedy answers",
+        "to several prompts were compared with those of the base model with the adapter before the model was kept.", "",
+        "| | |", "|---|---|", f"| Base model | `{base}` |", f"| Adapter | `{adapter}` |",
+        f"| Kind | {found.kind}, rank {found.rank}, alpha {found.alpha:g} |",
+        f"| Changed layers | {', '.join(found.targets)} |",
+    ]  # fmt: skip
+    if run is None:
+        return "\n".join([*lines, ""])
+    recipe, facts = run.recipe, run.facts
+    lines.append(f"| Data | `{Path(recipe.data).name}` |")
+    if facts is not None:
+        lines += [f"| Data, SHA-256 | `{facts.fingerprint}` |", f"| Conversations | {facts.rows} to learn from |"]
     return "\n".join([*lines, "", "## Recipe", "", "```toml", recipes.text(recipe).strip(), "```", ""])

@@ -146,12 +146,14 @@ def _own_kinds(model: Any) -> set[type[nn.Module]]:
 
 def _new_rows(model: Any, ids: tuple[int, ...], *, whole: bool) -> dict[str, Any]:
     """For LoraConfig: the embedding and, where it is another table, the head."""
-    parts = [model.get_input_embeddings()]
-    if not model.config.get_text_config().tie_word_embeddings:
+    parts, is_tied = [model.get_input_embeddings()], bool(model.config.get_text_config().tie_word_embeddings)
+    if not is_tied:
         parts.append(model.get_output_embeddings())
     names = [name for name, layer in model.named_modules() if any(layer is part for part in parts)]
     short = [name.rpartition(".")[2] for name in names]
-    return {"modules_to_save": short} if whole else {"trainable_token_indices": {name: list(ids) for name in short}}
+    if whole:
+        return {"modules_to_save": short, "ensure_weight_tying": is_tied}
+    return {"trainable_token_indices": {name: list(ids) for name in short}}
 
 
 def _weights(recipe: Recipe, is_quantised: bool) -> WeightChoice:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from app.services.downloads import DownloadService, Item
-from app.services.library import LibraryService, Wanted
+from app.services.installed import Wanted
+from app.services.library import LibraryService
 from core.errors import UserError
 from core.hub import staging
 from core.hub.needed_files import Needed

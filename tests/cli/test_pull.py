@@ -8,7 +8,7 @@ import pytest
 
 from app.cli import pull
 from app.services.discovery import Look, Offer
-from app.services.library import Wanted
+from app.services.installed import Wanted
 from core.errors import UserError
 from core.hub.needed_files import Needed
 from core.hub.repository import RepoFile, Repository

@@ -12,7 +12,7 @@ from PySide6.QtCore import QEvent, QObject
 from PySide6.QtWidgets import QApplication, QLabel, QWidget
 from shiboken6 import isValid
 
-from app.services.library import Installed
+from app.services.installed import Installed
 from app.ui.load.dialog import LoadDialog
 from app.ui.widgets.button import Button
 from app.ui.widgets.feedback import Banner, Toast

@@ -16,7 +16,7 @@ from PySide6.QtWidgets import QDialog, QLabel
 from app.context import AppContext
 from app.services import machine
 from app.services.discovery import Offer
-from app.services.library import Wanted
+from app.services.installed import Wanted
 from app.ui.models.consent import Question
 from app.ui.models.reading import ReadingDialog, readable
 from app.ui.settings.token_dialog import TokenDialog

@@ -13,7 +13,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
 
 from app.context import AppContext
-from app.services.library import Wanted
+from app.services.installed import Wanted
 from app.ui.models import download_words
 from app.ui.models.download_rows import Row, zones
 from app.ui.widgets.button import Button

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QPoint
 
 from app.services.inference import ModelState
-from app.services.library import Installed, by_base
+from app.services.installed import Installed, by_base
 from app.ui.chat.notices import PROMPT_NOTICES, QUIET_NOTICES
 from app.ui.model_words import loaded_words, notice_words
 from app.ui.why import why_button

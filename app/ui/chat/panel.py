@@ -14,7 +14,7 @@ from PySide6.QtCore import QPoint
 from PySide6.QtWidgets import QStackedWidget, QWidget
 from shiboken6 import isValid
 
-from app.services.library import Installed, Wanted
+from app.services.installed import Installed, Wanted
 from app.ui import aio, shortcuts
 from app.ui.chat.actions import Actions
 from app.ui.chat.empty import EmptyChat

@@ -16,7 +16,7 @@ from shiboken6 import isValid
 
 from app.services import estimates
 from app.services.discovery import Listing, Offer
-from app.services.library import Installed
+from app.services.installed import Installed
 from app.services.questions import of_error
 from app.ui import aio, shortcuts, theme
 from app.ui.models.naming import installed_as

@@ -14,7 +14,7 @@ import msgspec
 
 from app.services.badges import FORMS, Form
 from app.services.discovery import Look, Offer
-from app.services.library import Wanted
+from app.services.installed import Wanted
 from app.ui.models import consent
 from core.sources import Source
 

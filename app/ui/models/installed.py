@@ -15,7 +15,7 @@ from PySide6.QtCore import QPoint, QTimer, Signal
 from PySide6.QtWidgets import QStackedWidget, QWidget
 from shiboken6 import isValid
 
-from app.services.library import Installed, by_base
+from app.services.installed import Installed, by_base
 from app.ui import aio
 from app.ui.models.found_here import FoundHere
 from app.ui.models.installed_table import InstalledTable, Known, estimated_words, measured_words

@@ -16,7 +16,7 @@ from PySide6.QtWidgets import QWidget
 from shiboken6 import isValid
 
 from app.services import details
-from app.services.library import Installed
+from app.services.installed import Installed
 from app.ui import aio
 from app.ui.models.reading import ReadingDialog
 from app.ui.widgets.menu import Menu

@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from app.services.details import Details
-from app.services.library import Installed
+from app.services.installed import Installed
 from app.ui.load.result import family_words
 from app.ui.model_words import notice_words
 from app.ui.models.offer_words import licence_words

@@ -11,7 +11,7 @@ from PySide6.QtCore import QItemSelectionModel
 from app.services import estimates
 from app.services.badges import Badge
 from app.services.fitting import Room
-from app.services.library import Installed
+from app.services.installed import Installed
 from app.ui.model_words import device_words, kv_words
 from app.ui.models.offer_words import TONES, badge_words, licence_words
 from app.ui.widgets.table import Cell, Rows, Table

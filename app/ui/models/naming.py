@@ -10,7 +10,7 @@ from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from app.services.discovery import Offer
-from app.services.library import Installed
+from app.services.installed import Installed
 from app.ui.models.fetching import Choice
 from core.errors import UserError
 from core.models import shelf

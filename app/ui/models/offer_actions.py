@@ -16,7 +16,7 @@ from shiboken6 import isValid
 
 from app.services.discovery import Offer
 from app.services.downloads import Item
-from app.services.library import Installed
+from app.services.installed import Installed
 from app.ui import aio
 from app.ui.models import consent, fetching
 from app.ui.models.fetching import Choice

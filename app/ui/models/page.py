@@ -20,7 +20,7 @@ from shiboken6 import isValid
 from app.services import details
 from app.services.details import Details
 from app.services.inference import as_error
-from app.services.library import Installed, Wanted
+from app.services.installed import Installed, Wanted
 from app.ui import aio, shortcuts
 from app.ui.models.installed import STARTER, InstalledView
 from app.ui.models.installed_actions import InstalledActions

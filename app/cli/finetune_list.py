@@ -1,0 +1,70 @@
+"""`qwen-workbench finetune list`, `stop` and `pause`: the runs of this machine, whoever started them.
+
+Invariant: with --json standard output holds JSON and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.cli.finetune_run import RunId, found
+from app.cli.run_news import described, stands
+from app.cli.session import training
+from app.cli.transfer import print_json
+from app.services.training import Run
+from core.translation import say
+
+AsJson = Annotated[bool, typer.Option("--json", help=say("library.help_json"))]
+
+
+def list_runs(as_json: AsJson = False) -> None:
+    asyncio.run(_list(as_json))
+
+
+def stop_run(run: RunId, as_json: AsJson = False) -> None:
+    asyncio.run(_ask(run, "stop", as_json))
+
+
+def pause_run(run: RunId, as_json: AsJson = False) -> None:
+    asyncio.run(_ask(run, "pause", as_json))
+
+
+async def _list(as_json: bool) -> None:
+    async with training() as service:
+        await service.open()
+        runs = service.runs
+    if as_json:
+        print_json({"runs": [described(run) for run in runs]})
+    elif not runs:
+        print(say("finetune.no_runs"))
+    else:
+        Console().print(_table(runs))
+
+
+async def _ask(name: str, what: Literal["stop", "pause"], as_json: bool) -> None:
+    async with training() as service:
+        await service.open()
+        run = found(service, name)
+        over: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
+        service.ended.listen(lambda ended: over.set_result(ended) if ended.id == run.id and not over.done() else None)
+        await (service.stop(run.id) if what == "stop" else service.pause(run.id))
+        ended = await over
+    print_json(described(ended)) if as_json else print(ended.status)
+
+
+def _table(runs: list[Run]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for key in ("run", "model", "method", "steps", "loss", "result", "state"):
+        table.add_column(say(f"finetune.column_{key}"), overflow="fold")
+    for run in runs:
+        loss = run.latest.get("loss")
+        steps = f"{run.status.step}/{run.steps or '?'}"
+        shown = "" if loss is None else f"{loss:.4f}"
+        state = say(f"finetune.state_{stands(run)}")
+        table.add_row(run.id, run.origin.model, run.recipe.method, steps, shown, run.result, state)
+    return table
