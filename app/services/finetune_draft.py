@@ -141,13 +141,15 @@ class FinetuneDraft:
     def model(self) -> Installed | None:
         return next((one for one in self.models if one.manifest.name == self.recipe.model), None)
 
-    def choose_model(self, name: str) -> None:
-        self.is_begun = True
+    def choose_model(self, name: str, *, by_itself: bool = False) -> None:
+        """by_itself: nobody has asked for it, it was the only one or the last one used"""
+        was_begun = self.is_begun
         subject = self._subjects.get(name)
         changes: dict[str, object] = {"model": name}
         if subject is not None and subject.shape.quantised is not None:
             changes["method"] = "qlora"
         self.change(**changes)
+        self.is_begun = was_begun or not by_itself
         self.changed.emit("model")
 
     def choose_data(self, file: Path) -> None:

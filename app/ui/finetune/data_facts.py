@@ -70,7 +70,7 @@ def _facts(report: DataReport) -> list[tuple[str, str, str]]:
 
     left_out = report.rows - report.usable_rows
     found = [
-        fact("encoding", report.encoding or "–"),
+        fact("encoding", report.encoding.upper() or "–"),
         fact("size", figures.size(report.bytes)),
         fact("rows", figures.count(report.rows)),
         fact("usable", figures.count(report.usable_rows), "warn" if left_out else ""),

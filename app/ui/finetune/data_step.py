@@ -61,7 +61,8 @@ class DataStep(Step):
         self.progress.cancelled.connect(self._stop)
         self._progress_card = Card(column(self.progress), padding=0)
         self._notice = column(gap=0)
-        for part in (self.file, self._progress_card, pane(self._notice)):
+        self._above = pane(self._notice)
+        for part in (self.file, self._progress_card, self._above):
             self.lines.addWidget(part)
         yield
         self.xray = RowView(self.draft)
@@ -71,7 +72,7 @@ class DataStep(Step):
         yield
         self.problems = Problems()
         self.problems.mend_asked.connect(self.ask_mend)
-        self.problems.row_asked.connect(self.xray.go)
+        self.problems.row_asked.connect(self._look_at)
         yield
         self.facts = DataFacts()
         left = column(self.columns, self.xray, self.problems, None, gap=Space.XL)
@@ -163,6 +164,7 @@ class DataStep(Step):
 
     def _show_error(self, error: UserError | None) -> None:
         emptied(self._notice)
+        self._above.setVisible(error is not None)
         if error is not None:
             banner = Banner("bad", say("finetune_ui.unreadable"), str(error), *why(self.window_, error.code))
             self._notice.addWidget(banner)
@@ -177,6 +179,10 @@ class DataStep(Step):
         self.draft.stop_check()
         self.draft.error = UserError("data_check_stopped")
         self._show()
+
+    def _look_at(self, number: int) -> None:
+        self.xray.go(number)
+        self.view.ensureWidgetVisible(self.xray, 0, Space.L)
 
     # --- verbs -----------------------------------------------------------------------------
 

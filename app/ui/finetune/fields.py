@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
-from PySide6.QtCore import QSignalBlocker, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QLineEdit, QPlainTextEdit, QWidget
 
 from app.ui import theme
@@ -77,9 +77,10 @@ class FieldRow(QWidget):
 
     changed = Signal(str, object)
 
-    def __init__(self, field: Field) -> None:
+    def __init__(self, field: Field, *, last: bool = False) -> None:
         super().__init__()
         self.field = field
+        self._is_showing = False
         name = say(f"finetune_ui.field_{field.key}")
         self._wrong = label("", "caption", "bad", wrap=True)
         self._wrong.hide()
@@ -94,12 +95,13 @@ class FieldRow(QWidget):
         if not is_tall:
             line.setStretch(0, 1)
         line.setContentsMargins(Space.L, Space.M, Space.L, Space.M)
-        self.setLayout(column(line, Line(), gap=0))
+        self.setLayout(column(line, *([] if last else [Line()]), gap=0))
 
     def show_value(self, value: Any) -> None:
         """Without telling of a change."""
-        with QSignalBlocker(self.control):
-            self._show(value)
+        self._is_showing = True
+        self._show(value)
+        self._is_showing = False
 
     def _make(self, name: str) -> QWidget:
         field = self.field
@@ -176,7 +178,8 @@ class FieldRow(QWidget):
         edit.style().polish(edit)
 
     def _tell(self, value: object) -> None:
-        self.changed.emit(self.field.key, value)
+        if not self._is_showing:
+            self.changed.emit(self.field.key, value)
 
 
 def is_meant(field: Field, recipe: Recipe) -> bool:

@@ -93,7 +93,7 @@ class ModelStep(Step):
         names = [model.manifest.name for model in self.bases]
         if self.draft.recipe.model not in names:
             if len(names) == 1:
-                self.draft.choose_model(names[0])  # nothing to decide
+                self.draft.choose_model(names[0], by_itself=True)  # nothing to decide
                 return
             self.table.setCurrentIndex(QModelIndex())
             self.meaning.setText("")

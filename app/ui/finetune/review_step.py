@@ -36,7 +36,9 @@ class ReviewStep(Step):
         self._saving: asyncio.Task[None] | None = None
         self._freeing: asyncio.Task[None] | None = None
         self._notice: QVBoxLayout = column(gap=0)
-        self.lines.addWidget(pane(self._notice))
+        self._above = pane(self._notice)
+        self._above.hide()
+        self.lines.addWidget(self._above)
         self.facts: dict[str, str] = {}
         self._facts: QVBoxLayout = column(gap=Space.S)
         yield
@@ -95,20 +97,22 @@ class ReviewStep(Step):
             return found
         found["change"] = say("finetune_ui.plan_trained", count=figures.parameters(plan.trained))
         steps, epochs = figures.count(plan.steps), _epochs(recipe, plan.steps_of_epoch)
-        found["steps"] = say("finetune_ui.plan_steps", steps=steps, epochs=epochs, batch=recipe.batch)
+        found["steps"] = say("finetune_ui.plan_of_steps", steps=steps, epochs=epochs, batch=recipe.batch)
         if plan.tokens:
-            found["tokens"] = say("finetune_ui.plan_tokens", count=figures.count(plan.tokens))
+            found["tokens"] = say("finetune_ui.plan_of_tokens", count=figures.count(plan.tokens))
         checkpointing = "finetune_ui.plan_twice" if plan.passes.checkpointing else "finetune_ui.plan_once"
         found["passes"] = say(checkpointing, tokens=figures.count(plan.passes.tokens))
         found["time"] = figures.duration(plan.seconds) if plan.seconds else say("finetune_ui.plan_time_unknown")
-        found["disk"] = say("finetune_ui.plan_disk", size=figures.size(plan.disk))
+        found["disk"] = say("finetune_ui.plan_of_disk", size=figures.size(plan.disk))
         return found
 
     def _offer_to_free(self) -> None:
         """A chat model in memory, where its memory would be missed."""
         emptied(self._notice)
         state, plan = self.context.inference.state, self.draft.plan()
-        if plan is None or plan.verdict == "fits" or state.phase != "ready":
+        is_missed = plan is not None and plan.verdict != "fits" and state.phase == "ready"
+        self._above.setVisible(is_missed)
+        if not is_missed:
             return
         free = Button(say("finetune_ui.free_now"), "secondary", small=True)
         free.clicked.connect(self._free)

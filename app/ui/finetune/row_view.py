@@ -64,6 +64,8 @@ class RowView(QWidget):
         self.spin = QSpinBox()
         self.spin.setAccessibleName(say("finetune_ui.row"))
         self.spin.setKeyboardTracking(False)
+        self.spin.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.spin.lineEdit().setTextMargins(Space.XS, 0, Space.S, 0)
         self.spin.setFixedWidth(round(88 * theme.state.text_scale))
         self.spin.valueChanged.connect(self.go)
         self._of = label("", "caption", "muted")

@@ -64,7 +64,7 @@ class SettingsStep(Step):
     def _card(self, fields: Sequence[Field]) -> QWidget:
         lines = column(gap=0)
         for field in fields:
-            made = self.rows[field.key] = FieldRow(field)
+            made = self.rows[field.key] = FieldRow(field, last=field is fields[-1])
             made.changed.connect(self._take)
             lines.addWidget(made)
         return Card(lines, padding=1)

@@ -21,6 +21,7 @@ from app.ui.tokens import Size, Space
 from app.ui.why import why
 from app.ui.widgets.button import Button, IconButton
 from app.ui.widgets.feedback import Banner
+from app.ui.widgets.focus import holds_focus
 from app.ui.widgets.layout import Elided, Line, column, pane, row
 from app.ui.widgets.stepper import Stepper
 from core.errors import UserError
@@ -120,7 +121,7 @@ class Wizard(QWidget):
         bases = [model.manifest.name for model in self.draft.models if not model.manifest.base]
         if self.draft.recipe.data and not self.draft.recipe.model and bases:
             last = self._context.preferences.settings.last_model
-            self.draft.choose_model(last if last in bases else bases[0])
+            self.draft.choose_model(last if last in bases else bases[0], by_itself=True)
             if self.draft.is_stale:
                 self.draft.check()
 
@@ -151,6 +152,13 @@ class Wizard(QWidget):
             self.steps[step].enter()
         self._clear_notice()
         self._show_frame()
+        self._hold_focus()
+
+    def _hold_focus(self) -> None:
+        """A step that has gone must not hand its focus to just anybody."""
+        target = self.next if self.next.isEnabled() else self.stepper
+        if self.isVisible() and not holds_focus(self.steps[self.draft.step]):
+            target.setFocus(Qt.FocusReason.OtherFocusReason)
 
     async def _fill(self, step: Step) -> None:
         for _ in step.build():

@@ -79,8 +79,8 @@ class Histogram(QWidget):
         for place, end in enumerate(self._ends):
             words = f"{end:,}"
             room = width_of(words, font)
-            left = (place + 1) * wide - room / 2
-            if left >= free_from and left + room <= self.width():
+            left = min((place + 1) * wide - room / 2, self.width() - room)
+            if left >= free_from:
                 text(painter, QRectF(left, y, room + 1, 16 * theme.state.text_scale), words, font, c.text_muted)
                 free_from = left + room + 8
 
