@@ -49,7 +49,7 @@ class AppContext:
         self.chat = ChatService(self.store, self.inference)
         self.datasets = DatasetService(self.store)
         self.training = TrainingService(self.store, self.library)
-        self.finetune_draft = FinetuneDraft(self.datasets, self.library, self.inference)
+        self.finetune_draft = FinetuneDraft(self.datasets, self.library, self.inference, self.training.speed)
         self._in_use: set[str] = set()  # the model in memory, and the adapter it answers with
         self._noting: set[asyncio.Task[None]] = set()
         self.inference.changed.listen(self._on_model)

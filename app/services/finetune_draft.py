@@ -7,7 +7,7 @@ nothing and writes no file but those it is asked for by name.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Literal
@@ -50,14 +50,22 @@ class FinetuneDraft:
         row: the row looked at, from 1; expanded: all settings are in view
     """
 
-    def __init__(self, datasets: DatasetService, library: LibraryService, inference: InferenceService) -> None:
+    def __init__(
+        self,
+        datasets: DatasetService,
+        library: LibraryService,
+        inference: InferenceService,
+        speed: Callable[[str, str], float] = lambda model, method: 0.0,
+    ) -> None:
+        """speed: tokens a second that a model has been trained with here in a way, 0 where it has not"""
         self.changed: Event[Told] = Event()
+        self._speed = speed
         self._datasets, self._library, self._inference = datasets, library, inference
         self.models: list[Installed] = []
         self.memory: dict[str, dict[str, Badge]] = {}
         self.room = Room(0)
         self._subjects: dict[str, Subject] = {}
-        self._counted_for: tuple[str, float, str] = ("", 0.0, "")
+        self._checked: tuple[DataFile, float, str] | None = None
         self._checking: asyncio.Task[None] | None = None
         self._clear()
 
@@ -222,7 +230,8 @@ class FinetuneDraft:
         if self.subject is None:
             return None
         recipe = msgspec.structs.replace(self.recipe, method=method) if method else self.recipe
-        return training_plan.plan(recipe, self.subject, self.room, self.report)
+        speed = self._speed(recipe.model, recipe.method)
+        return training_plan.plan(recipe, self.subject, self.room, self.report, speed)
 
     def proposals(self) -> list[Proposal]:
         return training_plan.proposals(self.recipe, self.subject, self.room, self.report) if self.subject else []
@@ -246,14 +255,12 @@ class FinetuneDraft:
     @property
     def is_stale(self) -> bool:
         """The report is of another length, mask or model than those chosen now."""
-        if self.report is None:
-            return False
-        lengths = self.report.lengths
-        if lengths is None:
-            return bool(self.recipe.model)
-        return (lengths.limit, lengths.mask) != (self.recipe.length, self.recipe.mask) or self._counted_for != (
-            self.recipe.model, self.recipe.validation_share, self.recipe.eval_data
-        )  # fmt: skip
+        return self.report is not None and self._checked != self._asked()
+
+    def _asked(self) -> tuple[DataFile, float, str]:
+        """What a report hangs on."""
+        recipe = self.recipe
+        return self.data_file, 0.0 if recipe.eval_data else recipe.validation_share, recipe.eval_data
 
     def check(self) -> None:
         """Look at the data; what is being looked at already is given up."""
@@ -269,10 +276,8 @@ class FinetuneDraft:
 
     async def _check(self) -> None:
         this = asyncio.current_task()
-        recipe = self.recipe
-        counted_for = recipe.model, recipe.validation_share, recipe.eval_data
-        share = 0.0 if recipe.eval_data else recipe.validation_share
-        work = self._datasets.check(self.data_file, validation_share=share, eval_data=recipe.eval_data)
+        asked = data, share, eval_data = self._asked()
+        work = self._datasets.check(data, validation_share=share, eval_data=eval_data)
         report, error = None, None
         try:
             async with aclosing(work) as events:
@@ -287,9 +292,11 @@ class FinetuneDraft:
         except UserError as failure:
             error = failure
         if self._checking is this:
-            self.report, self.error, self._counted_for = report, error, counted_for
+            self.report, self.error, self._checked = report, error, asked
             self._checking, self.progress = None, None
             self.row = min(self.row, report.rows) if report is not None else 1
+            if self.is_stale:  # something else was chosen meanwhile
+                self.check()
             self.changed.emit("data")
 
     async def read_row(self) -> RowShown:
