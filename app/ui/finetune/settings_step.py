@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from app.services.finetune_draft import Told
@@ -29,15 +30,15 @@ class SettingsStep(Step):
     """
 
     NAME = "settings"
+    _lines: QVBoxLayout | None = None
 
     def build(self) -> Iterator[None]:
         self.rows: dict[str, FieldRow] = {}
         self._sections: dict[str, QWidget] = {}
         self._opening: asyncio.Task[None] | None = None
-        self._lines: QVBoxLayout = column(gap=Space.XL)
-        middle = pane(self._lines)
-        middle.setMaximumWidth(Size.FORM)
-        self.lines.addWidget(middle)
+        self._lines = column(gap=Space.XL)
+        self.lines.addWidget(pane(self._lines))
+        self._narrow()
         self._lines.addWidget(self._preset_part())
         yield
         self._lines.addWidget(section(say("finetune_ui.few"), "", self._card(FEW)))
@@ -76,6 +77,16 @@ class SettingsStep(Step):
             self._rest.addWidget(part)
             self._show()
             yield
+
+    def _narrow(self) -> None:
+        """No wider than a form: by the margin, for a greatest width is not known to what wraps within."""
+        if self._lines is not None:
+            room = self.width() - 2 * Space.XL - Size.FORM
+            self._lines.setContentsMargins(0, 0, max(0, room), 0)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._narrow()
 
     # --- what is shown -----------------------------------------------------------------------
 
