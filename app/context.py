@@ -15,6 +15,7 @@ from app.services.datasets import DatasetService
 from app.services.discovery import DiscoveryService
 from app.services.downloads import DownloadService
 from app.services.estimates import Estimates
+from app.services.finetune_draft import FinetuneDraft
 from app.services.hub_access import HubAccess
 from app.services.inference import InferenceService, ModelState
 from app.services.library import LibraryService
@@ -48,15 +49,17 @@ class AppContext:
         self.chat = ChatService(self.store, self.inference)
         self.datasets = DatasetService(self.store)
         self.training = TrainingService(self.store, self.library)
+        self.finetune_draft = FinetuneDraft(self.datasets, self.library, self.inference, self.training.speed)
         self._in_use: set[str] = set()  # the model in memory, and the adapter it answers with
         self._noting: set[asyncio.Task[None]] = set()
         self.inference.changed.listen(self._on_model)
         self.inference.answered.listen(self._on_answer)
         # What pages that were rebuilt shall still hold: a new chat's draft (None: none has been begun), the text of the
-        # tokenizer page, the view of the models page.
+        # tokenizer page, the view of the models page and that of the fine-tune page.
         self.new_chat_draft: str | None = None
         self.tokenizer_text: str | None = None
         self.models_view = ""
+        self.finetune_view = ""  # "wizard", or the id of a run
 
     def _on_model(self, state: ModelState) -> None:
         """When a model or an adapter was used last is the store's to remember."""
@@ -94,6 +97,7 @@ class AppContext:
         await self.downloads.close()
         await self.discovery.close()
         await self.training.close()
+        await self.finetune_draft.close()
         await self.datasets.close()
         await self.library.close()
         await self.inference.close()

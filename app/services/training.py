@@ -116,6 +116,11 @@ class TrainingService:
             raise UserError("run_missing", folder=str(paths.runs() / id))
         return self._runs[id]
 
+    def speed(self, model: str, method: str) -> float:
+        """Tokens a second of the newest run that trained this model in this way here; 0 where there was none."""
+        alike = (run for run in self.runs if (run.origin.model, run.recipe.method) == (model, method))
+        return next((speed for run in alike if (speed := run.latest.get("tokens_per_s", 0.0))), 0.0)
+
     async def open(self) -> None:
         """Find every run, and watch those that are at work. Once; later calls wait for the first."""
         if self._opening is None:

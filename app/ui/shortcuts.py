@@ -31,9 +31,10 @@ class Key(NamedTuple):
 TABLE = (
     Key("page_chat", "Ctrl+1", "window"),
     Key("page_models", "Ctrl+2", "window"),
-    Key("page_tokenizer", "Ctrl+3", "window"),
-    Key("page_help", "Ctrl+4", "window"),
-    Key("page_settings", "Ctrl+5", "window"),
+    Key("page_finetune", "Ctrl+3", "window"),
+    Key("page_tokenizer", "Ctrl+4", "window"),
+    Key("page_help", "Ctrl+5", "window"),
+    Key("page_settings", "Ctrl+6", "window"),
     Key("help", "F1", "window"),
     Key("shortcuts", "Ctrl+/", "window"),
     Key("quit", "Ctrl+Q", "window"),
@@ -63,6 +64,10 @@ TABLE = (
     Key("previous_version", "Alt+Left", "chat"),
     Key("next_version", "Alt+Right", "chat"),
     Key("latest", "Ctrl+End", "chat"),
+    Key("new_run", "Ctrl+N", "finetune"),
+    Key("open_data", "Ctrl+O", "finetune"),
+    Key("go_on", "Ctrl+Return", "finetune"),
+    Key("go_back", "Alt+Left", "finetune"),
     Key("copy_ids", "Ctrl+Shift+C", "tokenizer"),
     Key("control", "Ctrl+Shift+U", "tokenizer"),
     Key("find_help", "Ctrl+K", "help"),
@@ -103,7 +108,14 @@ class ShortcutSheet(QDialog):
         self.setModal(True)
         halves = row(gap=Space.XXL)
         first, second = column(gap=Space.XS), column(gap=Space.XS)
-        columns = (("window", first), ("models", first), ("tokenizer", first), ("help", first), ("chat", second))
+        columns = (
+            ("window", first),
+            ("models", first),
+            ("tokenizer", first),
+            ("help", first),
+            ("finetune", second),
+            ("chat", second),
+        )
         for place, target in columns:
             target.addWidget(label(say(f"shortcut.place_{place}"), "heading"))
             for key in TABLE:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from app.context import AppContext
     from app.ui.models.news import DownloadNews
 
-PAGES = ("chat", "models", "tokenizer", "help", "settings")
+PAGES = ("chat", "models", "finetune", "tokenizer", "help", "settings")
 AT_FOOT = 2  # of the rail
 FRAME = QSize(16, 48)  # room for the borders and the title that the desktop puts around the first window
 
@@ -279,6 +279,10 @@ def _make(place: str, window: Window, context: AppContext) -> QWidget:
         from app.ui.models.page import ModelsPage
 
         return ModelsPage(window, context)
+    if place == "finetune":
+        from app.ui.finetune.page import FinetunePage
+
+        return FinetunePage(window, context)
     if place == "tokenizer":
         from app.ui.tokenizer.page import TokenizerPage
 

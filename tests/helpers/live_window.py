@@ -11,6 +11,7 @@ from PySide6.QtCore import QCoreApplication, QEvent
 
 from app.context import AppContext
 from app.services.chat import ChatService
+from app.services.finetune_draft import FinetuneDraft
 from app.services.inference import InferenceService
 from app.services.preferences import Preferences
 from app.ui.garbage import Garbage
@@ -30,6 +31,7 @@ class LiveContext(AppContext):
         self.inference.changed.listen(self._on_model)
         self.inference.answered.listen(self._on_answer)
         self.chat = ChatService(self.store, self.inference)
+        self.finetune_draft = FinetuneDraft(self.datasets, self.library, self.inference, self.training.speed)
 
 
 @asynccontextmanager

@@ -114,7 +114,7 @@ class TokenView(QWidget):
     def choose(self, index: int, *, quiet: bool = False) -> None:
         """Look at one token; -1 at none. Not quiet, it is scrolled into view and told to assistive tools."""
         self._chosen = index if 0 <= index < len(self.tokens) else -1
-        self.setAccessibleDescription(token_words(self.tokens[self._chosen]) if self._chosen >= 0 else "")
+        self.setAccessibleDescription(self.words_of(self._chosen) if self._chosen >= 0 else "")
         if not quiet and self._chosen >= 0:
             self._reveal()
             QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, self.accessibleDescription()))
@@ -209,16 +209,14 @@ class TokenView(QWidget):
             focus_ring(painter, QRectF(self.rect()), Radius.L)
 
     def _paint_boxes(self, painter: QPainter, places: Sequence[Place]) -> None:
-        tokens, cell = self.tokens, self._cell
+        cell = self._cell
         for line, index, first, wide in places:
-            token = tokens[index]
-            kind = CONTROL if token.is_control else PART if is_part(token) else index % len(TINTS)
+            kind = self.kind_of(index)
             ground = self._grounds.get((kind, wide)) or self._ground(kind, wide)
             painter.drawPixmap(round(EDGE + first * cell), self._tops[line], ground)
 
     def _ground(self, kind: int, wide: int) -> QPixmap:
         """The box behind a token, drawn once for each kind and width: drawing it anew costs five times as much."""
-        c = theme.colors()
         ratio = self.devicePixelRatioF()
         width = round(wide * self._cell)
         result = QPixmap(round(width * ratio), round(self._line * ratio))
@@ -226,7 +224,30 @@ class TokenView(QWidget):
         result.fill(Qt.GlobalColor.transparent)
         painter = QPainter(result)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        place = QRectF(1, 2, width - 2, self._line - 4)
+        self.paint_ground(painter, QRectF(1, 2, width - 2, self._line - 4), kind)
+        painter.end()
+        if len(self._grounds) >= MOST_GROUNDS:
+            self._grounds.clear()
+        self._grounds[kind, wide] = result
+        return result
+
+    def kind_of(self, index: int) -> int:
+        """What its box looks like."""
+        token = self.tokens[index]
+        return CONTROL if token.is_control else PART if is_part(token) else index % len(TINTS)
+
+    def ink_of(self, index: int) -> str:
+        """The colour its words have."""
+        c, token = theme.colors(), self.tokens[index]
+        return c.accent_text if token.is_control else c.text_soft if is_part(token) else c.text
+
+    def words_of(self, index: int) -> str:
+        """All there is to say of one token, in a line."""
+        return token_words(self.tokens[index])
+
+    def paint_ground(self, painter: QPainter, place: QRectF, kind: int) -> None:
+        """The box of a kind."""
+        c = theme.colors()
         if kind == CONTROL:
             box(painter, place, RADIUS, c.accent_soft, c.accent)
         elif kind == PART:
@@ -236,37 +257,28 @@ class TokenView(QWidget):
         else:
             tint = c.series[TINTS[kind]]
             box(painter, place, RADIUS, theme.with_alpha(tint, 0.26 if theme.is_dark() else 0.15))
-        painter.end()
-        if len(self._grounds) >= MOST_GROUNDS:
-            self._grounds.clear()
-        self._grounds[kind, wide] = result
-        return result
 
     def _paint_words(self, painter: QPainter, places: Sequence[Place]) -> None:
         """The padding between two boxes is as wide as a space, so words of plain letters can be joined by one."""
-        c = theme.colors()
-        tints = {CONTROL: theme.color(c.accent_text), PART: theme.color(c.text_soft), 0: theme.color(c.text)}
         waiting: list[str] = []
-        start = (0, 0, 0)  # line, first cell, kind of what waits
+        start = (0, 0, "")  # line, first cell, ink of what waits
 
         def flush() -> None:
             if waiting:
-                line, cell, kind = start
-                painter.setPen(tints[kind])
+                line, cell, ink = start
+                painter.setPen(theme.color(ink))
                 x = EDGE + (cell + PAD / 2) * self._cell
                 painter.drawText(QPointF(x, self._tops[line] + self._baseline), " ".join(waiting))
                 waiting.clear()
 
         tokens = self.tokens
         for line, index, first, wide in places:
-            token = tokens[index]
-            kind = CONTROL if token.is_control else PART if is_part(token) else 0
-            words = shown(token)
+            ink, words = self.ink_of(index), shown(tokens[index])
             plain = words.isascii() and len(words) + PAD == wide
-            if waiting and (start[0] != line or start[2] != kind or not plain):
+            if waiting and (start[0] != line or start[2] != ink or not plain):
                 flush()
             if not waiting:
-                start = line, first, kind
+                start = line, first, ink
             waiting.append(words)
             if not plain:
                 flush()
@@ -297,7 +309,7 @@ class TokenView(QWidget):
     def event(self, event: QEvent) -> bool:
         if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
             index = self._at(event.pos())
-            QToolTip.showText(event.globalPos(), token_words(self.tokens[index]) if index >= 0 else "", self)
+            QToolTip.showText(event.globalPos(), self.words_of(index) if index >= 0 else "", self)
             return True
         return super().event(event)
 
