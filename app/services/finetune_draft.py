@@ -20,7 +20,8 @@ from app.services.datasets import DatasetService
 from app.services.events import Event
 from app.services.fitting import Room, Subject
 from app.services.inference import InferenceService, as_error
-from app.services.library import Installed, LibraryService
+from app.services.installed import Installed
+from app.services.library import LibraryService
 from app.services.training_plan import Proposal, TrainingPlan
 from core.data.report import DataReport
 from core.data.shape import Columns

@@ -11,7 +11,7 @@ from PySide6.QtCore import QItemSelectionModel, QModelIndex
 
 from app.services.badges import Badge
 from app.services.finetune_draft import Told
-from app.services.library import Installed
+from app.services.installed import Installed
 from app.ui.finetune.step import Step
 from app.ui.models.installed import STARTER
 from app.ui.models.offer_words import TONES
