@@ -16,7 +16,7 @@ from core.training.recipe import Recipe
 from core.training.run_files import RunFacts, RunFiles
 
 OPTIMISERS = {
-    "adamw": "adamw_torch", "adamw_8bit": "adamw_bnb_8bit", "paged_adamw_8bit": "paged_adamw_8bit",
+    "adamw": "adamw_torch_fused", "adamw_8bit": "adamw_bnb_8bit", "paged_adamw_8bit": "paged_adamw_8bit",
     "adafactor": "adafactor", "sgd": "sgd",
 }  # fmt: skip
 TIMES_A_RUN = 10  # that is evaluated and saved where the recipe does not say

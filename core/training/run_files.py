@@ -3,6 +3,7 @@
     config.toml      the recipe
     facts.json       what was found out before the first step: RunFacts
     samples.jsonl    answers to the recipe's prompts, a line for each checkpoint and prompt
+    data/            copies of the data files, where they are not huge: the run can then be made again from here alone
     checkpoints/     step-N, each whole: weights, optimiser, random numbers
     result/          the finished adapter, or the whole model of a full fine-tune
 
@@ -27,6 +28,8 @@ from core.training import recipe as recipes
 from core.training.recipe import Recipe
 
 CONFIG, FACTS, SAMPLES, CHECKPOINTS, RESULT = "config.toml", "facts.json", "samples.jsonl", "checkpoints", "result"
+DATA = "data"
+COPIED_MOST = 256 << 20  # bytes of a data file that is copied into the run
 ORIGIN = "origin.json"
 LOG = "worker.log"
 _STEP = re.compile(r"step-(\d+)")
@@ -104,6 +107,11 @@ class RunFiles:
         except (OSError, msgspec.DecodeError):
             return None
 
+    def data_file(self, file: str) -> Path:
+        """The run's own copy of one of the recipe's data files, else the file itself."""
+        copy = self.path / DATA / Path(file).name
+        return copy if copy.is_file() else Path(file)
+
     def write_facts(self, facts: RunFacts) -> None:
         replace_file(self.path / FACTS, msgspec.json.format(msgspec.json.encode(facts), indent=2))
 
@@ -145,19 +153,28 @@ def create(runs: Path, recipe: Recipe, model_folder: Path, model: str) -> RunFil
     """A new run, whole when it has its name: `<name>-<number>`, the first that is free.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written, or a data file not be read.
     """
     runs.mkdir(parents=True, exist_ok=True)
     draft = runs / f".new-{os.getpid()}-{time.time_ns()}"
     draft.mkdir()
     try:
         recipes.write(draft / CONFIG, recipe)
+        _copy_data(draft / DATA, recipe)
         origin = Origin(model, str(model_folder.resolve()), time.time())
         replace_file(draft / ORIGIN, msgspec.json.format(msgspec.json.encode(origin), indent=2))
         return RunFiles(_named(runs, draft, slug(recipe.name or f"{model} {recipe.method}")))
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+
+
+def _copy_data(place: Path, recipe: Recipe) -> None:
+    """What cannot be read is said by whoever reads it."""
+    place.mkdir()
+    for file in {Path(name) for name in (recipe.data, recipe.eval_data) if name}:
+        if file.is_file() and file.stat().st_size <= COPIED_MOST and not (place / file.name).exists():
+            shutil.copyfile(file, place / file.name)
 
 
 def _named(runs: Path, draft: Path, name: str) -> Path:

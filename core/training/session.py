@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import torch
 
@@ -70,7 +71,7 @@ class _Session:
 
     def work(self, tell: Tell) -> None:
         self._tell = tell
-        recipe, origin = self._run.recipe, self._run.origin
+        recipe, origin = self._own_data(self._run.recipe), self._run.origin
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
         folder = Path(origin.model_folder)
@@ -80,6 +81,12 @@ class _Session:
         if self._control.is_cancelled:
             self.end = "cancelled"
             return
+        if (
+            (before := self._run.facts) is not None
+            and self._run.saved_steps()
+            and before.fingerprint != data.fingerprint
+        ):
+            raise UserError("training_data_changed", file=Path(recipe.data).name)
         self._free = _free(torch.device("cpu" if recipe.device == "cpu" or not torch.cuda.is_available() else "cuda"))
         prepared = prepare(recipe, folder, data.new_ids, self._told_load)
         facts = self._facts(recipe, folder, data, prepared)
@@ -122,6 +129,11 @@ class _Session:
         if is_first():
             results.write(prepared, recipe, folder, self._run, trainer.state.global_step, state)
         self.end = "stop" if is_done else "cancelled"
+
+    def _own_data(self, recipe: Recipe) -> Recipe:
+        """With the copies of the data that lie in the run."""
+        files = {key: str(self._run.data_file(name)) for key in ("data", "eval_data") if (name := getattr(recipe, key))}
+        return msgspec.structs.replace(recipe, **files)
 
     # --- told from within ----------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from core.training.packing import Plan
 from core.training.recipe import Recipe
 from core.training.run_data import read_data
 from core.training.run_files import RunFiles
+from core.training.trainer import RowTrainer
 from tests.helpers import tiny_models
 
 pytestmark = pytest.mark.errors_logged
@@ -216,3 +218,51 @@ def test_a_loss_that_is_no_number_ends_the_run_in_words(tmp_path: Path, folder: 
         for event in follow(run):
             told.append(event)
     assert caught.value.code == "training_diverged"
+
+
+def test_a_run_needs_nothing_but_its_folder_and_the_model(tmp_path: Path, folder: Path, data: Path) -> None:
+    own = tmp_path / "mine.json"
+    own.write_bytes(data.read_bytes())
+    run = create(tmp_path, folder, recipe(own))
+    first = list(follow(run, Wish(pause_at=3)))
+    own.unlink()
+    assert losses(first) | losses(list(follow(run))) == losses(list(follow(create(tmp_path, folder, recipe(data)))))
+
+
+def test_changed_data_is_noticed(tmp_path: Path, folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_files, "COPIED_MOST", 10)
+    own = tmp_path / "mine.json"
+    own.write_bytes(data.read_bytes())
+    run = create(tmp_path, folder, recipe(own))
+    list(follow(run, Wish(pause_at=3)))
+    own.write_text(data.read_text("utf-8").replace("jumps", "sleeps"), "utf-8")
+    with pytest.raises(UserError) as caught:
+        list(follow(run))
+    assert caught.value.code == "training_data_changed"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "training_memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"), "training_memory"),
+        (OSError(errno.ENOSPC, "No space left on device", "optimizer.pt"), "training_disk"),
+    ],
+)
+def test_a_full_memory_or_disk_ends_the_run_in_words_and_keeps_its_checkpoint(
+    tmp_path: Path, folder: Path, data: Path, error: Exception, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = create(tmp_path, folder, recipe(data))
+    told: list[JobEvent] = []
+    with monkeypatch.context() as patch, pytest.raises(UserError) as caught:
+        for event in follow(run):
+            told.append(event)
+            if isinstance(event, CheckpointSaved):
+
+                def fail(*args: Any, **kwargs: Any) -> Any:
+                    raise error
+
+                patch.setattr(RowTrainer, "_learn", fail)
+    assert caught.value.code == code and str(caught.value)
+    assert run.saved_steps() == [3] and list(losses(told)) == [1, 2, 3]
+    assert list(losses(list(follow(run)))) == [4, 5, 6, 7, 8]
