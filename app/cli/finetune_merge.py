@@ -33,7 +33,7 @@ Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help=say("fine
 Name = Annotated[str, typer.Option("--name", help=say("finetune.help_merge_name"))]
 Base = Annotated[str, typer.Option("--base", help=say("finetune.help_merge_base"))]
 To = Annotated[Path, typer.Option("--to", metavar="DIR", help=say("finetune.help_to"))]
-Form = Annotated[Literal["adapter", "merged"], typer.Option("--format", help=say("finetune.help_format"))]
+Form = Annotated[Literal["adapter", "merged", "int4"], typer.Option("--format", help=say("finetune.help_format"))]
 HowBase = Annotated[BaseAs, typer.Option("--base-as", help=say("finetune.help_base_as"))]
 AsJson = Annotated[bool, typer.Option("--json", help=say("library.help_json"))]
 
@@ -47,6 +47,9 @@ def merge(what: What, out: Out = None, name: Name = "", base: Base = "", as_json
 def export(what: What, to: To, form: Form = "adapter", base_as: HowBase = "absolute", as_json: AsJson = False) -> None:
     if form == "merged":
         asyncio.run(_merge(what, to, "", "", as_json))
+        return
+    if form == "int4":
+        asyncio.run(_write_int4(what, to, as_json))
         return
     service = library()
     source, base = _left(service, what), ""
@@ -69,7 +72,17 @@ async def _merge(what: str, out: Path | None, name: str, base: str, as_json: boo
         await service.close()
 
 
-async def _told(service: LibraryService, events: AsyncGenerator[JobEvent, None], as_json: bool) -> None:
+async def _write_int4(what: str, to: Path, as_json: bool) -> None:
+    service = library()
+    try:
+        await _told(service, service.write_int4(_named(service, what), to), as_json, "finetune.exported")
+    finally:
+        await service.close()
+
+
+async def _told(
+    service: LibraryService, events: AsyncGenerator[JobEvent, None], as_json: bool, done: str = "finetune.merged"
+) -> None:
     async for event in shown(events, as_json=as_json):
         if isinstance(event, ModelStored):
             for notice in event.notices:
@@ -81,7 +94,7 @@ async def _told(service: LibraryService, events: AsyncGenerator[JobEvent, None],
                 notices = [{"code": notice.code, **notice.params} for notice in event.notices]
                 print_json({"event": "stored", "model": facts(model), "notices": notices})
             else:
-                print(say("finetune.merged", name=model.manifest.name, folder=event.folder))
+                print(say(done, name=model.manifest.name, folder=event.folder))
         elif isinstance(event, Finished) and event.reason == "cancelled":
             raise typer.Exit(CANCELLED)
 

@@ -38,6 +38,7 @@ from core.protocol.messages import (
     Progress,
     PullModel,
     VerifyModel,
+    WriteInt4,
 )
 from core.sources import NAMES, Access
 
@@ -230,6 +231,17 @@ class LibraryService:
             str(out.expanduser().absolute()) if out else "",
         )  # fmt: skip
         return self._run(str(out) if out else name, job)
+
+    def write_int4(self, model: str, out: Path) -> AsyncGenerator[JobEvent, None]:
+        """A copy in 4 bits, as GPTQ lays them out, in the new folder `out`; the events end with Finished or Failed.
+
+        Raises:
+            UserError: as files_of(); int4_of_adapter.
+        """
+        files = self.files_of(model)
+        if files.adapter is not None:
+            raise UserError("int4_of_adapter", name=self.find(model).manifest.name)
+        return self._run(str(out), WriteInt4(uuid.uuid4().hex, str(files.folder), str(out.expanduser().absolute())))
 
     def verify(self, name: str) -> AsyncGenerator[JobEvent, None]:
         """Read every file of a model again: FileVerified for each; the events end with Finished or Failed."""

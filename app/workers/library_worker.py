@@ -33,6 +33,7 @@ from core.protocol.messages import (
     Progress,
     PullModel,
     VerifyModel,
+    WriteInt4,
 )
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def main() -> None:
             ImportModel: import_,
             MergeAdapter: merge_adapter,
             VerifyModel: verify_model,
+            WriteInt4: write_int4,
         }
     )
 
@@ -112,6 +114,12 @@ def _folder_of(work: Work[Merged], told: list[Notice]) -> Work[Path]:
     merged = yield from work
     told += merged.notices
     return merged.folder
+
+
+def write_int4(job: WriteInt4, control: JobControl) -> Events:
+    from core.models import int4_folder
+
+    yield from _stored(job, control, int4_folder.write_int4(Path(job.folder), Path(job.out)))
 
 
 def verify_model(job: VerifyModel, control: JobControl) -> Events:

@@ -14,8 +14,9 @@ from msgspec import Struct
 POLL_S = 0.04
 
 Stage = Literal[
-    "asking", "downloading", "checking", "unpacking", "converting", "copying", "merging", "loading", "proving"
-]
+    "asking", "downloading", "checking", "unpacking", "converting", "copying", "merging", "loading", "proving",
+    "quantising",
+]  # fmt: skip
 
 
 class FileStep(Struct, frozen=True):

@@ -144,6 +144,13 @@ class MergeAdapter(Job, frozen=True, tag=True):
     out: str = ""
 
 
+class WriteInt4(Job, frozen=True, tag=True):
+    """Write the model of `folder` in 4 bits into the new folder `out`; answered by Progress and ModelStored."""
+
+    folder: str
+    out: str
+
+
 class VerifyModel(Job, frozen=True, tag=True):
     """Compare every file of the model whose manifest lies in `folder` with its recorded checksum."""
 
@@ -229,6 +236,7 @@ JobRequest = (
     | DownloadModel
     | ImportModel
     | MergeAdapter
+    | WriteInt4
     | VerifyModel
     | CheckData
     | ShowRow

@@ -6,7 +6,7 @@ preparing.py, trial.py, pass_size.py   the model made ready; our shorter ways tr
 attention.py, loss.py   rows that lie one after the other; the loss at the learned tokens only
 trainer.py, library.py, stepped.py   transformers' Trainer, its import, and its loop turned into steps
 session.py, answers.py   a run from its directory; the sample wall's words
-results.py, card.py   what a run leaves, and its model card
+results.py, taught.py, card.py   what a run leaves; how it is chatted with; its model card
 exporting.py   what a run left, in a folder elsewhere
 merging.py, merged_weights.py, proof.py   an adapter worked into its base; its tensors; that both answer alike
 """

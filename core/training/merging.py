@@ -6,18 +6,11 @@ included, leaves the library as it was. Whatever can be known before is said bef
 
 from __future__ import annotations
 
-import json
-import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from core.chat.chat_format import ChatFormat, chat_format, taught_format
-from core.chat.chatml import ChatMl
-from core.chat.folder_json import read_object
-from core.chat.tiktoken_file import IM_END
-from core.chat.tokenizer_json import read_template
 from core.chat.vocabulary import Vocabulary
 from core.errors import UserError
 from core.models import adapter as adapter_files
@@ -25,27 +18,15 @@ from core.models import checkpoint, shelf
 from core.models.adapter_base import full_precision_of
 from core.models.checkpoint import Checkpoint
 from core.models.importing import store_built
-from core.models.load import stop_ids
 from core.models.placement import DTYPES
-from core.models.safetensors_file import INDEX_NAME, write_sharded
+from core.models.safetensors_file import write_sharded
 from core.models.space import disk_errors, need_space
 from core.models.steps import Step, Work
 from core.protocol.messages import Notice
 from core.training import card, proof
 from core.training.merged_weights import MergedWeights
-from core.training.results import copy_side_files
 from core.training.run_files import CONFIG, RunFiles
-
-CODE = ("*.py", "*.cu", "*.cpp")  # of the first generation, which other programs need beside the weights
-# As ChatMl writes it, for base models that were taught it and bring no template of their own.
-CHATML = (
-    "{% for message in messages %}"
-    "{% if loop.first and message['role'] != 'system' %}"
-    "{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}{% endif %}"
-    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
+from core.training.taught import write_json, write_side_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +115,7 @@ class _Merging:
         said = yield from proof.said_with_adapter(lineage.base_folder, self._adapter, chat, prompts)
         with disk_errors(folder, self._bytes):
             yield from self._write(folder)
-            _write_side_files(self._lineage, folder, vocabulary, chat)
+            write_side_files(lineage.base_folder, folder, vocabulary, chat, lineage.adapter_folder)
             self._write_config(folder)
             (folder / "README.md").write_text(card.merged(lineage.adapter, lineage.base, self._adapter, run), "utf-8")
         found = yield from proof.ties(folder, said, DTYPES[self.base.precision])
@@ -153,7 +134,7 @@ class _Merging:
             config["tie_word_embeddings"] = False
             if isinstance(inner := config.get("text_config"), dict):
                 config["text_config"] = inner | {"tie_word_embeddings": False}
-        _write_json(folder / checkpoint.CONFIG_NAME, config)
+        write_json(folder / checkpoint.CONFIG_NAME, config)
 
 
 def asked_with(base: Path, adapter: Path, vocabulary: Vocabulary) -> ChatFormat:
@@ -168,34 +149,3 @@ def _need_plain(base: Checkpoint, lineage: Lineage, models_folder: Path) -> None
     if full := full_precision_of(models_folder, lineage.base):
         raise UserError("merge_quantised_known", name=lineage.adapter, base=lineage.base, full=full)
     raise UserError("merge_quantised", name=lineage.adapter, base=lineage.base)
-
-
-def _write_side_files(lineage: Lineage, folder: Path, vocabulary: Vocabulary, chat: ChatFormat) -> None:
-    """Tokenizer, template and generation config: the base's, and how to chat from where it was learned."""
-    base = lineage.base_folder
-    copy_side_files(base, folder, leave_out=(checkpoint.CONFIG_NAME, INDEX_NAME))
-    for file in (file for pattern in CODE for file in base.glob(pattern)):
-        shutil.copyfile(file, folder / file.name)
-    if vocabulary.template:
-        return
-    is_first = checkpoint.read_config(base)["model_type"] == "qwen"
-    generation = read_object(base / "generation_config.json")
-    if isinstance(chat, ChatMl):
-        ends = stop_ids(base, checkpoint.read_config(base)) | {vocabulary.encode_control(IM_END)[0]}
-        generation |= {"chat_format": "chatml"} | ({} if is_first else {"eos_token_id": sorted(ends)})
-    elif is_first:
-        generation["chat_format"] = "raw"  # else a name with "chat" in it would say otherwise
-    if generation:
-        _write_json(folder / "generation_config.json", generation)
-    template, named = read_template(lineage.adapter_folder)
-    if isinstance(chat, ChatMl):
-        template = "" if is_first else CHATML
-    if template:
-        (folder / "chat_template.jinja").write_text(template, "utf-8")
-        if not isinstance(chat, ChatMl):
-            file = folder / "tokenizer_config.json"
-            _write_json(file, read_object(file) | named)
-
-
-def _write_json(file: Path, value: dict[str, Any]) -> None:
-    file.write_text(json.dumps(value, indent=2, ensure_ascii=False), "utf-8")

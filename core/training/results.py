@@ -13,12 +13,16 @@ from typing import Any
 
 from torch import Tensor
 
+from core.chat.chat_format import chat_format
+from core.chat.chatml import ChatMl
 from core.chat.vocabulary import Vocabulary
-from core.models.folder_files import SIDE_FILES
+from core.data.chatml_rendering import ChatMlRenderer
+from core.data.rendering import renderer_of
 from core.training import card
 from core.training.preparing import Prepared
 from core.training.recipe import Recipe
 from core.training.run_files import RunFiles
+from core.training.taught import copy_side_files, write_side_files
 
 NOT_OF_ADAPTERS = ("config.json", "generation_config.json", "model.safetensors.index.json", "quantize_config.json")
 DRAFT = ".result"
@@ -53,7 +57,7 @@ def _write_adapter(model: Any, base: Path, folder: Path, state: dict[str, Tensor
     model.peft_config["default"].base_model_name_or_path = str(base)
     model.save_pretrained(str(folder), state_dict=state)
     copy_side_files(base, folder, leave_out=NOT_OF_ADAPTERS)
-    if not Vocabulary.load(base).template:
+    if isinstance(renderer_of(Vocabulary.load(base)), ChatMlRenderer):
         (folder / "generation_config.json").write_text(json.dumps({"chat_format": "chatml"}), "utf-8")
 
 
@@ -69,11 +73,8 @@ def _write_model(prepared: Prepared, base: Path, folder: Path, held: dict[str, T
     config = json.loads((folder / "config.json").read_text("utf-8"))
     config |= {"use_cache": True, "dtype": str(dtype).removeprefix("torch.")}
     (folder / "config.json").write_text(json.dumps(config, indent=2), "utf-8")
-    copy_side_files(base, folder, leave_out=("config.json", "model.safetensors.index.json"))
-
-
-def copy_side_files(base: Path, folder: Path, leave_out: tuple[str, ...]) -> None:
-    """Tokenizer, template and generation config."""
-    for name in dict.fromkeys(SIDE_FILES):
-        if name not in leave_out and (base / name).is_file():
-            shutil.copyfile(base / name, folder / name)
+    vocabulary = Vocabulary.load(base)
+    chat = chat_format(base, vocabulary)
+    if not chat.can_chat and isinstance(renderer_of(vocabulary), ChatMlRenderer):
+        chat = ChatMl(vocabulary)
+    write_side_files(base, folder, vocabulary, chat, None)

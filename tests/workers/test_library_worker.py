@@ -25,11 +25,13 @@ from core.protocol.messages import (
     Finished,
     ImportModel,
     JobEvent,
+    MergeAdapter,
     ModelStored,
     Progress,
     PullModel,
     VerifyModel,
 )
+from tests.helpers import tiny_adapters, tiny_models
 from tests.helpers.file_server import FileServer
 from tests.helpers.starter import index_environment, starter_index, starter_wheel
 from tests.helpers.tiny_gguf import tiny_model, write_gguf
@@ -144,3 +146,23 @@ async def test_import_and_verify(file: Path, tmp_path: Path) -> None:
         assert not answers.pop("tokenizer.json") and all(answers.values()) and len(answers) == 4
         failed = [e async for e in process.run(ImportModel("j", str(file), "tiny", str(tmp_path / "models")))]
         assert failed[-1] == Failed("j", "user", "name_taken", {"name": "tiny"}, getattr(failed[-1], "detail", ""))
+
+
+async def test_a_merge_is_a_job_that_can_be_given_up(tmp_path: Path) -> None:
+    base = tiny_models.write_model(tmp_path / "base")
+    adapter = tiny_adapters.write(tmp_path / "learned", tiny_models.model("qwen3"), target_modules=["q_proj"])
+    models = tmp_path / "models"
+    job = MergeAdapter("m", str(adapter), str(base), "learned", "base", "whole", str(models))
+    async with worker() as process:
+        stages: list[str] = []
+        async for event in process.run(job):
+            if isinstance(event, Progress):
+                stages.append(event.stage)
+                if event.stage == "merging":
+                    process.cancel("m")
+        assert event == Finished("m", "cancelled") and not list(models.iterdir())
+        told = [event async for event in process.run(job)]
+        assert told[-2:] == [ModelStored("m", str(models / "whole")), Finished("m")]
+        assert {"loading", "proving"} < set(stages)
+        failed = [event async for event in process.run(job)][-1]
+        assert isinstance(failed, Failed) and failed.code == "name_taken"
