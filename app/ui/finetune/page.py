@@ -18,7 +18,6 @@ from app.ui import aio, shortcuts
 from app.ui.finetune.run_actions import RunActions
 from app.ui.finetune.run_page import RunPage
 from app.ui.finetune.runs import RunsView
-from app.ui.finetune.wizard import Wizard
 from app.ui.pacing import Paced
 from app.ui.tokens import Size, Space
 from app.ui.why import why
@@ -30,6 +29,7 @@ from core.translation import say
 
 if TYPE_CHECKING:
     from app.context import AppContext
+    from app.ui.finetune.wizard import Wizard
     from app.ui.window import Window
 
 ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
@@ -191,6 +191,8 @@ class FinetunePage(QWidget):
 
     def show_wizard(self, step: str = "") -> None:
         if self.wizard is None:
+            from app.ui.finetune.wizard import Wizard
+
             self.wizard = Wizard(self._window, self._context)
             self.wizard.left.connect(self.show_runs)
             self.wizard.started.connect(self.show_run)
