@@ -115,8 +115,7 @@ class ReviewStep(Step):
     def _offer_to_free(self) -> None:
         """A chat model in memory, where its memory would be missed."""
         emptied(self._notice)
-        state, plan = self.context.inference.state, self.draft.plan()
-        is_missed = plan is not None and plan.verdict != "fits" and state.phase == "ready"
+        state, is_missed = self.context.inference.state, self.draft.misses_chat_memory
         self._above.setVisible(is_missed)
         if not is_missed:
             return
