@@ -64,7 +64,7 @@ class FinetuneDraft:
         self._datasets, self._library, self._inference = datasets, library, inference
         self.models: list[Installed] = []
         self.memory: dict[str, dict[str, Badge]] = {}
-        self.room = Room(0)
+        self.room = self._now = Room(0)
         self._subjects: dict[str, Subject] = {}
         self._checked: tuple[DataFile, float, str] | None = None
         self._checking: asyncio.Task[None] | None = None
@@ -120,9 +120,10 @@ class FinetuneDraft:
 
     async def measure(self) -> None:
         """How much memory is free now, once the model that is loaded has gone."""
-        free = fitting.room(await machine.read(), self._inference.state.loaded)
-        if free != self.room:
-            self.room = free
+        reading = await machine.read()
+        free, now = fitting.room(reading, self._inference.state.loaded), fitting.room(reading)
+        if (free, now) != (self.room, self._now):
+            self.room, self._now = free, now
             self._estimate()
             self.changed.emit("room")
 
@@ -233,6 +234,14 @@ class FinetuneDraft:
         recipe = msgspec.structs.replace(self.recipe, method=method) if method else self.recipe
         speed = self._speed(recipe.model, recipe.method)
         return training_plan.plan(recipe, self.subject, self.room, self.report, speed)
+
+    @property
+    def misses_chat_memory(self) -> bool:
+        """A model is loaded for chatting, and beside it there would be too little memory."""
+        plan = self.plan()
+        if plan is None or self._inference.state.phase != "ready":
+            return False
+        return plan.footprint.total > fitting.TIGHT_FROM * (self._now.card if plan.on_card else self._now.memory)
 
     def proposals(self) -> list[Proposal]:
         return training_plan.proposals(self.recipe, self.subject, self.room, self.report) if self.subject else []

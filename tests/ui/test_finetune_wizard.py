@@ -9,7 +9,9 @@ import pytest
 from PySide6.QtWidgets import QLineEdit
 
 from app.services import machine
+from app.services.inference import ModelState
 from app.ui.widgets.button import Button
+from app.ui.widgets.feedback import Banner
 from core import paths
 from core.hardware import Memory
 from core.translation import say
@@ -162,8 +164,15 @@ async def test_what_is_too_big_is_made_to_fit(tmp_path: Path, monkeypatch: pytes
         await draft.measure()
         wizard.memory.fit.click()
         assert draft.recipe.method == "lora"  # nothing is enough, so nothing is changed
+        assert wizard.hint.text() == say("finetune_ui.would_stop")
+        context.inference.state = ModelState("ready", "big")  # and it is in memory for chatting
+        review.enter()
         await settle(5)
+        assert say("finetune_ui.chat_loaded", name="big") in [
+            one.accessibleName() for one in review.findChildren(Banner)
+        ]
         assert faults(window) == []
+        context.inference.state = ModelState()
 
 
 async def test_another_language_and_another_page_keep_what_was_begun(tmp_path: Path) -> None:

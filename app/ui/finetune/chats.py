@@ -36,6 +36,8 @@ class ChatsDialog(QDialog):
         self._context = context
         self.list = QListWidget()
         self.list.setAccessibleName(say("finetune_ui.chats_title"))
+        self.list.setSpacing(Space.XS)
+        self.list.setUniformItemSizes(True)
         self.list.itemChanged.connect(lambda _: self._count())
         self._card = Card(column(self.list), padding=Space.XS)
         self._none = EmptyState("chat", say("finetune_ui.chats_none"), say("finetune_ui.chats_none_means"))

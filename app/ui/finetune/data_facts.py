@@ -37,9 +37,10 @@ class DataFacts(QWidget):
             self.lines.addWidget(_line(name, value, tone))
         if report.leaks is not None and report.leaks.questions:
             self.lines.addWidget(label(_leak_words(report.leaks), "caption", "warn", wrap=True))
-        self._lengths.setVisible(report.lengths is not None)
-        if report.lengths is not None:
-            self._show_lengths(report.lengths)
+        lengths = report.lengths if report.usable_rows else None
+        self._lengths.setVisible(lengths is not None)
+        if lengths is not None:
+            self._show_lengths(lengths)
 
     def _show_lengths(self, lengths: Lengths) -> None:
         rows = max(1, sum(lengths.histogram))
@@ -82,7 +83,7 @@ def _facts(report: DataReport) -> list[tuple[str, str, str]]:
         ]
     found += [(say(f"finetune_ui.role_{role}"), figures.count(count), "") for role, count in report.roles]
     lengths = report.lengths
-    if lengths is not None:
+    if lengths is not None and report.usable_rows:
         mark = "≈ " if lengths.counted < report.usable_rows else ""
         found += [
             fact("tokens", mark + figures.count(lengths.tokens)),

@@ -51,6 +51,7 @@ class DataStep(Step):
     def __init__(self, window: Window, context: AppContext) -> None:
         super().__init__(window, context)
         self._working: asyncio.Task[None] | None = None
+        self._filling: asyncio.Task[None] | None = None
 
     def build(self) -> Iterator[None]:
         self.empty = self._empty()
@@ -114,8 +115,9 @@ class DataStep(Step):
     def leave(self) -> None:
         if self.is_built:
             self.xray.leave()
-        if self._working is not None:
-            self._working.cancel()
+        for task in (self._working, self._filling):
+            if task is not None:
+                task.cancel()
 
     def _is_known(self) -> bool:
         return self.draft.report is not None or self.draft.error is not None
@@ -144,23 +146,31 @@ class DataStep(Step):
         self._show_error(draft.error)
         self.findings.setVisible(draft.report is not None)
         if draft.report is not None:
-            self._show_report(draft.report)
+            if self._filling is not None:
+                self._filling.cancel()
+            self._filling = aio.spawn(self._fill(draft.report), "findings")
         elif has_file and not draft.is_checking:
             self.format.setText("")
 
-    def _show_report(self, report: DataReport) -> None:
+    async def _fill(self, report: DataReport) -> None:
+        for _ in self._show_report(report):
+            await asyncio.sleep(0)
+
+    def _show_report(self, report: DataReport) -> Iterator[None]:
+        """In pieces, so that no frame waits for all of them."""
         kind = say("finetune_ui.format", format=say(f"data.format_{report.format}"), kind=report.kind.upper())
         self.format.setText(kind)
         self.columns.setVisible(report.format in ASKS_COLUMNS or bool(self.draft.recipe.columns))
         self.columns.show_report(report)
         is_enough = report.columns.is_enough
         self.xray.setVisible(is_enough)
+        self.problems.setVisible(is_enough and bool(report.counts))  # else every row would be one
+        yield
         self.facts.show_report(report)
-        self.problems.show_report(report)
-        if not is_enough:
-            self.problems.hide()  # every row would be one
-        else:
+        yield
+        if is_enough:
             self.xray.refresh()
+            yield from self.problems.show_report(report)
 
     def _show_error(self, error: UserError | None) -> None:
         emptied(self._notice)

@@ -6,6 +6,7 @@ what was begun in the wizard waits in the context until it is started or thrown 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +17,7 @@ from PySide6.QtWidgets import QFileDialog, QStackedWidget, QVBoxLayout, QWidget
 
 from app.ui import aio, shortcuts
 from app.ui.finetune.run_actions import RunActions
-from app.ui.finetune.run_page import RunPage
 from app.ui.finetune.runs import RunsView
-from app.ui.finetune.wizard import Wizard
 from app.ui.pacing import Paced
 from app.ui.tokens import Size, Space
 from app.ui.why import why
@@ -30,17 +29,19 @@ from core.translation import say
 
 if TYPE_CHECKING:
     from app.context import AppContext
+    from app.ui.finetune.run_page import RunPage
+    from app.ui.finetune.wizard import Wizard
     from app.ui.window import Window
 
 ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
 EVERY_MS = 200
-VIEWS = ("runs", "run", "wizard")
 
 
 class FinetunePage(QWidget):
     """
     Attributes:
-        view: the one of VIEWS that is shown
+        view: "runs", "run" or "wizard", the one that is shown
+        run_page: there as soon as it is_open
         is_open: the runs of this machine are known
         wizard: None before the first new run
     """
@@ -49,6 +50,7 @@ class FinetunePage(QWidget):
         super().__init__()
         self.view = "runs"
         self.is_open = False
+        self.run_page: RunPage
         self.wizard: Wizard | None = None
         self._window, self._context = window, context
         self._error = ""
@@ -61,6 +63,8 @@ class FinetunePage(QWidget):
         self._opening = aio.spawn(self._open(), "finetune page")
 
     async def _open(self) -> None:
+        await asyncio.sleep(0)
+        self._build_run()
         await self._context.training.open()
         self.is_open = True
         self._show()
@@ -81,19 +85,27 @@ class FinetunePage(QWidget):
         self.runs.menu_asked.connect(
             lambda id, where: self.actions_.open_menu(self, self._context.training.run(id), where)
         )
-        self.run_page = RunPage()
-        self.run_page.asked.connect(self._act)
         self._heads, self._stack = QStackedWidget(), QStackedWidget()
         self._heads.setFixedHeight(Size.PAGE_HEADER)
-        self._heads.addWidget(self._runs_head())
-        self._heads.addWidget(self._run_head())
-        self._stack.addWidget(self._padded(self.runs))
-        self._stack.addWidget(self.run_page)
+        self._views: dict[str, tuple[QWidget, QWidget]] = {}
+        self._add("runs", self._runs_head(), self._padded(self.runs))
         self._notice: QVBoxLayout = column(gap=0)
         whole = column(self._heads, Line(), self._notice, self._stack, gap=0)
         whole.setStretch(3, 1)
         self.setLayout(whole)
         self.setFocusProxy(self.new_button)
+
+    def _add(self, view: str, head: QWidget, body: QWidget) -> None:
+        self._views[view] = head, body
+        self._heads.addWidget(head)
+        self._stack.addWidget(body)
+
+    def _build_run(self) -> None:
+        from app.ui.finetune.run_page import RunPage
+
+        self.run_page = RunPage()
+        self.run_page.asked.connect(self._act)
+        self._add("run", self._run_head(), self.run_page)
 
     def _padded(self, widget: QWidget) -> QWidget:
         body = column(widget, gap=0)
@@ -127,7 +139,7 @@ class FinetunePage(QWidget):
         """Nothing stands beside the page."""
 
     def leave(self) -> None:
-        shown = self.run_page.run
+        shown = self.run_page.run if self.is_open else None
         self._context.finetune_view = (
             "wizard" if self.view == "wizard" else shown.id if self.view == "run" and shown else ""
         )
@@ -167,9 +179,9 @@ class FinetunePage(QWidget):
 
     def _turn(self, view: str) -> None:
         self.view = view
-        place = VIEWS.index(view)
-        self._heads.setCurrentIndex(min(place, self._heads.count() - 1))
-        self._stack.setCurrentIndex(min(place, self._stack.count() - 1))
+        head, body = self._views[view]
+        self._heads.setCurrentWidget(head)
+        self._stack.setCurrentWidget(body)
         self._clear_notice()
 
     def show_runs(self) -> None:
@@ -191,12 +203,13 @@ class FinetunePage(QWidget):
 
     def show_wizard(self, step: str = "") -> None:
         if self.wizard is None:
+            from app.ui.finetune.wizard import Wizard
+
             self.wizard = Wizard(self._window, self._context)
             self.wizard.left.connect(self.show_runs)
             self.wizard.started.connect(self.show_run)
             self.wizard.file_asked.connect(self.ask_file)
-            self._heads.addWidget(self.wizard.head)
-            self._stack.addWidget(self.wizard)
+            self._add("wizard", self.wizard.head, self.wizard)
         self._turn("wizard")
         self.wizard.enter(step)
 

@@ -5,6 +5,8 @@ Invariant: nothing here changes the file; mending asks for the name of a new one
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
@@ -55,10 +57,10 @@ class Problems(QWidget):
         body = column(Card(self._kinds, padding=1), Card(column(self.table), padding=1), gap=Space.S)
         self.setLayout(column(section(say("finetune_ui.problems"), "", body, self.mend_all), gap=0))
 
-    def show_report(self, report: DataReport) -> None:
+    def show_report(self, report: DataReport) -> Iterator[None]:
+        """In pieces."""
         self.problems = list(report.problems)
         self._codes = mendable(report)
-        self.setVisible(bool(report.counts))
         self.mend_all.setVisible(bool(self._codes))
         emptied(self._kinds)
         self.buttons = {}
@@ -66,6 +68,7 @@ class Problems(QWidget):
             if place:
                 self._kinds.addWidget(Line())
             self._kinds.addWidget(self._kind(code, count))
+            yield
         self._rows.replace([_cells(problem) for problem in self.problems])
         tall = self.table.verticalHeader().defaultSectionSize()
         shown = min(len(self.problems), ROWS_SHOWN)

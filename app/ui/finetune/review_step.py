@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
-from PySide6.QtWidgets import QFileDialog, QVBoxLayout
+from PySide6.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from app.services.finetune_draft import Told
 from app.ui import aio, theme
@@ -27,6 +27,7 @@ from core.training import recipe as recipes
 from core.translation import say
 
 NAME_WIDTH = 92
+FACTS = ("model", "data", "method", "change", "steps", "tokens", "passes", "time", "disk")
 
 
 class ReviewStep(Step):
@@ -40,7 +41,8 @@ class ReviewStep(Step):
         self._above.hide()
         self.lines.addWidget(self._above)
         self.facts: dict[str, str] = {}
-        self._facts: QVBoxLayout = column(gap=Space.S)
+        self._values = {name: label("", "body", wrap=True) for name in FACTS}
+        self._parts = {name: self._fact(name) for name in FACTS}
         yield
         self.fit = FitPane()
         self.fit.taken.connect(lambda recipe: self.draft.take(recipe))
@@ -48,7 +50,9 @@ class ReviewStep(Step):
         self.command = CommandPane()
         self.command.save_asked.connect(self._ask_save)
         yield
-        left = column(section(say("finetune_ui.plan"), "", Card(self._facts)), self.fit, None, gap=Space.XL)
+        left = column(
+            section(say("finetune_ui.plan"), "", Card(column(*self._parts.values()))), self.fit, None, gap=Space.XL
+        )
         body = row(left, column(self.command, None, gap=0), gap=Space.XL)
         body.setStretch(0, 1)
         body.setStretch(1, 1)
@@ -68,18 +72,20 @@ class ReviewStep(Step):
                 if task is not None:
                     task.cancel()
 
+    def _fact(self, name: str) -> QWidget:
+        title = label(say(f"finetune_ui.plan_{name}"), "caption", "muted")
+        title.setFixedWidth(round(NAME_WIDTH * theme.state.text_scale))
+        line = row(title, self._values[name], gap=Space.M)
+        line.setStretch(1, 1)
+        return pane(line)
+
     # --- what is shown -----------------------------------------------------------------------
 
     def _show(self) -> None:
         self.facts = self._lines_of()
-        emptied(self._facts)
-        for name, value in self.facts.items():
-            shown = label(value, "body", wrap=True)
-            title = label(say(f"finetune_ui.plan_{name}"), "caption", "muted")
-            title.setFixedWidth(round(NAME_WIDTH * theme.state.text_scale))
-            line = row(title, shown, gap=Space.M)
-            line.setStretch(1, 1)
-            self._facts.addWidget(pane(line))
+        for name, part in self._parts.items():
+            part.setVisible(name in self.facts)
+            self._values[name].setText(self.facts.get(name, ""))
         self.fit.show_draft(self.draft)
         self.command.show_recipe(self.draft.recipe)
         self._offer_to_free()
@@ -109,8 +115,7 @@ class ReviewStep(Step):
     def _offer_to_free(self) -> None:
         """A chat model in memory, where its memory would be missed."""
         emptied(self._notice)
-        state, plan = self.context.inference.state, self.draft.plan()
-        is_missed = plan is not None and plan.verdict != "fits" and state.phase == "ready"
+        state, is_missed = self.context.inference.state, self.draft.misses_chat_memory
         self._above.setVisible(is_missed)
         if not is_missed:
             return

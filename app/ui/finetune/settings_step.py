@@ -41,8 +41,9 @@ class SettingsStep(Step):
         self._narrow()
         self._lines.addWidget(self._preset_part())
         yield
-        self._lines.addWidget(section(say("finetune_ui.few"), "", self._card(FEW)))
-        yield
+        lines = column(gap=0)
+        self._lines.addWidget(section(say("finetune_ui.few"), "", Card(lines, padding=1)))
+        yield from self._fill(lines, FEW)
         self.more = Button("", "ghost", "down", small=True)
         self.more.clicked.connect(self._toggle)
         self._lines.addWidget(pane(row(self.more, None)))
@@ -62,21 +63,22 @@ class SettingsStep(Step):
         line.setStretch(0, 1)
         return Card(line)
 
-    def _card(self, fields: Sequence[Field]) -> QWidget:
-        lines = column(gap=0)
+    def _fill(self, lines: QVBoxLayout, fields: Sequence[Field]) -> Iterator[None]:
         for field in fields:
             made = self.rows[field.key] = FieldRow(field, last=field is fields[-1])
             made.changed.connect(self._take)
-            lines.addWidget(made)
-        return Card(lines, padding=1)
+            lines.addWidget(made)  # first: a widget without a place would be a window
+            self._show_row(made)
+            yield
 
     def _groups(self) -> Iterator[None]:
         """All other settings, group by group."""
         for name, fields in GROUPS.items():
-            part = self._sections[name] = section(say(f"finetune_ui.group_{name}"), "", self._card(fields))
+            lines = column(gap=0)
+            part = self._sections[name] = section(say(f"finetune_ui.group_{name}"), "", Card(lines, padding=1))
             self._rest.addWidget(part)
-            self._show()
-            yield
+            part.setVisible(any(is_meant(field, self.draft.recipe) for field in fields))
+            yield from self._fill(lines, fields)
 
     def _narrow(self) -> None:
         """No wider than a form: by the margin, for a greatest width is not known to what wraps within."""
@@ -104,13 +106,16 @@ class SettingsStep(Step):
 
     def _show(self) -> None:
         recipe, name = self.draft.recipe, self.draft.preset
-        for row_ in self.rows.values():
-            row_.show_value(getattr(recipe, row_.field.key))
-            row_.setVisible(is_meant(row_.field, recipe))
+        for made in self.rows.values():
+            self._show_row(made)
         for group, part in self._sections.items():
             part.setVisible(any(is_meant(field, recipe) for field in GROUPS[group]))
         self.preset.show_value(self._names.get(name, self._own))
         self._preset_means.setText(say(f"preset.{name}_means") if name else say("finetune_ui.preset_means"))
+
+    def _show_row(self, made: FieldRow) -> None:
+        made.show_value(getattr(self.draft.recipe, made.field.key))
+        made.setVisible(is_meant(made.field, self.draft.recipe))
 
     def _show_rest(self) -> None:
         expanded = self.draft.expanded

@@ -195,7 +195,10 @@ class Wizard(QWidget):
         is_last = index + 1 == len(STEPS)
         self.stepper.show_steps(index, draft.reachable())
         hindrances = [h for step in STEPS[: index + 1] if (h := draft.hindrance(step))]
-        self.hint.setText(say(f"finetune_ui.{hindrances[0]}") if hindrances else "")
+        plan = draft.plan() if is_last else None
+        warned = "would_stop" if plan is not None and plan.verdict == "too_big" else ""
+        said = hindrances[0] if hindrances else warned
+        self.hint.setText(say(f"finetune_ui.{said}") if said else "")
         words = say("finetune_ui.start" if is_last else "finetune_ui.next")
         if self.next.text() != words:
             self.next.setText(words)
