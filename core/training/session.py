@@ -23,6 +23,7 @@ import torch
 from core.chat.vocabulary import Vocabulary
 from core.errors import UserError
 from core.figures import size
+from core.models import memory
 from core.models.footprint import DeviceKind
 from core.models.load import LoadStep
 from core.models.shape import read_shape
@@ -100,6 +101,7 @@ class _Session:
     ) -> None:
         if facts.checkpointing:
             prepared.model.gradient_checkpointing_enable({"use_reentrant": False})
+            memory.keep_no_large_blocks()  # memory is short, so time goes before it
         if is_first():
             shutil.rmtree(self._run.checkpoints / STAGING, ignore_errors=True)
         lengths = [len(row.ids) for row in data.rows]
