@@ -29,6 +29,7 @@ from core.training.recipe import Recipe
 CONFIG, FACTS, SAMPLES, CHECKPOINTS, RESULT = "config.toml", "facts.json", "samples.jsonl", "checkpoints", "result"
 ORIGIN = "origin.json"
 LOG = "worker.log"
+METRICS = "metrics.jsonl"
 _STEP = re.compile(r"step-(\d+)")
 
 
