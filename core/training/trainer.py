@@ -212,7 +212,8 @@ class RowTrainer(Trainer):
 
     @property
     def _groups(self) -> list[dict[str, Any]]:
-        groups: list[dict[str, Any]] = self.optimizer.param_groups
+        optimiser: Any = self.optimizer
+        groups: list[dict[str, Any]] = optimiser.param_groups
         return groups
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
