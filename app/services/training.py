@@ -40,6 +40,7 @@ log = logging.getLogger("training")
 
 TRASH = ".trash"
 PIECE = 100_000  # steps
+OVER_S = 5.0  # for the end of a run to be taken note of
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +255,9 @@ class TrainingService:
 
     async def _begin(self, id: str) -> None:
         path = self.run(id).path
+        watching = self._watches.get(id)
+        if watching is not None and not watching.done() and not status(path).is_alive:
+            await asyncio.wait([watching], timeout=OVER_S)  # of its last life; this one needs a watch of its own
         try:
             await DetachedRun.start(self._argv(path), path)
         finally:

@@ -6,12 +6,11 @@ import json
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import msgspec
+from shiboken6 import isValid
 
 from app.context import AppContext
-from app.services.training import TrainingService
 from app.ui.training_run.page import RunPage
 from app.ui.window import Window
 from core import paths
@@ -97,8 +96,7 @@ async def page_of(
     run: RunFiles | None, width: int = 1440, height: int = 900
 ) -> AsyncIterator[tuple[Window, RunPage, AppContext]]:
     """The window with the page of a run on it, whole and settled."""
-    async with live(width, height) as (window, context):
-        context.training = TrainingService(context.store, context.library, fake_training.argv)
+    async with live(width, height, training=fake_training.argv) as (window, context):
         await context.training.open()
         page = RunPage(window, context)
         window._stack.addWidget(page)
@@ -108,7 +106,8 @@ async def page_of(
                 await show(page, run.path.name)
             yield window, page, context
         finally:
-            page.leave()
+            if isValid(page):
+                page.leave()
             for one in context.training.runs:
                 if one.status.is_alive:
                     await context.training.kill(one.id)
@@ -119,7 +118,3 @@ async def show(page: RunPage, id: str) -> None:
     page.show_run(id)
     await until(lambda: page.body is not None and page.body.charts is not None and page.body.charts.feed.is_loaded, 10)
     await settle(8)
-
-
-def log_of(run: RunFiles) -> Path:
-    return run.path / run_files.LOG

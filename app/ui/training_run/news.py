@@ -25,10 +25,8 @@ EVERY_MS = 200
 
 
 class TrainingNews:
-    def __init__(
-        self, window: Window, context: AppContext, show: Callable[[str], object] | None, place: int | None
-    ) -> None:
-        """`show` opens the page of a run, `place` is that of the page on the rail; None where there is no such page."""
+    def __init__(self, window: Window, context: AppContext, show: Callable[[str], object], place: int | None) -> None:
+        """`show` opens the page of a run, `place` is that of the runs on the rail."""
         self._window, self._training, self._open, self._place = window, context.training, show, place
         self._tray: QSystemTrayIcon | None = None
         self._wait = Paced(window, EVERY_MS, self._show)
@@ -54,11 +52,8 @@ class TrainingNews:
 
     def _on_ended(self, run: Run) -> None:
         words, tone = ended_words(run)
-        if self._open is None:
-            self._window.notify(tone, words)
-        else:
-            open_ = self._open
-            self._window.notify(tone, words, say("run_ui.show"), lambda: open_(run.id))
+        show = say("run_ui.show") if self._place is not None else ""
+        self._window.notify(tone, words, show, lambda: self._open(run.id))
         if run.status.state != "paused" and not self._window.isActiveWindow():
             self._notify_desktop(words, tone)
 

@@ -7,6 +7,7 @@ at most every EVERY_MS, and nothing is built or read for longer than a frame.
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -129,6 +130,7 @@ class RunPage(QWidget):
         frame = pane(column(body, None, gap=0))
         self._place.addWidget(Scroll(frame, say("run_ui.page")))
         try:
+            await asyncio.to_thread(importlib.import_module, "app.ui.widgets.chart.plot")  # most of a second, once
             for _ in body.build(run):
                 await asyncio.sleep(0)
         except asyncio.CancelledError:
