@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("training")
 
 TRASH = ".trash"
-PIECE = 100_000  # steps
+PIECE = 20_000  # steps: what is read at once is garbage soon, and the collector holds every thread
 OVER_S = 5.0  # for the end of a run to be taken note of
 
 

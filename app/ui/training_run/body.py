@@ -58,6 +58,7 @@ class RunBody(QWidget):
         self._window, self._context, self._actions, self._guarded = window, context, actions, guarded
         self._training = context.training
         self._id = ""
+        self._has_steps = False
         self.charts: RunCharts | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -112,6 +113,9 @@ class RunBody(QWidget):
         self.facts.show_run(run)
         self.recipe.show_recipe(run.recipe)
         self._show_cards()
+        if run.status.step and not self._has_steps:
+            self._has_steps = True
+            self.read()  # the answers of before the first step
 
     def _show_cards(self) -> None:
         if self.charts is not None and self._id in {run.id for run in self._training.runs}:

@@ -17,6 +17,7 @@ from PySide6.QtCore import QObject
 from app.services.training import TrainingService
 from app.ui import aio
 from app.ui.pacing import Paced
+from app.ui.transcript.warm import patience
 from app.ui.widgets.chart.lines import Line
 from core import figures
 from core.run_dir import Step
@@ -76,11 +77,12 @@ class Feed(QObject):
 
     async def _load(self, after: int) -> None:
         last = after
-        async with aclosing(self._training.pieces(self.id, after)) as pieces:
-            async for piece in pieces:
-                last = piece[-1][0]
-                columns = await asyncio.to_thread(columns_of, piece)
-                await self._take(columns)
+        with patience():
+            async with aclosing(self._training.pieces(self.id, after)) as pieces:
+                async for piece in pieces:
+                    last = piece[-1][0]
+                    columns = await asyncio.to_thread(columns_of, piece)
+                    await self._take(columns)
         self._waiting = [step for step in self._waiting if step[0] > last]
         self.is_loaded = True
         self._flush()

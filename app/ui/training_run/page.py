@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from app.ui.window import Window
 
 EVERY_MS = 200
+READ_MS = 1000  # between two readings of the answers
 LOOK_MS = 2000  # between two looks whether a run gives signs of life
 
 
@@ -74,6 +75,7 @@ class RunPage(QWidget):
         whole.setStretch(2, 1)
         self.setLayout(whole)
         self._wait = Paced(self, EVERY_MS, self._show)
+        self._reading = Paced(self, READ_MS, self._read)
         self._look = QTimer(self, interval=LOOK_MS)
         self._look.timeout.connect(self._look_after)
         self._ends: list[Callable[[], None]] = [
@@ -97,8 +99,8 @@ class RunPage(QWidget):
     def leave(self) -> None:
         for end in self._ends:
             end()
-        self._wait.stop()
-        self._look.stop()
+        for timer in (self._wait, self._reading, self._look):
+            timer.stop()
         self._drop_body()
 
     def show_run(self, id: str) -> None:
@@ -151,7 +153,11 @@ class RunPage(QWidget):
             self._wait.ask()
 
     def _on_saved(self, id: str) -> None:
-        if id == self.id and self.body is not None:
+        if id == self.id:
+            self._reading.ask()
+
+    def _read(self) -> None:
+        if self.body is not None:
             self.body.read()
 
     def _show(self) -> None:

@@ -41,7 +41,7 @@ from core.training.run_files import Answer
 from core.translation import say
 
 Index = QModelIndex | QPersistentModelIndex
-COLUMN, TALLEST, EMPTY = 264, 420, 170  # px at the usual text size
+COLUMN, TALLEST, EMPTY, HEAD = 264, 420, 170, 36  # px at the usual text size
 MEASURED = 6  # of a row's answers, the longest, whose heights are taken
 
 
@@ -113,6 +113,7 @@ class WallTable(QTableView):
         header = self.horizontalHeader()
         header.setHighlightSections(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        header.setFixedHeight(round(HEAD * theme.state.text_scale))  # Qt would ask a thousand columns
         theme.state.changed.connect(self.fit)
 
     def fit(self) -> None:
@@ -121,9 +122,10 @@ class WallTable(QTableView):
         if not count:
             return
         width = max(round(COLUMN * theme.state.text_scale), self.viewport().width() // count)
-        for column_ in range(count):
-            self.setColumnWidth(column_, width)
-        tall = self.horizontalHeader().sizeHint().height() + 2
+        header = self.horizontalHeader()
+        if header.defaultSectionSize() != width:
+            header.setDefaultSectionSize(width)  # of all there are and of those to come
+        tall = header.height() + 2
         for prompt in range(len(self.rows.prompts)):
             heights = (round(34 * theme.state.text_scale), self._height(prompt, width - 2 * Space.M))
             for row, height in zip((2 * prompt, 2 * prompt + 1), heights, strict=True):

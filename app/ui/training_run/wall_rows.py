@@ -37,11 +37,19 @@ class WallRows(QAbstractTableModel):
         self._new: dict[tuple[int, int], list[Part]] = {}
 
     def show_answers(self, prompts: Sequence[str], answers: Sequence[Answer]) -> None:
-        """Also to prompts that are in the recipe no more."""
+        """Also to prompts that are in the recipe no more. What comes on top at the end leaves the rest as it is."""
+        all_ = list(dict.fromkeys([*prompts, *(answer.prompt for answer in answers)]))
+        steps = sorted({answer.step for answer in answers})
+        texts = {(answer.step, answer.prompt): answer.text for answer in answers}
+        count = len(self.steps)
+        is_more = all_ == self.prompts and steps[:count] == self.steps and len(steps) > count and bool(count)
+        if is_more and all(texts.get(key) == text for key, text in self._texts.items()):
+            self.beginInsertColumns(QModelIndex(), count, len(steps) - 1)
+            self.steps, self._texts = steps, texts
+            self.endInsertColumns()
+            return
         self.beginResetModel()
-        self.prompts = list(dict.fromkeys([*prompts, *(answer.prompt for answer in answers)]))
-        self.steps = sorted({answer.step for answer in answers})
-        self._texts = {(answer.step, answer.prompt): answer.text for answer in answers}
+        self.prompts, self.steps, self._texts = all_, steps, texts
         self._new.clear()
         self.endResetModel()
 
