@@ -63,38 +63,49 @@ class RunBody(QWidget):
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def build(self, run: Run) -> Iterator[None]:
-        """The parts, in pieces: no frame shall wait for all."""
+        """The parts, one after the other: no frame shall wait for all."""
         self._id = run.id
+        whole = column(gap=Space.L)
+        whole.setContentsMargins(Space.XL, Space.L, Space.XL, Space.XL)
+        self.setLayout(whole)
         self.sentence = label("", "body", "soft", wrap=True)
         self.about = Elided("", "caption", "muted")
+        whole.addLayout(column(self.sentence, self.about, gap=Space.XXS))
+        for part in self._parts(run):
+            whole.addWidget(part)
+            yield
+
+    def _parts(self, run: Run) -> Iterator[QWidget]:
         self.trouble = Trouble(self._window, self._context)
         self.trouble.restart_asked.connect(self._restart)
         self.trouble.again_asked.connect(self.again_asked)
-        yield
+        yield self.trouble
         self.result = ResultCard(self._context)
         self.result.chat_asked.connect(self._actions.chat_with)
         self.result.compare_asked.connect(self._compare)
         self.result.merge_asked.connect(self.merge_asked)
         self.result.export_asked.connect(self.export_asked)
+        yield self.result
         self.cards = FigureCards()
-        yield
+        yield self.cards
         self.overlay = Overlay(self._training, run.id)
-        self.charts = RunCharts(self._training, run.id, run.name, self.overlay.choose)
-        self.charts.exported.connect(self._on_exported)
-        self.charts.failed.connect(self.failed)
-        self.charts.grown.connect(self._show_cards)
-        self.overlay.added.connect(self.charts.lay_over)
-        self.overlay.removed.connect(self.charts.take_off)
-        yield
+        yield self._charts(run)
+        yield self.overlay
         self.wall = SampleWall()
-        yield
-        self.facts, self.recipe = FactsView(), RecipeView()
-        yield
-        words = column(self.sentence, self.about, gap=Space.XXS)
-        parts = (self.trouble, self.result, self.cards, self.charts, self.overlay, self.wall, self.facts, self.recipe)
-        whole = column(words, *parts, gap=Space.L)
-        whole.setContentsMargins(Space.XL, Space.L, Space.XL, Space.XL)
-        self.setLayout(whole)
+        yield self.wall
+        self.facts = FactsView()
+        yield self.facts
+        self.recipe = RecipeView()
+        yield self.recipe
+
+    def _charts(self, run: Run) -> RunCharts:
+        charts = self.charts = RunCharts(self._training, run.id, run.name, self.overlay.choose)
+        charts.exported.connect(self._on_exported)
+        charts.failed.connect(self.failed)
+        charts.grown.connect(self._show_cards)
+        self.overlay.added.connect(charts.lay_over)
+        self.overlay.removed.connect(charts.take_off)
+        return charts
 
     def leave(self) -> None:
         if self.charts is not None:
@@ -107,6 +118,7 @@ class RunBody(QWidget):
 
     def show_run(self, run: Run) -> None:
         self.sentence.setText(str(run.status))
+        self.sentence.setVisible(run.status.state != "failed")  # then the banner says why
         about = (run.origin.model, method_words(run), Path(run.recipe.data).name)
         self.about.setText(SEPARATOR.join(about))
         self.trouble.show_run(run)

@@ -32,6 +32,7 @@ CHARTS: dict[str, tuple[str, ...]] = {
     "memory": ("memory",),
 }
 TALL = 340
+NEAR = 0.25  # of the memory there is
 
 
 class RunCharts(QWidget):
@@ -89,7 +90,7 @@ class RunCharts(QWidget):
             timeline = MemoryTimeline(title, empty=empty, used=self.feed.lines["memory"])
             timeline.begin_phase(say("run_ui.phase_loading"), 0)
             timeline.begin_phase(say("run_ui.phase_training"), 1)
-            timeline.show_available(self._available)
+            self._show_limit(timeline)
             return timeline
         writes: dict[str, Callable[[float], str]] = {
             "learning_rate": lambda value: f"{value:.2g}",
@@ -104,7 +105,13 @@ class RunCharts(QWidget):
         self._available = size
         chart = self.charts.get("memory")
         if isinstance(chart, MemoryTimeline):
-            chart.show_available(size)
+            self._show_limit(chart)
+
+    def _show_limit(self, timeline: MemoryTimeline) -> None:
+        """Where the run came near it; else its curve would be a line at the foot."""
+        values = self.feed.lines["memory"].series.values
+        is_near = bool(len(values)) and float(values.max()) > NEAR * self._available
+        timeline.show_available(self._available if is_near else 0.0)
 
     @staticmethod
     def _fill(chart: Chart, name: str, feed: Feed) -> None:

@@ -71,6 +71,7 @@ class RunHead(QWidget):
         self.bar.set_tone("accent" if run.status.is_alive else "ok" if run.status.state == "finished" else "neutral")
         self.bar.set_share(share(run))
         shown, why = main_verbs(run), reasons(run)
+        self.buttons["resume"].variant = "secondary" if run.status.state == "failed" else "primary"  # others come first
         for verb, button in self.buttons.items():
             button.setVisible(verb in shown)
             button.setEnabled(not why[verb])

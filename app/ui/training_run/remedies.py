@@ -35,7 +35,7 @@ def for_memory(recipe: Recipe, subject: Subject, room: Room) -> list[Remedy]:
     """The greatest saving first."""
     return [
         Remedy(
-            say(f"run_ui.remedy_{one.change}", value=one.value),
+            say(f"run_ui.remedy_{one.change}", value=_written(one.value)),
             say("run_ui.saves", size=figures.size(one.saves)),
             one.recipe,
             one.change in SAME_SHAPES,
@@ -66,6 +66,10 @@ def for_disk(recipe: Recipe) -> list[Remedy]:
     if recipe.keep > 1:
         found.append(_changed(recipe, "keep", "1", keep=1))
     return found
+
+
+def _written(value: str) -> str:
+    return figures.count(int(value)) if value.isdigit() else value
 
 
 def _changed(recipe: Recipe, name: str, value: str, **changes: object) -> Remedy:

@@ -176,12 +176,12 @@ class SampleWall(QWidget):
         self._show_parts()
 
     def show_answers(self, prompts: tuple[str, ...], answers: Sequence[Answer]) -> None:
-        """Where it was scrolled to stays; at its end it follows."""
+        """Where it was scrolled to stays; from its end it follows."""
         if (prompts, tuple(answers)) == self._known:
             return
         self._known = prompts, tuple(answers)
         bar = self.table.horizontalScrollBar()
-        at, is_at_end = bar.value(), bar.value() == bar.maximum()
+        at, is_at_end = bar.value(), bar.value() == bar.maximum() > 0
         self.rows.show_answers(prompts, answers)
         self.table.span_prompts()
         self._show_parts()

@@ -67,7 +67,7 @@ def step_words(run: Run) -> str:
 
 def epoch_words(run: Run) -> str:
     """`epoch 1.2 of 3`"""
-    if run.facts is None or not run.facts.rows:
+    if run.facts is None or not run.facts.rows or not run.status.step:
         return ""
     rows = run.facts.rows
     done, whole = (count * run.recipe.batch / rows for count in (run.status.step, run.facts.steps))
