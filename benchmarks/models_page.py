@@ -47,12 +47,12 @@ class Watch:
         self._beat()
         self._timer.stop()
         return {
-            "p99_ms": _at(self.held, 0.99), "max_ms": _at(self.held, 1), "p99_cpu_ms": _at(self.cpu, 0.99),
-            "max_cpu_ms": _at(self.cpu, 1),
+            "p99_ms": at(self.held, 0.99), "max_ms": at(self.held, 1), "p99_cpu_ms": at(self.cpu, 0.99),
+            "max_cpu_ms": at(self.cpu, 1),
         }  # fmt: skip
 
 
-def _at(values: list[float], share: float) -> float:
+def at(values: list[float], share: float) -> float:
     ordered = sorted(values)
     return round(max(0.0, ordered[min(len(ordered) - 1, int(share * len(ordered)))]), 1)
 
@@ -101,7 +101,7 @@ async def typed(window: Window) -> dict[str, Any]:
             await asyncio.sleep(0.06)
         page.discover.field.setText("")
         await asyncio.sleep(0.1)
-    return {"key_median_ms": _at(keys, 0.5), "key_worst_ms": _at(keys, 1), "window": watch.stop()}
+    return {"key_median_ms": at(keys, 0.5), "key_worst_ms": at(keys, 1), "window": watch.stop()}
 
 
 async def downloading(window: Window, context: AppContext) -> dict[str, Any]:

@@ -114,13 +114,26 @@ class RunDir:
 
     def last_step(self) -> int:
         """The last step whose metrics were written; 0 before the first."""
-        if not self.metrics.exists():
-            return 0
-        with self.metrics.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - BLOCK))
-            steps = _steps(file.read().rpartition(b"\n")[0].split(b"\n")[-1:])
+        steps = _steps(self._last_lines()[-1:])
         return steps[-1][0] if steps else 0
+
+    def latest(self) -> dict[str, float]:
+        """Each figure as it was last among the last steps: some are not measured at every step."""
+        found: dict[str, float] = {}
+        for _, values in _steps(self._last_lines()):
+            found |= values
+        return found
+
+    def _last_lines(self) -> list[bytes]:
+        """Whole ones only."""
+        try:
+            with self.metrics.open("rb") as file:
+                begin = max(0, file.seek(0, os.SEEK_END) - BLOCK)
+                file.seek(begin)
+                lines = file.read().rpartition(b"\n")[0].split(b"\n")
+        except FileNotFoundError:
+            return []
+        return lines[1:] if begin else lines
 
 
 class MetricsWriter:

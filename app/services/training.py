@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import logging
 import shutil
+import sys
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ from app.services.library import LibraryService
 from core import paths, store
 from core.errors import UserError
 from core.protocol.messages import CheckpointSaved, Failed, Finished, Metrics, Progress, RunState
-from core.run_dir import MetricsReader, Step
+from core.run_dir import MetricsReader, RunDir, Step
 from core.store.store import Store
 from core.training import recipe as recipes
 from core.training import run_files
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("training")
 
 TRASH = ".trash"
+PIECE = 20_000  # steps: what is read at once is garbage soon, and the collector holds every thread
+OVER_S = 5.0  # for the end of a run to be taken note of
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,12 @@ class TrainingService:
         """The steps on disk."""
         return await asyncio.to_thread(_steps, self.run(id).path, after)
 
+    async def pieces(self, id: str, after: int = 0, most: int = PIECE) -> AsyncGenerator[list[Step], None]:
+        """The steps on disk, so many at a time: of a long run they are not all in memory at once."""
+        reader = MetricsReader(self.run(id).path / run_files.METRICS, after)
+        while piece := await asyncio.to_thread(_read, reader, most):
+            yield piece
+
     async def answers(self, id: str) -> list[Answer]:
         return await asyncio.to_thread(RunFiles(self.run(id).path).answers)
 
@@ -169,6 +178,18 @@ class TrainingService:
         """Go on from the last checkpoint of a run that was paused, stopped, or broke off."""
         await self._begin(id)
 
+    async def change_and_resume(self, id: str, recipe: Recipe) -> None:
+        """Go on from the last checkpoint by another recipe.
+
+        Raises:
+            UserError: run_already_running; the recipe is wrong, or the run could not be started.
+        """
+        run = self.run(id)
+        if run.status.is_alive:
+            raise UserError("run_already_running", run=run.name)
+        await asyncio.to_thread(recipes.write, run.path / run_files.CONFIG, recipes.checked(recipe))
+        await self._begin(id)
+
     async def more(self, id: str, epochs: float) -> None:
         """Go on with a run for so many more epochs."""
         run = self.run(id)
@@ -178,8 +199,7 @@ class TrainingService:
             rows = run.facts.rows if run.facts else run.recipe.batch
             more_steps = max(1, round(rows * epochs / run.recipe.batch))
             longer = msgspec.structs.replace(longer, steps=factor + more_steps)
-        await asyncio.to_thread(recipes.write, run.path / run_files.CONFIG, recipes.checked(longer))
-        await self._begin(id)
+        await self.change_and_resume(id, longer)
 
     async def pause(self, id: str) -> None:
         """Returns when its memory is free again."""
@@ -218,6 +238,15 @@ class TrainingService:
         self._look(place)
         self.changed.emit("")
 
+    async def check(self, id: str) -> None:
+        """Look whether a run at work gives signs of life: a silent one tells nothing by itself."""
+        run = self.run(id)
+        if run.status.is_alive:
+            found = await asyncio.to_thread(status, run.path)
+            now = self._runs.get(id)
+            if now is not None and now.status.is_alive and found.is_responsive != now.status.is_responsive:
+                self._change(id, status=replace(now.status, is_responsive=found.is_responsive))
+
     async def close(self) -> None:
         """Let go of every run; those at work go on."""
         if self._opening is not None:
@@ -234,6 +263,9 @@ class TrainingService:
 
     async def _begin(self, id: str) -> None:
         path = self.run(id).path
+        watching = self._watches.get(id)
+        if watching is not None and not watching.done() and not status(path).is_alive:
+            await asyncio.wait([watching], timeout=OVER_S)  # of its last life; this one needs a watch of its own
         try:
             await DetachedRun.start(self._argv(path), path)
         finally:
@@ -277,9 +309,9 @@ class TrainingService:
     def _stepped(self, id: str, step: int, values: dict[str, float]) -> None:
         run = self._runs[id]
         facts = run.facts or RunFiles(run.path).facts
-        latest = run.latest | values
+        state = run.status.state if run.status.is_alive else "running"
         self._runs[id] = replace(
-            run, facts=facts, progress=None, latest=latest, status=replace(run.status, step=step, state="running")
+            run, facts=facts, progress=None, latest=run.latest | values, status=RunStatus(state, step)
         )
         self.stepped.emit((id, [(step, values)]))
         self.changed.emit(id)
@@ -362,15 +394,17 @@ def _run_in(path: Path) -> Run | None:
     except UserError as error:
         log.info("%s is no run: %s", path, error)
         return None
-    found = status(path)
-    last = _steps(path, max(0, found.step - 1))
-    return Run(path.name, path, recipe, origin, files.facts, found, latest=last[-1][1] if last else {})
+    return Run(path.name, path, recipe, origin, files.facts, status(path), latest=RunDir(path).latest())
 
 
 def _steps(path: Path, after: int) -> list[Step]:
-    reader = MetricsReader(path / "metrics.jsonl", after)
+    return _read(MetricsReader(path / run_files.METRICS, after), sys.maxsize)
+
+
+def _read(reader: MetricsReader, most: int) -> list[Step]:
+    """About so many steps; none where there are no more."""
     found: list[Step] = []
-    while block := reader.read():
+    while len(found) < most and (block := reader.read()):
         found += block
     return found
 

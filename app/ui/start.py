@@ -123,7 +123,8 @@ def _import_pages() -> None:
     import app.ui.settings.machine
     import app.ui.settings.page
     import app.ui.settings.preferences
-    import app.ui.tokenizer.page  # noqa: F401
+    import app.ui.tokenizer.page
+    import app.ui.training_run.page  # noqa: F401
 
 
 async def _be_guided(window: Window, context: AppContext, guide: Guide) -> None:
@@ -134,13 +135,14 @@ async def _be_guided(window: Window, context: AppContext, guide: Guide) -> None:
 
 
 async def _prepare(context: AppContext) -> None:
-    """What may follow the first paint: replies of a killed program marked, downloads gone on with, the
-    worker's imports under way."""
+    """What may follow the first paint: replies of a killed program marked, downloads gone on with, runs at work found,
+    the worker's imports under way."""
     from app.ui.transcript.warm import warm_up
 
     warm_up()
     await context.chat.recover()
     await context.downloads.open()
+    await context.training.open()
     await asyncio.to_thread(context.library.tidy)
     await asyncio.to_thread(_import_pages)
     if await context.library.installed():

@@ -15,6 +15,7 @@ from shiboken6 import isValid
 
 from app.services import machine
 from app.services.inference import ModelState
+from app.services.training import Run
 from app.ui import aio, theme
 from app.ui.frames import FrameWatch
 from app.ui.model_words import device_words, weights_words
@@ -61,15 +62,18 @@ class StatusBar(QWidget):
     """
     Signals:
         asked: the page that a part stands for
+        run_asked: the id of the fine-tune that is running
         load_asked: how the model is loaded
     """
 
     asked = Signal(str)
+    run_asked = Signal(str)
     load_asked = Signal()
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self._context: AppContext | None = None
+        self._run = ""
         self._ends: list[Callable[[], None]] = []
         self.frames = FrameWatch(self)
         self._job_wait = Paced(self, JOB_MS, self._show_job)
@@ -89,7 +93,8 @@ class StatusBar(QWidget):
         self._slowest = label("", "caption", "muted")
         self._memory_part = self._part("status.memory_hint", "settings", self._memory_items())
         self._model_part = self._part("status.model_hint", "", [self._model])
-        self._job_part = self._part("status.job_hint", "downloads", [self._job, self._job_bar, self._job_left])
+        self._job_part = Part(say("status.job_hint"), self._job, self._job_bar, self._job_left)
+        self._job_part.clicked.connect(self._open_job)
         self._frame_part = self._part("status.frame_hint", "settings", [self._slowest])
         self._lay_out()
 
@@ -123,6 +128,7 @@ class StatusBar(QWidget):
             context.library.changed.listen(lambda _: self._show_job()),
             context.library.progressed.listen(self._job_wait.ask),
             context.downloads.changed.listen(self._job_wait.ask),
+            context.training.changed.listen(self._job_wait.ask),
         ]
         self._on_model(context.inference.state)
         self._show_job()
@@ -165,8 +171,13 @@ class StatusBar(QWidget):
         assert self._context is not None
         running = [item for item in self._context.downloads.items if item.state == "running"]
         transfers = self._context.library.transfers
-        self._job_part.setVisible(bool(running or transfers))
-        if running:
+        trained = next((run for run in self._context.training.runs if run.status.is_alive), None)
+        self._run = trained.id if trained is not None else ""
+        self._job_part.setVisible(bool(running or transfers or trained))
+        self._job_part.setToolTip(say("run_ui.status_hint" if trained is not None else "status.job_hint"))
+        if trained is not None:
+            self._show_words(say("run_ui.status", name=trained.name), *_how_far(trained))
+        elif running:
             first, more = running[0], len(running) - 1
             key = "status.fetching_more" if more else "status.fetching"
             self._show_words(say(key, name=first.record.name, count=more), share(first), left_words(first))
@@ -174,12 +185,24 @@ class StatusBar(QWidget):
             transfer = next(iter(transfers.values()))
             self._show_words(say("status.working", name=transfer.name), transfer.share, "")
 
+    def _open_job(self) -> None:
+        if self._run:
+            self.run_asked.emit(self._run)
+        else:
+            self.asked.emit("downloads")
+
     def _show_words(self, job: str, done: float | None, left: str) -> None:
         self._job.setText(job)
         self._job_bar.set_share(done or 0.0)
         self._job_left.setText(left)
         self._job_left.setVisible(bool(left))
         self._job_part.setAccessibleDescription(", ".join(word for word in (job, left) if word))
+
+
+def _how_far(run: Run) -> tuple[float, str]:
+    from app.ui.training_run.words import left_words, share
+
+    return share(run), left_words(run)
 
 
 def _model_words(state: ModelState) -> str:

@@ -120,9 +120,7 @@ class FinetuneTour(Tour):
             _hold(not left, f"{sorted(left)} were not mended")
             step.figures = {"rows": draft.report.rows, "faults": len(found), "rows_after": draft.report.usable_rows}
 
-    async def _start(
-        self, window: Window, context: AppContext, method: str, name: str, *, waits: bool = False
-    ) -> str:
+    async def _start(self, window: Window, context: AppContext, method: str, name: str, *, waits: bool = False) -> str:
         with self._step(name, window) as step:
             page: Any = window.go("finetune")
             draft = context.finetune_draft

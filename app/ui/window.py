@@ -32,8 +32,10 @@ from core.translation import say
 if TYPE_CHECKING:
     from app.context import AppContext
     from app.ui.models.news import DownloadNews
+    from app.ui.training_run.news import TrainingNews
 
 PAGES = ("chat", "models", "finetune", "tokenizer", "help", "settings")
+RUNS = "finetune"  # the page of the runs
 AT_FOOT = 2  # of the rail
 FRAME = QSize(16, 48)  # room for the borders and the title that the desktop puts around the first window
 
@@ -66,6 +68,7 @@ class Window(QWidget):
         self._place = "chat"
         self._asking_load = False
         self._downloads: DownloadNews | None = None
+        self._runs: TrainingNews | None = None
         self._pages: dict[str, QWidget] = {}
         self.setWindowTitle("Qwen Workbench")
         self.setProperty("ground", "surface")
@@ -85,9 +88,11 @@ class Window(QWidget):
         """The services are there: fill the status bar and show the page."""
         self.context = context
         from app.ui.models.news import DownloadNews
+        from app.ui.training_run.news import TrainingNews
 
         self.status.attach(context)
         self._downloads = DownloadNews(self, context, PAGES.index("models"))
+        self._runs = TrainingNews(self, context, self.show_run, PAGES.index(RUNS) if RUNS in PAGES else None)
         self.go(self._place)
 
     async def until_painted(self) -> None:
@@ -181,6 +186,11 @@ class Window(QWidget):
         else:
             self.go(place)
 
+    def show_run(self, id: str) -> None:
+        """The page of a fine-tune."""
+        if RUNS in PAGES and (page := self.go(RUNS)) is not None:
+            page.show_run(id)  # type: ignore[attr-defined]
+
     def notify(self, tone: Tone, words: str, action: str = "", do: Callable[[], object] | None = None) -> None:
         """A short message over the foot of the window; a newer one takes the place of an older one."""
         for old in self.findChildren(Toast):
@@ -192,8 +202,9 @@ class Window(QWidget):
         for page in self._pages.values():
             _as_page(page).leave()
         self.status.leave()
-        if self._downloads is not None:
-            self._downloads.leave()
+        for news in (self._downloads, self._runs):
+            if news is not None:
+                news.leave()
 
     def rebuild(self) -> None:
         """Every page anew, in the language and text size now in force."""
@@ -215,6 +226,7 @@ class Window(QWidget):
         self._stack = QStackedWidget()
         self.status = StatusBar(self)
         self.status.asked.connect(self._open_part)
+        self.status.run_asked.connect(self.show_run)
         self.status.load_asked.connect(lambda: self.ask_load())
         upper = row(self.rail, Line(vertical=True), self._stack, gap=0)
         upper.setStretch(2, 1)

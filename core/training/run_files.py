@@ -32,6 +32,7 @@ DATA = "data"
 COPIED_MOST = 256 << 20  # bytes of a data file that is copied into the run
 ORIGIN = "origin.json"
 LOG = "worker.log"
+METRICS = "metrics.jsonl"
 _STEP = re.compile(r"step-(\d+)")
 
 

@@ -140,10 +140,10 @@ class _Session:
     # --- told from within ----------------------------------------------------------------
 
     def _saved(self, step: int, keep: int) -> None:
-        self._tell(CheckpointSaved(self._job_id, step, str(self._run.checkpoint(step))))
         for old in self._run.saved_steps()[:-keep] if is_first() else ():
             shutil.rmtree(self._run.checkpoint(old), ignore_errors=True)
         self._asker.ask(step)
+        self._tell(CheckpointSaved(self._job_id, step, str(self._run.checkpoint(step))))  # who looks finds the answers
 
     def _told_step(self, step: int, figures: dict[str, float]) -> None:
         figures["memory"] = float(memory_now())

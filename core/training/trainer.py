@@ -203,6 +203,27 @@ class RowTrainer(Trainer):
 
     # --- checkpoints --------------------------------------------------------------------
 
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """What a checkpoint brings back is where the optimiser stood, never what was asked of it: a learning rate that
+        was changed since is in force from here on."""
+        asked = [{key: group[key] for key in group if key != "params"} for group in self._groups]
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        schedule: Any = self.lr_scheduler
+        schedule.base_lrs = [group["initial_lr"] for group in asked]
+        shares = [share(schedule.last_epoch) for share in schedule.lr_lambdas]
+        rates = [rate * share for rate, share in zip(schedule.base_lrs, shares, strict=True)]
+        for group, wanted, rate in zip(self._groups, asked, rates, strict=True):
+            group.update(wanted | {"lr": rate})
+        schedule._last_lr = rates
+
+    @property
+    def _groups(self) -> list[dict[str, Any]]:
+        optimiser: Any = self.optimizer
+        groups: list[dict[str, Any]] = optimiser.param_groups
+        return groups
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Written under another name, then renamed; older ones go only after that."""
         self.hand_over()

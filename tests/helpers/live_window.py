@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from PySide6.QtCore import QCoreApplication, QEvent
 
@@ -22,10 +23,16 @@ from tests.helpers.window import application
 
 
 class LiveContext(AppContext):
-    """As the program makes it, but for the workers: of models, and where it is asked for of the library."""
+    """As the program makes it, but for the workers: of models, and where it is asked for of the library and of runs."""
 
-    def __init__(self, preferences: Preferences, library: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        preferences: Preferences,
+        library: Sequence[str] = (),
+        training: Callable[[Path], Sequence[str]] | None = None,
+    ) -> None:
         super().__init__(preferences)
+        self.training._argv = training or self.training._argv
         self.library._argv = library or self.library._argv
         self.inference = InferenceService(self.library.files_of, options=preferences.load_options, argv=fake_model.ARGV)
         self.inference.changed.listen(self._on_model)
@@ -36,9 +43,13 @@ class LiveContext(AppContext):
 
 @asynccontextmanager
 async def live(
-    width: int = 1440, height: int = 900, *, library: Sequence[str] = ()
+    width: int = 1440,
+    height: int = 900,
+    *,
+    library: Sequence[str] = (),
+    training: Callable[[Path], Sequence[str]] | None = None,
 ) -> AsyncIterator[tuple[Window, AppContext]]:
-    """A window with its services; both are gone afterwards. Only on qasync. library: the command of its workers."""
+    """A window with its services; both are gone afterwards. Only on qasync. library, training: commands of workers."""
     app = application()
     garbage = Garbage(app)  # as in the program: no other thread may collect what belongs to Qt
     preferences = Preferences()
@@ -46,7 +57,7 @@ async def live(
     window = Window(app, preferences)
     window.resize(width, height)
     window.show()
-    context = LiveContext(preferences, library)
+    context = LiveContext(preferences, library, training)
     window.attach(context)
     try:
         yield window, context

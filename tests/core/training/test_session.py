@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from core.errors import UserError
 from core.protocol.messages import CheckpointSaved, Finished, JobEvent, Metrics
 from core.training import preparing, run_files, session
+from core.training import recipe as recipes
 from core.training.packing import Plan
 from core.training.recipe import Recipe
 from core.training.run_data import read_data
@@ -136,6 +138,34 @@ def test_a_stopped_run_keeps_its_result_and_can_go_on(tmp_path: Path, folder: Pa
     assert list(follow(run, Wish(stop_at=1)))[-1] == Finished("job", "cancelled")
     assert weights(run) and run.saved_steps() == [2]
     assert list(losses(list(follow(run)))) == [3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_what_was_changed_while_a_run_was_paused_is_in_force(
+    tmp_path: Path, folder: Path, data: Path, optimiser: str
+) -> None:
+    wanted = recipe(data, optimiser=optimiser, weight_decay=0.1)
+    kept, changed = (create(tmp_path, folder, wanted) for _ in range(2))
+    for run in (kept, changed):
+        list(follow(run, Wish(pause_at=4)))
+    recipes.write(changed.path / run_files.CONFIG, msgspec.structs.replace(wanted, learning_rate=1e-3))
+    before, after = (rates(list(follow(run))) for run in (kept, changed))
+    assert list(before) == [6, 7, 8] and before[6] > 0
+    assert all(after[step] == pytest.approx(before[step] / 3, rel=1e-9) for step in before)
+
+
+def test_a_learning_rate_of_nothing_moves_no_weight(tmp_path: Path, folder: Path, data: Path) -> None:
+    wanted = recipe(data, dropout=0.0)
+    run = create(tmp_path, folder, wanted)
+    list(follow(run, Wish(pause_at=4)))
+    kept = load_file(run.checkpoint(5) / "adapter_model.safetensors")
+    recipes.write(run.path / run_files.CONFIG, msgspec.structs.replace(wanted, learning_rate=0.0))
+    list(follow(run))
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in weights(run).items())
+
+
+def rates(events: list[JobEvent]) -> dict[int, float]:
+    return {event.step: event.values["learning_rate"] for event in events if isinstance(event, Metrics)}
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT asks for it

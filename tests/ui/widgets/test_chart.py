@@ -150,6 +150,14 @@ def test_a_point_that_no_line_leads_to_is_seen(chart: Chart) -> None:
     assert chart.plot._items[line][-1].getData()[0].tolist() == [4.0]
 
 
+def test_a_constant_is_a_straight_line_also_where_smoothing_rounds_it(chart: Chart) -> None:
+    gradient = chart.add(Line("gradient", is_smoothed=True))
+    chart.extend(gradient, [(float(step), 1.0) for step in range(2000)])
+    drawn(chart)
+    chart.compose()
+    assert chart.plot.frame.high - chart.plot.frame.low > 0.01
+
+
 def test_a_click_gives_the_chart_the_keys(chart: Chart) -> None:
     QTest.mouseClick(chart.plot.viewport(), Qt.MouseButton.LeftButton)
     assert chart.window().focusWidget() is chart

@@ -18,10 +18,11 @@ TINTS = (4, 2, 1, 5, 3, 6)  # of phases; the memory itself is 0
 class MemoryTimeline(Chart):
     """A filled line of bytes. More lines, as the memory reserved, can be added as to any chart."""
 
-    def __init__(self, name: str, *, x_name: str = "", empty: str = "") -> None:
+    def __init__(self, name: str, *, x_name: str = "", empty: str = "", used: Line | None = None) -> None:
+        """`used`: a line that has begun before there was a chart of it."""
         super().__init__(name, x_name=x_name, empty=empty, write=figures.size)
         self.start_at_zero()
-        self.used = self.add(Line(say("chart.memory_used"), is_filled=True, write=figures.size))
+        self.used = self.add(used or Line(say("chart.memory_used"), is_filled=True, write=figures.size))
         self._phases: list[Phase] = []
 
     def extend_memory(self, points: Points) -> None:

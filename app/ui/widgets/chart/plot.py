@@ -24,6 +24,7 @@ FINE = 4000  # points in all, up to which edges are smoothed
 MARKED = 400  # points of a line, up to which each has its marker
 FAINT, FAINTER = 0.38, 0.3  # of raw values: as a line; where every column is a stroke
 SMALLEST_DRAG = 4  # px
+SAME = 1e-9  # of a value: what smoothing makes of a constant differs by less
 
 
 class Drawn(NamedTuple):
@@ -161,7 +162,8 @@ class Plot(pg.GraphicsView):  # type: ignore[misc]
         if frame.limit is not None and (not frame.is_log or frame.limit.value > 0):
             high = max(high, float(self.scaled(np.array([frame.limit.value]))[0]))
         low = min(0.0, low) if from_zero and not frame.is_log else low
-        room = (high - low) or abs(high) * 0.2 or 1.0
+        is_flat = high - low <= max(abs(low), abs(high)) * SAME
+        room = (abs(high) * 0.2 or 1.0) if is_flat else high - low
         frame.low = low if low == 0 and from_zero and not frame.is_log else low - room * 0.06
         frame.high = high + room * (0.2 if frame.phases else 0.06)
         return True
