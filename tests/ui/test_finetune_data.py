@@ -150,6 +150,7 @@ async def test_a_check_can_be_stopped_and_begun_again(tmp_path: Path) -> None:
         await until(lambda: "data" in page.wizard.steps and page.wizard.steps["data"].is_built, 10)
         step = page.wizard.steps["data"]
         await until(lambda: draft.is_checking and step.progress.isVisible(), 10)
+        await until(lambda: draft.recipe.model == "little", 10)
         step.progress.cancelled.emit()
         assert not draft.is_checking and step.failed() == say("error.data_check_stopped")
         assert page.wizard.hint.text() == say("finetune_ui.needs_readable")
