@@ -255,7 +255,7 @@ async def test_no_part_of_a_page_is_ever_a_window_of_its_own() -> None:
         window.preferences.change(language="zh")  # builds every page anew
         page = await page_of(window)
         page.choice.take("base")
-        for place in ("models", "tokenizer", "help", "settings"):
+        for place in ("models", "finetune", "tokenizer", "help", "settings"):
             shown: Any = window.go(place)
             await settle(10)
             for view in ("discover", "downloads", "installed") if place == "models" else ():

@@ -52,7 +52,8 @@ async def test_planted_faults_are_told_and_mended_in_a_copy(tmp_path: Path) -> N
         await until(lambda: draft.recipe.data.endswith("clean.jsonl"), 20)
         await until(lambda: not draft.is_checking and draft.report is not None, 20)
         assert draft.report is not None and draft.report.counts == () and draft.report.rows == 42
-        assert step.problems.isHidden() and file.read_bytes() == before
+        await until(step.problems.isHidden)
+        assert file.read_bytes() == before
 
 
 async def test_one_kind_alone_can_be_mended(tmp_path: Path) -> None:
@@ -150,6 +151,7 @@ async def test_a_check_can_be_stopped_and_begun_again(tmp_path: Path) -> None:
         await until(lambda: "data" in page.wizard.steps and page.wizard.steps["data"].is_built, 10)
         step = page.wizard.steps["data"]
         await until(lambda: draft.is_checking and step.progress.isVisible(), 10)
+        await until(lambda: draft.recipe.model == "little", 10)
         step.progress.cancelled.emit()
         assert not draft.is_checking and step.failed() == say("error.data_check_stopped")
         assert page.wizard.hint.text() == say("finetune_ui.needs_readable")

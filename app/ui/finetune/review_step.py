@@ -157,5 +157,5 @@ class ReviewStep(Step):
 
 def _epochs(recipe: recipes.Recipe, steps_of_epoch: float) -> str:
     if recipe.steps:
-        return f"{recipe.steps / steps_of_epoch:.1f}" if steps_of_epoch else "–"
+        return f"{recipe.steps / steps_of_epoch:.2g}" if steps_of_epoch else "–"
     return f"{recipe.epochs:g}"
