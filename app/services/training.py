@@ -240,8 +240,8 @@ class TrainingService:
 
     async def check(self, id: str) -> None:
         """Look whether a run at work gives signs of life: a silent one tells nothing by itself."""
-        run = self.run(id)
-        if run.status.is_alive:
+        run = self._runs.get(id)
+        if run is not None and run.status.is_alive:
             found = await asyncio.to_thread(status, run.path)
             now = self._runs.get(id)
             if now is not None and now.status.is_alive and found.is_responsive != now.status.is_responsive:
@@ -308,7 +308,8 @@ class TrainingService:
 
     def _stepped(self, id: str, step: int, values: dict[str, float]) -> None:
         run = self._runs[id]
-        facts = run.facts or RunFiles(run.path).facts
+        is_first = run.facts is None or run.progress is not None  # since it was started; facts are known by then
+        facts = RunFiles(run.path).facts if is_first else run.facts
         state = run.status.state if run.status.is_alive else "running"
         self._runs[id] = replace(
             run, facts=facts, progress=None, latest=run.latest | values, status=RunStatus(state, step)

@@ -68,9 +68,9 @@ def train(job: Train, control: JobControl) -> Iterator[JobEvent | None]:
     wanted = json.loads((run_dir / "config.json").read_text())
     checkpoint = run_dir / "checkpoint"
     begun = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    print(f"training from step {begun + 1} in process {os.getpid()}", flush=True)
     run = RunFiles(run_dir)
     prompts = run.recipe.prompts if (run_dir / CONFIG).exists() else None
-    print(f"training from step {begun + 1} in process {os.getpid()}", flush=True)
     for step in range(begun + 1, wanted["steps"] + 1):
         time.sleep(wanted["step_s"])
         if step == 50:

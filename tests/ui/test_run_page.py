@@ -11,6 +11,7 @@ import pytest
 from PySide6.QtCore import QTimer
 
 from app.context import AppContext
+from app.detached import RunStatus
 from app.services.training import Run
 from app.ui.training_run import actions
 from app.ui.training_run.news import ended_words
@@ -20,6 +21,7 @@ from app.ui.widgets.button import Button
 from app.ui.widgets.feedback import Toast
 from app.ui.window import Window
 from core import translation
+from core.protocol.messages import Progress
 from core.run_dir import RunDir, RunRecord
 from core.training import run_files
 from core.translation import say
@@ -74,6 +76,11 @@ async def test_each_state_has_its_word_its_sentence_and_its_buttons() -> None:
             assert body(page).trouble.isVisible() == (state == "state_failed")
             await until(lambda: body(page).result.compare.isVisible())
             assert not body(page).result.merge.isVisible()
+        loading = Progress("", 1, 4, "loading_weights")
+        context.training._change(page.id, progress=loading, status=RunStatus("running"))
+        await until(lambda: page.head.words.text() == say("progress.loading_weights") + " 25%")
+        assert page.head.badge.accessibleName() == say("run_ui.state_preparing") and shown(page) == ["pause", "stop"]
+        context.training._look(runs[-1].path)
         await run_pages.show(page, runs[0].path.name)
         await check_reasons(page, context)
 

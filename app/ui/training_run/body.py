@@ -151,17 +151,21 @@ class RunBody(QWidget):
         self._tasks["read"] = aio.spawn(self._read(), "files of a run")
 
     async def _read(self) -> None:
-        run = self._training.run(self._id)
-        answers = await self._training.answers(self._id)
-        checkpoint = await asyncio.to_thread(RunFiles(run.path).last_checkpoint)
-        reading = await machine.read()
+        try:
+            run = self._training.run(self._id)
+            answers = await self._training.answers(self._id)
+            checkpoint = await asyncio.to_thread(RunFiles(run.path).last_checkpoint)
+            reading = await machine.read()
+            run = self._training.run(self._id)
+        except UserError:
+            return  # it was removed meanwhile
         if not isValid(self) or self.charts is None:
             return
         on_card = reading.card is not None and run.facts is not None and run.facts.device != "cpu"
         memory = reading.card.memory if on_card and reading.card is not None else reading.memory
         self.charts.show_available(float(memory.total))
         self.wall.show_answers(run.recipe.prompts, answers)
-        self.result.show_run(self._training.run(self._id), checkpoint)
+        self.result.show_run(run, checkpoint)
         self.trouble.show_checkpoint(checkpoint is not None)
 
     # --- doing -----------------------------------------------------------------------------

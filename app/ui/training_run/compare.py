@@ -49,6 +49,7 @@ class Side(QWidget):
         self.text.setAccessibleName(name)
         self.text.setFrameShape(QPlainTextEdit.Shape.NoFrame)
         self.text.viewport().setAutoFillBackground(False)
+        self.text.document().setDocumentMargin(0)
         self._paced = Paced(self, EVERY_MS, self._show)
         body = column(row(label(name, "strong"), None, self.state), self.text, gap=Space.S)
         body.setStretch(1, 1)
@@ -142,6 +143,13 @@ class CompareDialog(QDialog):
             thinking=False, adapter=adapter,
         )  # fmt: skip
         self._jobs.append(job.job_id)
+        try:
+            await self._follow(side, model, job)
+        finally:
+            if job.job_id in self._jobs:
+                self._jobs.remove(job.job_id)
+
+    async def _follow(self, side: Side, model: str, job: Generate) -> None:
         side.state.setText(say("run_ui.answering"))
         async with aclosing(self._inference.generate(model, job)) as events:
             async for event in events:

@@ -67,7 +67,7 @@ class Overlay(QWidget):
         if id in self.ids:
             self.ids.remove(id)
             self.removed.emit(id)
-        else:
+        elif id in {run.id for run in self._training.runs}:
             self.ids.append(id)
             self.added.emit(id, self._name(id))
         self.show_settings()

@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QTimer, Signal
+from PySide6.QtCore import QPoint, QTimer, Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 from shiboken6 import isValid
 
@@ -68,7 +68,7 @@ class RunPage(QWidget):
         self.head = RunHead()
         self.head.asked.connect(self._act)
         self.head.back_asked.connect(self.closed)
-        self.head.menu_asked.connect(lambda where: self.actions_.open_menu(self, self._training.run(self.id), where))
+        self.head.menu_asked.connect(self._open_menu)
         self._notice: QVBoxLayout = column(gap=0)
         self._place: QVBoxLayout = column(gap=0)
         whole = column(self.head, self._notice, self._place, gap=0)
@@ -179,6 +179,10 @@ class RunPage(QWidget):
         run = self.run
         if run is not None and run.status.is_alive and self.isVisible():
             aio.spawn(self._training.check(run.id), "signs of life")
+
+    def _open_menu(self, where: QPoint) -> None:
+        if (run := self.run) is not None:
+            self.actions_.open_menu(self, run, where)
 
     def _act(self, verb: str) -> None:
         if (run := self.run) is not None:
