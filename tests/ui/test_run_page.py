@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import pytest
+from app.ui.training_run.runs import RunsView
 from PySide6.QtCore import QTimer
 
 from app.context import AppContext
@@ -16,7 +17,6 @@ from app.services.training import Run
 from app.ui.training_run import actions
 from app.ui.training_run.news import ended_words
 from app.ui.training_run.page import RunPage
-from app.ui.training_run.runs import RunsView
 from app.ui.widgets.button import Button
 from app.ui.widgets.feedback import Toast
 from app.ui.window import Window

@@ -16,21 +16,23 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QFileDialog, QStackedWidget, QVBoxLayout, QWidget
 
 from app.ui import aio, shortcuts
-from app.ui.finetune.run_actions import RunActions
+from app.ui.finetune.leaving import Leaving
 from app.ui.finetune.runs import RunsView
 from app.ui.pacing import Paced
 from app.ui.tokens import Size, Space
+from app.ui.training_run.actions import RunActions
 from app.ui.why import why
 from app.ui.widgets.button import Button, IconButton
 from app.ui.widgets.feedback import Banner
 from app.ui.widgets.layout import Line, column, label, pane, row
 from core.errors import UserError
+from core.training.recipe import Recipe
 from core.translation import say
 
 if TYPE_CHECKING:
     from app.context import AppContext
-    from app.ui.finetune.run_page import RunPage
     from app.ui.finetune.wizard import Wizard
+    from app.ui.training_run.page import RunPage
     from app.ui.window import Window
 
 ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
@@ -55,7 +57,8 @@ class FinetunePage(QWidget):
         self._window, self._context = window, context
         self._error = ""
         self.setAcceptDrops(True)
-        self.actions_ = RunActions(window, context, self.guarded)
+        self._leaving = Leaving(window, context)
+        self.actions_ = RunActions(window, context, self.guarded, lambda run: self.again(run.recipe))
         self._build()
         self._bind()
         self._wait = Paced(self, EVERY_MS, self._show)
@@ -90,8 +93,9 @@ class FinetunePage(QWidget):
         self._views: dict[str, tuple[QWidget, QWidget]] = {}
         self._add("runs", self._runs_head(), self._padded(self.runs))
         self._notice: QVBoxLayout = column(gap=0)
-        whole = column(self._heads, Line(), self._notice, self._stack, gap=0)
-        whole.setStretch(3, 1)
+        self._above = pane(column(self._heads, Line(), gap=0))
+        whole = column(self._above, self._notice, self._stack, gap=0)
+        whole.setStretch(2, 1)
         self.setLayout(whole)
         self.setFocusProxy(self.new_button)
 
@@ -101,11 +105,14 @@ class FinetunePage(QWidget):
         self._stack.addWidget(body)
 
     def _build_run(self) -> None:
-        from app.ui.finetune.run_page import RunPage
+        from app.ui.training_run.page import RunPage
 
-        self.run_page = RunPage()
-        self.run_page.asked.connect(self._act)
-        self._add("run", self._run_head(), self.run_page)
+        self.run_page = RunPage(self._window, self._context)
+        self.run_page.closed.connect(self.show_runs)
+        self.run_page.again.connect(self.again)
+        self.run_page.merge_asked.connect(self._leaving.merge)
+        self.run_page.export_asked.connect(self._leaving.export)
+        self._add("run", QWidget(), self.run_page)
 
     def _padded(self, widget: QWidget) -> QWidget:
         body = column(widget, gap=0)
@@ -118,13 +125,6 @@ class FinetunePage(QWidget):
         self.new_button.clicked.connect(self.new)
         line = row(label(say("window.finetune"), "title"), None, self.new_button, gap=Space.M)
         line.setContentsMargins(Space.XL, 0, Space.XL, 0)
-        return pane(line)
-
-    def _run_head(self) -> QWidget:
-        self.back = IconButton("left", say("finetune_ui.to_runs"))
-        self.back.clicked.connect(lambda: self.show_runs())
-        line = row(self.back, self.run_page.title, self.run_page.badge, None, gap=Space.M)
-        line.setContentsMargins(Space.L, 0, Space.XL, 0)
         return pane(line)
 
     def _bind(self) -> None:
@@ -147,6 +147,8 @@ class FinetunePage(QWidget):
             end()
         self._wait.stop()
         self._opening.cancel()
+        if self.is_open:
+            self.run_page.leave()
         if self.wizard is not None:
             self.wizard.leave()
 
@@ -158,13 +160,6 @@ class FinetunePage(QWidget):
         runs = self._context.training.runs
         self.runs.show_runs(runs)
         self._show_draft()
-        shown = self.run_page.run
-        if shown is not None:
-            now = next((run for run in runs if run.id == shown.id), None)
-            if now is not None:
-                self.run_page.show_run(now)
-            elif self.view == "run":
-                self.show_runs()
         at_work = [run.name for run in runs if run.status.is_alive]
         from app.ui.window import PAGES  # which imports this page
 
@@ -182,6 +177,7 @@ class FinetunePage(QWidget):
         head, body = self._views[view]
         self._heads.setCurrentWidget(head)
         self._stack.setCurrentWidget(body)
+        self._above.setVisible(view != "run")  # which has a head of its own
         self._clear_notice()
 
     def show_runs(self) -> None:
@@ -191,7 +187,7 @@ class FinetunePage(QWidget):
 
     def show_run(self, id: str) -> None:
         try:
-            self.run_page.show_run(self._context.training.run(id))
+            self.run_page.show_run(id)
         except UserError:
             return
         self.runs.choose(id)
@@ -223,9 +219,10 @@ class FinetunePage(QWidget):
         else:
             self.show_runs()
 
-    def _act(self, verb: str) -> None:
-        if self.run_page.run is not None:
-            self.actions_.act(verb, self.run_page.run)
+    def again(self, recipe: Recipe) -> None:
+        """A new run by the recipe of another, which can be changed first."""
+        self._context.finetune_draft.take(recipe)
+        self.show_wizard("settings")
 
     # --- data from outside ---------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from PySide6.QtCore import QItemSelectionModel, QPoint, Qt, Signal
 from PySide6.QtWidgets import QStackedWidget, QWidget
 
 from app.services.training import Run
-from app.ui.finetune.run_words import loss_words, method_words, progress_words, state_words, when_words
+from app.ui.training_run.words import method_words, number, progress_words, state_words, when_words
 from app.ui.widgets.button import Button
 from app.ui.widgets.feedback import Banner, EmptyState, Skeleton
 from app.ui.widgets.layout import Card, column, pane
@@ -117,9 +117,9 @@ def _cells(run: Run) -> list[Cell]:
     word, tone = state_words(run)
     return [
         Cell(run.name, run.origin.model),
-        Cell(method_words(run.recipe.method)),
+        Cell(method_words(run)),
         Cell("", badge=word, tone=tone, mark="dot", hint=str(run.status)),
         Cell(progress_words(run)),
-        Cell(loss_words(run), number=True),
+        Cell(number(run.latest.get("loss")), number=True),
         Cell(when_words(run)),
     ]

@@ -74,5 +74,5 @@ class ResultCard(QWidget):
             self._title.setText(say("run_ui.half", step=step))
             self._means.setText(say("run_ui.half_means"))
         self.chat.setVisible(bool(run.result))
-        self.merge.setVisible(bool(run.result) and is_adapter and hasattr(self._library, "merge"))
-        self.export.setVisible(bool(run.result) and hasattr(self._library, "export"))
+        self.merge.setVisible(bool(run.result) and is_adapter)
+        self.export.setVisible(bool(run.result))
