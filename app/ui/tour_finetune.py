@@ -1,8 +1,8 @@
 """The second tour: from a file with planted faults to a merged model, in the real window, with numbered pictures.
 
-Drop the file, mend it, train, pause, chat with what is half trained, go on; then the program is killed while the run is
-at work, started anew, and the run must be there. At its end the base is compared with what was trained, both are merged,
-and the merged model chats. Invariant: as of the first tour, nothing is simulated.
+Drop the file, mend it, train, pause, chat with what is half trained, go on; then the program is killed while the run
+is at work, started anew, and the run must be there. At its end the base is compared with what was trained, both are
+merged, and the merged model chats. Invariant: as of the first tour, nothing is simulated.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import signal
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +103,7 @@ class FinetuneTour(Tour):
             self._picture(window, "no-runs")
             data = await asyncio.to_thread(planted, self._out)
             _drop(page, data)
-            draft = context.finetune_draft
+            draft: Any = context.finetune_draft
             await until(lambda: draft.report is not None and not draft.is_checking, SHORT_S)
             await until(lambda: draft.recipe.model and not draft.is_stale, SHORT_S)
             found = dict(draft.report.counts)
@@ -123,7 +124,7 @@ class FinetuneTour(Tour):
     async def _start(self, window: Window, context: AppContext, method: str, name: str, *, waits: bool = False) -> str:
         with self._step(name, window) as step:
             page: Any = window.go("finetune")
-            draft = context.finetune_draft
+            draft: Any = context.finetune_draft
             if waits:  # the second run, on the data of the first
                 recipe = next(run.recipe for run in context.training.runs)
                 draft.take(recipe)
@@ -135,7 +136,7 @@ class FinetuneTour(Tour):
             )  # fmt: skip
             for place in ("method", "settings", "review"):
                 page.show_wizard(place)
-                await until(lambda place=place: draft.step == place and page.wizard.steps[place].is_built, SHORT_S)
+                await until(partial(_is_built, page, place), SHORT_S)
                 await settle(12)
                 self._picture(window, f"{name}-{place}")
             before = {run.id for run in context.training.runs}
@@ -223,8 +224,7 @@ class FinetuneTour(Tour):
             step.figures = {"bytes": context.library.find(name).manifest.size_bytes}
         with self._step("merged-chat", window) as step:
             panel = await chat_page(window)
-            window.preferences.change(last_model=name)
-            panel.choice.choose(name)
+            panel.start_with(name)
             await settle()
             panel.composer.box.setPlainText(QUESTION)
             panel.composer.send.click()
@@ -239,6 +239,11 @@ def _drop(page: Any, file: Path) -> None:
     mime.setUrls([QUrl.fromLocalFile(str(file))])
     buttons, keys = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
     page.dropEvent(QDropEvent(QPointF(9, 9), Qt.DropAction.CopyAction, mime, buttons, keys))
+
+
+def _is_built(page: Any, place: str) -> bool:
+    step = page.wizard.steps.get(place)
+    return step is not None and step.is_built and page.wizard.draft.step == place
 
 
 def _modal() -> Any:

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from app.ui.training_run.news import TrainingNews
 
 PAGES = ("chat", "models", "finetune", "tokenizer", "help", "settings")
-RUNS = "finetune"  # the page of the runs
 AT_FOOT = 2  # of the rail
 FRAME = QSize(16, 48)  # room for the borders and the title that the desktop puts around the first window
 
@@ -92,7 +91,7 @@ class Window(QWidget):
 
         self.status.attach(context)
         self._downloads = DownloadNews(self, context, PAGES.index("models"))
-        self._runs = TrainingNews(self, context, self.show_run, PAGES.index(RUNS) if RUNS in PAGES else None)
+        self._runs = TrainingNews(self, context, self.show_run, PAGES.index("finetune"))
         self.go(self._place)
 
     async def until_painted(self) -> None:
@@ -188,7 +187,7 @@ class Window(QWidget):
 
     def show_run(self, id: str) -> None:
         """The page of a fine-tune."""
-        if RUNS in PAGES and (page := self.go(RUNS)) is not None:
+        if (page := self.go("finetune")) is not None:
             page.show_run(id)  # type: ignore[attr-defined]
 
     def notify(self, tone: Tone, words: str, action: str = "", do: Callable[[], object] | None = None) -> None:

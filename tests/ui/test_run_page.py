@@ -8,7 +8,6 @@ import time
 from typing import Any
 
 import pytest
-from app.ui.training_run.runs import RunsView
 from PySide6.QtCore import QTimer
 
 from app.context import AppContext
@@ -207,25 +206,6 @@ async def test_in_chinese() -> None:
         window._pages["finetune"] = page
         window.rebuild()
         await settle()
-
-
-async def test_the_list_follows_the_runs() -> None:
-    async with page_of(None) as (window, _, context):
-        view = RunsView(window, context)
-        window._stack.addWidget(view)
-        window._stack.setCurrentWidget(view)
-        opened: list[str] = []
-        view.opened.connect(opened.append)
-        assert view._stack.currentWidget() is view.empty
-        for name in ("first", "second"):
-            context.training._look(put(recipe(name), end=run_pages.finished()).path)
-        context.training.changed.emit("")
-        await until(lambda: len(view.runs) == 2)
-        view.choose("first")
-        assert view.chosen() == "first"
-        view.table.chosen.emit([run.id for run in view.runs].index("first"))
-        assert opened == ["first"]
-        view.leave()
 
 
 async def test_the_end_of_a_run_is_told_wherever_one_is(monkeypatch: pytest.MonkeyPatch) -> None:

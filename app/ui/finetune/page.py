@@ -160,11 +160,6 @@ class FinetunePage(QWidget):
         runs = self._context.training.runs
         self.runs.show_runs(runs)
         self._show_draft()
-        at_work = [run.name for run in runs if run.status.is_alive]
-        from app.ui.window import PAGES  # which imports this page
-
-        place = PAGES.index("finetune")
-        self._window.rail.set_busy(place, bool(at_work), say("finetune_ui.at_work", names=", ".join(at_work)))
         self.new_button.setVisible(bool(runs) or self.view != "runs")
 
     def _show_draft(self) -> None:

@@ -1,4 +1,4 @@
-"""One fine-tune on the screen, the list of all of them, and what the rest of the window says of them.
+"""One fine-tune on the screen, and what the rest of the window says of them.
 
 page.py, head.py, body.py, words.py   the page of a run; name, state, progress, buttons; its parts; a run in words
 actions.py, more_dialog.py   what can be done with it, each once; for how many more epochs
@@ -8,5 +8,5 @@ wall.py, wall_rows.py   answers of every checkpoint side by side; as rows of a t
 facts.py   what was found out before the first step; the recipe as text
 trouble.py, remedies.py   why it failed; what would help, the best first
 result_card.py, compare.py   what came of it; one question to the base and to what was learned
-runs.py, news.py   the list of runs; toast, notification and rail
+news.py   toast, notification and rail
 """

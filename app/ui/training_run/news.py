@@ -25,7 +25,7 @@ EVERY_MS = 200
 
 
 class TrainingNews:
-    def __init__(self, window: Window, context: AppContext, show: Callable[[str], object], place: int | None) -> None:
+    def __init__(self, window: Window, context: AppContext, show: Callable[[str], object], place: int) -> None:
         """`show` opens the page of a run, `place` is that of the runs on the rail."""
         self._window, self._training, self._open, self._place = window, context.training, show, place
         self._tray: QSystemTrayIcon | None = None
@@ -46,14 +46,12 @@ class TrainingNews:
             self._tray = None
 
     def _show(self) -> None:
-        if self._place is not None:
-            running = sum(run.status.is_alive for run in self._training.runs)
-            self._window.rail.set_busy(self._place, running > 0, say("run_ui.count_running", count=running))
+        running = sum(run.status.is_alive for run in self._training.runs)
+        self._window.rail.set_busy(self._place, running > 0, say("run_ui.count_running", count=running))
 
     def _on_ended(self, run: Run) -> None:
         words, tone = ended_words(run)
-        show = say("run_ui.show") if self._place is not None else ""
-        self._window.notify(tone, words, show, lambda: self._open(run.id))
+        self._window.notify(tone, words, say("run_ui.show"), lambda: self._open(run.id))
         if run.status.state != "paused" and not self._window.isActiveWindow():
             self._notify_desktop(words, tone)
 
