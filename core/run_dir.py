@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Literal
@@ -188,6 +189,13 @@ class MetricsReader:
                 self._last = new[-1][0]
                 return new
         return []
+
+    def read_many(self, most: int = sys.maxsize) -> list[Step]:
+        """About so many steps at once; empty when all that is written was read."""
+        found: list[Step] = []
+        while len(found) < most and (block := self.read()):
+            found += block
+        return found
 
     def start_over(self) -> None:
         """Another worker may have cut the file: read it again, skipping what was given out."""

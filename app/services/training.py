@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import shutil
-import sys
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -140,17 +139,17 @@ class TrainingService:
                 self._watch(run.id)
             else:
                 await self._sum_up(run.id)
-                if _is_done(run.status):
+                if run.status.state == "finished":
                     await self._register(run.id)
 
     async def history(self, id: str, after: int = 0) -> list[Step]:
         """The steps on disk."""
-        return await asyncio.to_thread(_steps, self.run(id).path, after)
+        return await asyncio.to_thread(MetricsReader(self.run(id).path / run_files.METRICS, after).read_many)
 
     async def pieces(self, id: str, after: int = 0, most: int = PIECE) -> AsyncGenerator[list[Step], None]:
         """The steps on disk, so many at a time: of a long run they are not all in memory at once."""
         reader = MetricsReader(self.run(id).path / run_files.METRICS, after)
-        while piece := await asyncio.to_thread(_read, reader, most):
+        while piece := await asyncio.to_thread(reader.read_many, most):
             yield piece
 
     async def answers(self, id: str) -> list[Answer]:
@@ -327,7 +326,7 @@ class TrainingService:
         self._look(self._runs[id].path)
         self._runs[id] = replace(self._runs[id], progress=None)
         await self._sum_up(id)
-        if _is_done(self._runs[id].status):
+        if self._runs[id].status.state == "finished":
             await self._register(id)
         self.changed.emit(id)
         self.ended.emit(self._runs[id])
@@ -367,17 +366,13 @@ class TrainingService:
         run = self._runs[id]
 
         def work(s: Session) -> None:
-            known = next((one for one in store.runs.recent(s, 10_000) if one.run_dir == str(run.path)), None)
+            known = store.runs.of_folder(s, str(run.path))
             if known is None:
                 known = store.runs.create(s, run.name, str(run.path), run.origin.model, run.steps)
             store.runs.update(s, known.id, state=run.status.state, step=run.status.step)
             store.runs.note_metrics(s, known.id, run.status.step, run.latest)
 
         await self._store.call(work)
-
-
-def _is_done(found: RunStatus) -> bool:
-    return found.state == "finished"
 
 
 def _all_runs() -> list[Run]:
@@ -396,18 +391,6 @@ def _run_in(path: Path) -> Run | None:
         log.info("%s is no run: %s", path, error)
         return None
     return Run(path.name, path, recipe, origin, files.facts, status(path), latest=RunDir(path).latest())
-
-
-def _steps(path: Path, after: int) -> list[Step]:
-    return _read(MetricsReader(path / run_files.METRICS, after), sys.maxsize)
-
-
-def _read(reader: MetricsReader, most: int) -> list[Step]:
-    """About so many steps; none where there are no more."""
-    found: list[Step] = []
-    while len(found) < most and (block := reader.read()):
-        found += block
-    return found
 
 
 def _newest(folder: Path) -> float:

@@ -28,6 +28,11 @@ def recent(s: Session, limit: int = 50) -> list[Run]:
     return [_record(row) for row in s.scalars(select(RunRow).order_by(RunRow.id.desc()).limit(limit))]
 
 
+def of_folder(s: Session, run_dir: str) -> Run | None:
+    row = s.scalars(select(RunRow).where(RunRow.run_dir == run_dir).order_by(RunRow.id.desc())).first()
+    return _record(row) if row is not None else None
+
+
 def update(s: Session, run_id: int, *, state: str | None = None, step: int | None = None) -> Run:
     """Raises UserError when the run is gone."""
     row = _row(s, run_id)

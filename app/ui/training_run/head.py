@@ -70,6 +70,11 @@ class RunHead(QWidget):
         self.words.setText(progress_words(run))
         self.bar.set_tone("accent" if run.status.is_alive else "ok" if run.status.state == "finished" else "neutral")
         self.bar.set_share(share(run))
+        start = say("run_ui.verb_start" if run.status.state == "new" else "run_ui.verb_resume")
+        if self.buttons["resume"].text() != start:
+            self.buttons["resume"].setText(start)
+            self.buttons["resume"].setAccessibleName(start)
+            self.buttons["resume"].updateGeometry()
         shown, why = main_verbs(run), reasons(run)
         self.buttons["resume"].variant = "secondary" if run.status.state == "failed" else "primary"  # others come first
         for verb, button in self.buttons.items():
