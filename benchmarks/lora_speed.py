@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 import transformers
+from transformers import PrinterCallback
 
 from core.training import preparing
 from core.training.library import Trainer, TrainerCallback, TrainingArguments
@@ -109,6 +110,7 @@ def theirs(
                 model=model, args=arguments(out, steps, BATCH, compute), train_dataset=ordered, data_collator=collate,
                 callbacks=[clock],
             )  # fmt: skip
+            trainer.remove_callback(PrinterCallback)
             trainer.train()
         return clock.seconds
 

@@ -120,7 +120,6 @@ def child(folder: Path, tokens: int, changes: dict[str, Any], threads: int) -> N
 
     torch.set_num_threads(threads)
     from core.chat.chat_format import chat_format
-    from core.chat.vocabulary import Vocabulary
     from core.protocol.messages import Finished, Metrics
     from core.training import run_files, session
     from core.training.passes import Row
@@ -129,7 +128,7 @@ def child(folder: Path, tokens: int, changes: dict[str, Any], threads: int) -> N
     clock.end("libraries")
 
     def rows(*args: Any) -> RunData:
-        chance, vocabulary = random.Random(0), Vocabulary.load(folder)
+        chance, vocabulary = random.Random(0), args[2]
         ids = [[chance.randrange(vocabulary.size - 10) for _ in range(ROW)] for _ in range(4 * tokens // ROW)]
         found = [Row(one, [at >= ROW // 2 for at in range(ROW)]) for one in ids]
         return RunData(found, [], 0, 0, chat_format(folder, vocabulary), (), "")

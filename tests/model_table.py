@@ -33,7 +33,7 @@ WEIGHTS = {
     "full": "full training",
 }
 ANY = tuple(WEIGHTS)
-QUANTISED = ("gptq_int4", "gptq_int8", "int8_kv", "adapter")
+QUANTISED = ("gptq_int4", "gptq_int8", "int8_kv", "adapter", "qlora")
 
 
 class Row(NamedTuple):

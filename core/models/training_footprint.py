@@ -1,9 +1,10 @@
 """How much memory a fine-tune of a model will take: what the badges before a download and the wizard show.
 
 Arithmetic on a `Shape`, no torch. Formulas: frozen weights as for running; what trains in fp32, with a gradient of the
-same size and what the optimiser remembers of it; of each token and layer what the backward pass needs, or with gradient
-checkpointing two bytes for each hidden element, and the whole of one layer while it is computed again; the loss in
-chunks of CHUNK tokens. Invariant: `total` is the peak of one step, of everything in the process.
+same size and what the optimiser remembers of it; of each token and layer what the backward pass needs (`kept_bytes`),
+or with gradient checkpointing only its input, and one layer while it is computed again; the loss a few tokens at a
+time. On a processor the C library holds more than is used unless memory is short (core.models.memory): by how much was
+measured, see benchmarks/training_memory.py. Invariant: `total` is the peak of one step, of everything in the process.
 """
 
 from __future__ import annotations
@@ -13,17 +14,23 @@ from typing import Literal
 
 import msgspec
 
-from core.load_options import DEFAULT, WeightChoice
-from core.models.footprint import DeviceKind, overhead_bytes, weight_bytes
-from core.models.shape import Shape
+from core.load_options import DEFAULT, LoadOptions, WeightChoice
+from core.models.footprint import FAULT_BYTES, DeviceKind, block_bytes, overhead_bytes, weight_bytes
+from core.models.shape import Block, Shape
 
 Method = Literal["full", "lora", "qlora"]
 
 RANK = 64  # as in Qwen's README
-CHUNK = 512
 TRAINED_BYTES = 4
 OPTIMISER_BYTES = {"adamw": 8.0, "adamw_8bit": 2.1, "paged_adamw_8bit": 2.1, "adafactor": 0.1, "sgd": 0.0}
-SLACK = 1.05  # what the allocator keeps for itself
+SLACK = {"cpu": 1.0, "cuda": 1.05}  # what the allocator of a card keeps for itself
+SEEN_PASSES = 2  # whose rows of a mapped table of embeddings are in memory; the system drops pages it needs
+PROCESS_BYTES = 80_000_000  # of the libraries for training, beyond those for running
+LOGITS_BYTES = {"cpu": 32 << 20, "cuda": 256 << 20}  # in fp32, at once
+LOGITS_COPIES = 2.6  # in the precision of the products, and what their sum takes
+# Layers' worth of what is kept that are there besides: while one is computed again, or in what its gradient passes
+# through. And what the heap of a processor holds of each layer that is kept.
+AGAIN_LAYERS, PASSING_LAYERS, HEAP = 3.0, 3.4, 1.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +63,27 @@ class TrainingFootprint:
     activations: int
     overhead: int
 
+    slack: float = 1.0
+
     @property
     def trained(self) -> int:
         return self.adapter + self.gradients + self.optimiser
 
     @property
     def total(self) -> int:
-        return round((self.weights + self.trained + self.activations) * SLACK) + self.overhead
+        return round((self.weights + self.trained + self.activations) * self.slack) + self.overhead
 
 
 def estimate_training(shape: Shape, step: Step, device: DeviceKind = "cpu") -> TrainingFootprint:
     trained = trained_parameters(shape, step)
     return TrainingFootprint(
-        weights=_weights(shape, step, device),
+        weights=_weights(shape, step, device) + _casts(shape, step),
         adapter=0 if step.method == "full" else trained * TRAINED_BYTES,
-        gradients=trained * TRAINED_BYTES,
+        gradients=trained * TRAINED_BYTES + _tied_gradients(shape, step),
         optimiser=round(trained * OPTIMISER_BYTES[step.optimiser]),
-        activations=_activations(shape, step) + _unpacked(shape, step.method),
-        overhead=overhead_bytes(shape, device),
+        activations=_activations(shape, step, device) + _unpacked(shape, step.method),
+        overhead=overhead_bytes(shape, device) + (PROCESS_BYTES if device == "cpu" else 0),
+        slack=SLACK[device],
     )
 
 
@@ -93,17 +103,52 @@ def _weights(shape: Shape, step: Step, device: DeviceKind) -> int:
     if step.method == "full":
         return shape.parameters * TRAINED_BYTES
     if step.method == "qlora" and not shape.quantised:
-        return weight_bytes(shape, msgspec.structs.replace(DEFAULT, weights=step.weights), device)
+        options = msgspec.structs.replace(DEFAULT, weights=step.weights)
+        return weight_bytes(shape, options, device) - _unseen(shape, step, options, device)
     options = DEFAULT if step.half or shape.quantised else msgspec.structs.replace(DEFAULT, weights="float32")
-    return weight_bytes(shape, options, device)
+    return weight_bytes(shape, options, device, context=SEEN_PASSES * step.tokens)
 
 
-def _activations(shape: Shape, step: Step) -> int:
+def kept_bytes(block: Block, shape: Shape, step: Step) -> int:
+    """Of one token in one layer, for the backward pass: the norms' inputs in fp32, the input of every linear layer in
+    a copy of its own (adapters cast theirs), what attention and the gated product of the MLP look back at."""
     size = 2 if step.half else 4
-    one_layer = (8 * shape.hidden + 3 * shape.inner) * size
-    layers = len(shape.layers)
-    kept = size * shape.hidden * layers + one_layer if step.checkpointing else one_layer * layers
-    return step.tokens * kept + min(step.tokens, CHUNK) * shape.vocabulary * 6
+    inputs = sum(matrix.columns * matrix.count for matrix in block.matrices if not matrix.is_expert)
+    ranks = len(block.matrices) * step.rank if step.method != "full" else 0
+    memory = block.memory
+    seen = 2 * shape.queries * memory.key_width + 2 * memory.elements_per_token if memory is not None else 0
+    return 2 * 4 * shape.hidden + size * (inputs + ranks + seen + 3 * shape.inner)
+
+
+def _unseen(shape: Shape, step: Step, options: LoadOptions, device: DeviceKind) -> int:
+    """Of a table of embeddings beside NF4 layers, which stays mapped from its file, what nobody has looked up yet."""
+    if device != "cpu" or shape.head is None or options.weights != "nf4":
+        return 0
+    return max(0, block_bytes(shape.embedding, shape, options, device) - SEEN_PASSES * step.tokens * FAULT_BYTES)
+
+
+def _activations(shape: Shape, step: Step, device: DeviceKind) -> int:
+    kept = [kept_bytes(block, shape, step) for block in shape.layers]
+    widest, size = max(kept, default=0), 2 if step.half else 4
+    logits = round(min(LOGITS_BYTES[device], step.tokens * shape.vocabulary * 4) * LOGITS_COPIES)
+    if step.checkpointing:
+        inputs = size * shape.hidden * len(shape.layers)
+        return round(step.tokens * (inputs + AGAIN_LAYERS * widest)) + logits
+    heap = HEAP if device == "cpu" else 1.0
+    return round(step.tokens * (heap * sum(kept) + PASSING_LAYERS * widest)) + logits
+
+
+def _casts(shape: Shape, step: Step) -> int:
+    """Where all weights train in fp32, products use copies of them in two bytes."""
+    if step.method != "full" or not step.half:
+        return 0
+    body = sum(matrix.elements for block in shape.layers for matrix in block.matrices)
+    return 2 * (body + shape.vocabulary * shape.hidden)
+
+
+def _tied_gradients(shape: Shape, step: Step) -> int:
+    """A table that is embedding and head gets two gradients before they are added."""
+    return 6 * shape.vocabulary * shape.hidden if step.method == "full" and shape.head is None else 0
 
 
 def _unpacked(shape: Shape, method: Method) -> int:

@@ -77,6 +77,7 @@ class _Session:
             torch.set_num_threads(recipe.threads)
         folder = Path(origin.model_folder)
         vocabulary = Vocabulary.load(folder)
+        memory.trim_heap()  # reading it takes twice what it keeps
         self._progress("reading_data")
         data = read_data(recipe, folder, vocabulary, self._told_rows)
         if self._control.is_cancelled:
