@@ -8,10 +8,19 @@ from typing import Annotated
 
 import typer
 
+from core.translation import say
 
-def tour(out: Annotated[Path, typer.Option("--out", help="Folder for the pictures and tour.json.")]) -> None:
+
+def tour(
+    out: Annotated[Path, typer.Option("--out", help=say("cli.help_tour_out"))],
+    finetune: Annotated[bool, typer.Option("--finetune", help=say("cli.help_tour_finetune"))] = False,
+) -> None:
     from app.ui import tour
 
     phase = os.environ.get(tour.PHASE)
-    if code := tour.guided(out, phase) if phase else tour.run(out):
+    if phase:
+        code = tour.guided(out, phase)
+    else:
+        code = tour.run(out, tour.FINETUNE) if finetune else tour.run(out)
+    if code:
         raise typer.Exit(code)

@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from app.ui.window import Window
 
 PHASE = "QWEN_WORKBENCH_TOUR"  # which part of the tour a started program does; set by `run` only
+FINETUNE = ("trained", "reopened")  # the phases of the second tour
 QUESTIONS = ("Why is the sky blue? Answer in two sentences.", "Write a Python function that adds two numbers.")
 FETCH_S, REPLY_S, SHORT_S = 600.0, 300.0, 30.0
 
@@ -54,17 +56,17 @@ class TourFailed(Exception):
     """A step did not hold; the reason stands in tour.json."""
 
 
-def run(out: Path) -> int:
-    """The whole tour into `out`; 0 only if every step held."""
+def run(out: Path, phases: tuple[str, str] = ("first", "second")) -> int:
+    """The whole tour into `out`; 0 only if every step held. phases: those of another tour"""
     out.mkdir(parents=True, exist_ok=True)
     for old in (*out.glob("[0-9][0-9]-*.png"), *out.glob("tour*.json")):
         old.unlink()
     home = Path(tempfile.mkdtemp(prefix="qwen-workbench-tour-"))
     try:
-        codes = [_start(out, home, phase) for phase in ("first", "second")]
+        codes = [_start(out, home, phase) for phase in phases]
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    steps = [step for phase in ("first", "second") for step in _read(out / f"tour-{phase}.json")]
+    steps = [step for phase in phases for step in _read(out / f"tour-{phase}.json")]
     ok = not any(codes) and bool(steps) and all(step.ok for step in steps)
     report = {"ok": ok, "steps": msgspec.to_builtins(steps)}
     (out / "tour.json").write_text(json.dumps(report, indent=2, ensure_ascii=False), "utf-8")
@@ -78,17 +80,26 @@ def _start(out: Path, home: Path, phase: str) -> int:
     environment = {**os.environ, HOME_VARIABLE: str(home), PHASE: phase}
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         environment["QT_QPA_PLATFORM"] = "offscreen"
-    return subprocess.run([sys.executable, str(MAIN), "tour", "--out", str(out)], env=environment).returncode
+    code = subprocess.run([sys.executable, str(MAIN), "tour", "--out", str(out)], env=environment).returncode
+    return 0 if code == -signal.SIGKILL and phase == FINETUNE[0] else code  # which ends by a kill of its own
 
 
 def guided(out: Path, phase: str) -> int:
     """Be the program of one phase."""
     from app.ui.start import open_window
 
-    tour = Tour(out, phase)
-    code = open_window(guide=tour.first if phase == "first" else tour.second)
+    tour = _tour(out, phase)
+    code = open_window(guide=getattr(tour, phase))
     (out / f"tour-{phase}.json").write_bytes(msgspec.json.encode(tour.steps))
     return code or int(not all(step.ok for step in tour.steps))
+
+
+def _tour(out: Path, phase: str) -> Tour:
+    if phase not in FINETUNE:
+        return Tour(out, phase)
+    from app.ui.tour_finetune import FinetuneTour
+
+    return FinetuneTour(out, phase)
 
 
 def _read(file: Path) -> list[Step]:
@@ -126,8 +137,8 @@ class Tour:
             with self._step("restart", window) as step:
                 panel = await chat_page(window)
                 await until(lambda: len(panel.messages) == 2 * len(QUESTIONS), SHORT_S)
-                _hold([m.text for m in panel.messages if m.role == "user"] == list(QUESTIONS), "the questions differ")
-                _hold(all(m.text for m in panel.messages), "a reply is empty")
+                hold([m.text for m in panel.messages if m.role == "user"] == list(QUESTIONS), "the questions differ")
+                hold(all(m.text for m in panel.messages), "a reply is empty")
                 step.figures = {"messages": len(panel.messages)}
             await self._ask(window, "Thank you! Say goodbye.", 3)
         except TourFailed:
@@ -153,7 +164,7 @@ class Tour:
             await settle()
             self._picture(window, "fetching")
             await until(lambda: page.installed.table.isVisible() and not context.library.transfers, FETCH_S)
-            _hold(not page.failed(), page.failed())
+            hold(not page.failed(), page.failed())
             installed = await context.library.installed()
             step.figures = {
                 "seconds": round(time.perf_counter() - begin, 2),
@@ -176,8 +187,8 @@ class Tour:
             await until(lambda: not panel.composer.is_busy, REPLY_S)
             stop()
             reply = panel.messages[-1]
-            _hold(reply.state in ("done", "cut"), f"the reply ended as {reply.state} {reply.error_code}")
-            _hold(bool(reply.text.strip()), "the reply is empty")
+            hold(reply.state in ("done", "cut"), f"the reply ended as {reply.state} {reply.error_code}")
+            hold(bool(reply.text.strip()), "the reply is empty")
             assert reply.figures is not None
             step.figures = {
                 "prompt_tokens": reply.figures.prompt_tokens,
@@ -247,7 +258,7 @@ async def chat_page(window: Window) -> ChatPanel:
     return page
 
 
-def _hold(condition: bool, why: str) -> None:
+def hold(condition: bool, why: str) -> None:
     if not condition:
         raise TourFailed(why)
 

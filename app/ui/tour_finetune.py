@@ -21,7 +21,7 @@ from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
 from PySide6.QtWidgets import QApplication
 
-from app.ui.tour import FETCH_S, REPLY_S, SHORT_S, Tour, TourFailed, _hold, chat_page, settle, until
+from app.ui.tour import FETCH_S, REPLY_S, SHORT_S, Tour, TourFailed, chat_page, hold, settle, until
 
 if TYPE_CHECKING:
     from app.context import AppContext
@@ -107,7 +107,7 @@ class FinetuneTour(Tour):
             await until(lambda: draft.report is not None and not draft.is_checking, SHORT_S)
             await until(lambda: draft.recipe.model and not draft.is_stale, SHORT_S)
             found = dict(draft.report.counts)
-            _hold(len(found) == FAULTS, f"of seven kinds of faults {sorted(found)} were found")
+            hold(len(found) == FAULTS, f"of seven kinds of faults {sorted(found)} were found")
             await settle(12)
             self._picture(window, "faults")
             page.wizard.steps["data"].problems.mend_all.click()
@@ -118,7 +118,7 @@ class FinetuneTour(Tour):
             await until(lambda: draft.recipe.data != str(data) and not draft.is_checking and draft.report, SHORT_S)
             await settle(12)
             left = dict(draft.report.counts)
-            _hold(not left, f"{sorted(left)} were not mended")
+            hold(not left, f"{sorted(left)} were not mended")
             step.figures = {"rows": draft.report.rows, "faults": len(found), "rows_after": draft.report.usable_rows}
 
     async def _start(self, window: Window, context: AppContext, method: str, name: str, *, waits: bool = False) -> str:
@@ -152,7 +152,7 @@ class FinetuneTour(Tour):
             losses = [values["loss"] for _, values in await context.training.history(id)]
             few = max(1, len(losses) // 4)
             first, last = sum(losses[:few]) / few, sum(losses[-few:]) / few
-            _hold(last < first, f"the loss went from {first:.3f} to {last:.3f}")
+            hold(last < first, f"the loss went from {first:.3f} to {last:.3f}")
             step.figures = {"steps": run.status.step, "first_loss": round(first, 3), "last_loss": round(last, 3)}
             return id
 
@@ -169,7 +169,7 @@ class FinetuneTour(Tour):
             answers = await _compared(window, context, id)
             self._picture(window, "half-trained-answers")
             _modal().reject()
-            _hold(bool(answers[1]), "the half-trained model said nothing")
+            hold(bool(answers[1]), "the half-trained model said nothing")
             step.figures = {"base": answers[0][:80], "half_trained": answers[1][:80]}
             await context.inference.unload()
 
@@ -183,7 +183,7 @@ class FinetuneTour(Tour):
             await until(lambda: context.training.run(id).status.step > stood, TRAIN_S)
             await settle(12)
             steps = [number for number, _ in await context.training.history(id)]
-            _hold(steps == list(range(1, len(steps) + 1)), "a step is missing or there twice")
+            hold(steps == list(range(1, len(steps) + 1)), "a step is missing or there twice")
             step.figures = {"from_step": stood, "now": context.training.run(id).status.step}
 
     async def _attach(self, window: Window, context: AppContext) -> str:
@@ -198,7 +198,7 @@ class FinetuneTour(Tour):
             await until(lambda: context.training.run(run.id).result, TRAIN_S)
             await settle(12)
             steps = [number for number, _ in await context.training.history(run.id)]
-            _hold(steps == list(range(1, self._count + 1)), "steps are missing")
+            hold(steps == list(range(1, self._count + 1)), "steps are missing")
             step.figures = {"found": found, "steps": len(steps), "result": context.training.run(run.id).result}
             return run.id
 
@@ -207,8 +207,8 @@ class FinetuneTour(Tour):
             base, learned = await _compared(window, context, id)
             self._picture(window, "compared")
             _modal().reject()
-            _hold(NAME in learned, f"it does not know its name: {learned[:80]}")
-            _hold(NAME not in base, "the base knows the name without having learned it")
+            hold(NAME in learned, f"it does not know its name: {learned[:80]}")
+            hold(NAME not in base, "the base knows the name without having learned it")
             step.figures = {"base": base[:80], "learned": learned[:80]}
 
     async def _merge(self, window: Window, context: AppContext, id: str) -> None:
@@ -217,7 +217,7 @@ class FinetuneTour(Tour):
             async with aclosing(context.library.merge(context.training.run(id).result, name)) as events:
                 async for _ in events:
                     pass
-            _hold(any(one.manifest.name == name for one in await context.library.installed()), "it is not there")
+            hold(any(one.manifest.name == name for one in await context.library.installed()), "it is not there")
             page: Any = window.go("models")
             await until(lambda: page.is_ready, SHORT_S)
             await settle(12)
@@ -229,7 +229,7 @@ class FinetuneTour(Tour):
             panel.composer.box.setPlainText(QUESTION)
             panel.composer.send.click()
             await until(lambda: len(panel.messages) == 2 and not panel.composer.is_busy, FETCH_S)
-            _hold(NAME in panel.messages[-1].text, f"it does not know its name: {panel.messages[-1].text[:80]}")
+            hold(NAME in panel.messages[-1].text, f"it does not know its name: {panel.messages[-1].text[:80]}")
             await settle()
             step.figures = {"answer": panel.messages[-1].text[:80]}
 
