@@ -13,6 +13,7 @@ import shutil
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -167,11 +168,23 @@ class TrainingService:
         files = self._library.files_of(recipe.model)
         if files.adapter is not None:
             raise UserError("training_of_adapter", name=recipe.model, base=files.base)
+        self._need_way(recipe)
         made = await asyncio.to_thread(run_files.create, paths.runs(), recipe, files.folder, files.base)
         self._look(made.path)
         self.changed.emit("")
         await self._begin(made.path.name)
         return made.path.name
+
+    def _need_way(self, recipe: Recipe) -> None:
+        """What cannot work is refused before it begins."""
+        if (
+            recipe.parallel == "zero3"
+            and recipe.method != "full"
+            and not self._library.find(recipe.model).manifest.can_chat
+        ):
+            raise UserError("zero3_lora_base", model=recipe.model)
+        if recipe.parallel in ("zero2", "zero3") and find_spec("deepspeed") is None:
+            raise UserError("deepspeed_missing")
 
     async def resume(self, id: str) -> None:
         """Go on from the last checkpoint of a run that was paused, stopped, or broke off."""

@@ -145,4 +145,4 @@ def _data(recipe: Recipe, report: DataReport | None) -> tuple[int, int, int]:
         return recipe.length, 0, 0
     lengths = report.lengths
     share = report.train_rows / max(1, report.usable_rows)
-    return min(lengths.longest, recipe.length), report.train_rows, round(lengths.tokens * share)
+    return min(lengths.longest, recipe.length), report.train_rows, round((lengths.tokens - lengths.cut_tokens) * share)

@@ -25,7 +25,7 @@ class Sums:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self.counted = self.tokens = self.learned = self.longest = self.longest_row = 0
-        self.cut_rows = self.cut_learned = self.lost_rows = 0
+        self.cut_rows = self.cut_tokens = self.cut_learned = self.lost_rows = 0
         self.histogram = [0] * (len(BINS) + 1)
 
     def add(self, row: int, rendered: Rendered) -> None:
@@ -39,6 +39,7 @@ class Sums:
         if self._limit and count > self._limit:
             kept = sum(rendered.learned[: self._limit])
             self.cut_rows += 1
+            self.cut_tokens += count - self._limit
             self.cut_learned += learned - kept
             self.lost_rows += kept == 0
 
@@ -74,6 +75,7 @@ def _lengths(sums: Sums, limit: int, renderer: Renderer, scale: float) -> Length
         tokens=round(sums.tokens * scale), learned=round(sums.learned * scale),
         histogram=tuple(round(count * scale) for count in sums.histogram),
         longest=sums.longest, longest_row=sums.longest_row,
-        cut_rows=round(sums.cut_rows * scale), lost_rows=round(sums.lost_rows * scale),
+        cut_rows=round(sums.cut_rows * scale), cut_tokens=round(sums.cut_tokens * scale),
+        lost_rows=round(sums.lost_rows * scale),
         cut_learned=sums.cut_learned / sums.learned if sums.learned else 0.0,
     )  # fmt: skip

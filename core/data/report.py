@@ -21,7 +21,8 @@ class Lengths(Struct, frozen=True):
     counted: rows that were measured; less than usable ones where the file is large, then all figures but `longest` are
     those of the sample scaled up
     histogram: rows a bin of BINS, and those above; longest: tokens of the longest row measured
-    cut_rows, cut_learned: rows longer than `limit`, and the share of learned tokens that is lost with it
+    cut_rows, cut_tokens, cut_learned: rows longer than `limit`, their tokens beyond it, and the share of learned
+        tokens that is lost with it
     lost_rows: rows of which nothing is left to learn
     """
 
@@ -36,6 +37,7 @@ class Lengths(Struct, frozen=True):
     cut_rows: int
     cut_learned: float
     lost_rows: int
+    cut_tokens: int = 0
 
 
 class Leaks(Struct, frozen=True):

@@ -6,6 +6,7 @@ Invariant: what the recipe does not say is settled in its facts, so that nothing
 from __future__ import annotations
 
 import warnings
+from importlib.util import find_spec
 from typing import Any
 
 from core.errors import UserError
@@ -57,7 +58,7 @@ def arguments(recipe: Recipe, facts: RunFacts, prepared: Prepared, run: RunFiles
             disable_tqdm=True,
             dataloader_pin_memory=False,
             torch_compile=recipe.compile,
-            use_liger_kernel=recipe.liger,
+            use_liger_kernel=recipe.liger and on_card and find_spec("liger_kernel") is not None,
             **_spread(recipe, prepared),
         )
     arguments._n_gpu = min(1, arguments.n_gpu)  # several cards are several processes, never threads of this one
