@@ -65,9 +65,11 @@ def arguments(out: str, steps: int, batch: int, compute: torch.dtype) -> Any:
     )  # fmt: skip
 
 
-def ours(folder: Path, recipe: Recipe, rows: Sequence[Row], steps: int) -> tuple[Callable[[], list[float]], Any]:
+def ours(
+    folder: Path, recipe: Recipe, rows: Sequence[Row], steps: int, batch: int = BATCH
+) -> tuple[Callable[[], list[float]], Any]:
     prepared = preparing.prepare(recipe, folder)
-    plan = Plan([len(row.ids) for row in rows], BATCH, recipe.pass_tokens, 0, prepared.packs)
+    plan = Plan([len(row.ids) for row in rows], batch, recipe.pass_tokens, 0, prepared.packs)
 
     def run() -> list[float]:
         clock = Clock()
