@@ -134,6 +134,9 @@ class FinetuneTour(Tour):
                 answer_tokens=24, save_every=max(4, self._count // 3), evaluate_every=max(4, self._count // 3),
                 name=f"{NAME} {method}", length=256, validation_share=0.05,
             )  # fmt: skip
+            if draft.is_stale and not draft.is_checking:
+                draft.check()
+            await until(lambda: draft.report is not None and not draft.is_stale and not draft.is_checking, SHORT_S)
             for place in ("method", "settings", "review"):
                 page.show_wizard(place)
                 await until(partial(_is_built, page, place), SHORT_S)
