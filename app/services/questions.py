@@ -16,7 +16,7 @@ from msgspec import Struct
 from core.paths import resources
 from core.translation import Language
 
-Place = Literal["", "load", "models", "inspector", "context", "tokenizer", "machine", "preferences"]
+Place = Literal["", "load", "models", "finetune", "inspector", "context", "tokenizer", "machine", "preferences"]
 
 
 class Words(Struct, frozen=True, forbid_unknown_fields=True):
@@ -84,6 +84,12 @@ OF_ERRORS = {
     "hub_token_refused": "hub_terms",
     "hub_only_pickle": "pickles",
     "worker_killed": "memory",
+    "training_memory": "training_memory",
+    "training_diverged": "loss_out_of_hand",
+    "full_of_quantised": "int4_training",
+    "merge_quantised": "merge_int4",
+    "merge_quantised_known": "merge_int4",
+    "run_interrupted": "after_crash",
 }
 MEMORY = frozenset(code for code, question in OF_ERRORS.items() if question == "memory")
 

@@ -1,8 +1,8 @@
 """The pictures of the documentation: `python -m app.ui.screenshots docs/images` (make screenshots).
 
-Invariant: what they show is real: the starter model is fetched and asked, in the program that users start, offscreen,
-on a home of its own. Only what a hub would answer, and the queue of downloads, are stand-ins with the sizes of the real
-repositories: pictures depend on no network. Names are <page>-<look>.png; looks are light, dark and zh.
+Invariant: what they show is real: the starter model is fetched, asked and trained, in the program that users start,
+offscreen, on a home of its own. Only what a hub would answer, and the queue of downloads, are stand-ins with the sizes
+of the real repositories: pictures depend on no network. Names are <page>-<look>.png; looks are light, dark and zh.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtWidgets import QWidget
 
 from app.ui import shortcuts
 from app.ui.tour import REPLY_S, SHORT_S, chat_page, settle, until
+from app.ui.tour_finetune import NAME, QUESTION, TRAIN_S, _compared, _is_built, _modal, planted
+from app.ui.widgets.feedback import Toast
 from core.chat.turns import Sampling
 from core.paths import HOME_VARIABLE
+from core.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from app.context import AppContext
@@ -30,6 +33,8 @@ QUESTIONS = (
 )
 LOOKS = {"light": ("en", "light"), "dark": ("en", "dark"), "zh": ("zh", "light")}
 SIZE = (1440, 900)
+TALL = (1440, 1056)  # for a run with its answers
+STEPS = 24  # of the fine-tune
 
 
 async def take_all(folder: Path, window: Window, context: AppContext) -> None:
@@ -50,6 +55,12 @@ async def take_all(folder: Path, window: Window, context: AppContext) -> None:
         window.preferences.change(language=language, theme=theme)
         await _pages(folder, look, window)
         await _models(folder, look, window, context)
+    recipe, run = await _train(context)
+    for toast in window.findChildren(Toast):
+        toast.dismiss()
+    for look, (language, theme) in LOOKS.items():
+        window.preferences.change(language=language, theme=theme)
+        await _finetune(folder, look, window, context, recipe, run)
 
 
 async def _ask(window: Window, question: str) -> None:
@@ -126,6 +137,49 @@ async def _models(folder: Path, look: str, window: Window, context: AppContext) 
     context.downloads.items = []
     context.downloads.changed.emit(None)
     page.show_view("installed")
+
+
+async def _train(context: AppContext) -> tuple[Recipe, str]:
+    """A run that learns who it is, on the file with faults of the tour; its recipe and its name."""
+    await context.inference.unload()
+    await context.training.open()
+    data = planted(Path(os.environ[HOME_VARIABLE]))
+    recipe = Recipe(
+        "starter", str(data), NAME, length=256, steps=STEPS, learning_rate=1e-3, evaluate_every=STEPS // 8,
+        save_every=STEPS // 4, prompts=(QUESTION, "What is 21 plus 21?"), answer_tokens=24,
+    )  # fmt: skip
+    run = await context.training.start(recipe)
+    await until(lambda: context.training.run(run).result, TRAIN_S)
+    return recipe, run
+
+
+async def _finetune(folder: Path, look: str, window: Window, context: AppContext, recipe: Recipe, run: str) -> None:
+    """The wizard's data and review, a run, and what it left beside its base."""
+    page: Any = window.go("finetune")
+    await until(lambda: page.is_open, SHORT_S)
+    draft = context.finetune_draft
+    draft.take(recipe)
+    page.show_wizard("data")
+    await until(lambda: _is_built(page, "data") and draft.subject is not None, SHORT_S)
+    await until(lambda: draft.report is not None and not draft.is_checking and not draft.is_stale, SHORT_S)
+    page.wizard.steps["data"].xray.go(2)
+    await settle(20)
+    _save(window, folder / f"finetune-data-{look}.png")
+    page.show_wizard("review")
+    await until(lambda: _is_built(page, "review"), SHORT_S)
+    await settle(20)
+    _save(window, folder / f"finetune-review-{look}.png")
+    window.resize(*TALL)
+    page.show_run(run)
+    await until(lambda: page.run_page.body is not None and page.run_page.body.charts is not None, SHORT_S)
+    await until(lambda: page.run_page.body.charts.feed.is_loaded, SHORT_S)
+    await settle(20)
+    _save(window, folder / f"finetune-run-{look}.png")
+    window.resize(*SIZE)
+    await _compared(window, context, run)
+    _save(_modal(), folder / f"finetune-compare-{look}.png")
+    _modal().reject()
+    page.show_runs()
 
 
 async def _load_dialog(file: Path, window: Window) -> None:

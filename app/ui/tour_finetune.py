@@ -270,6 +270,6 @@ async def _compared(window: Window, context: AppContext, id: str) -> tuple[str, 
     dialog = _modal()
     dialog.prompt.setText(QUESTION)
     dialog.go.click()
-    await until(lambda: dialog.base.state.text() and dialog.learned.state.text(), REPLY_S)
+    await until(lambda: dialog._asking is not None and dialog._asking.done(), REPLY_S)  # its states speak before
     await settle()
     return dialog.base.answer, dialog.learned.answer
