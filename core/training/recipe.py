@@ -39,7 +39,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Fals
     weights: of a Q-LoRA's base model, "auto" for those it is stored in, else NF4
     new_tokens: how marks of turns that a base model has never seen are learned: their rows, all rows, or not
     targets: the last parts of the names of the layers LoRA is put on, () for those of the family
-    evaluate_every, save_every: steps, 0 for ten times a run; keep: so many checkpoints, and the best one
+    evaluate_every, save_every: steps, 0 for ten times a run; keep: so many of the last checkpoints
     prompts: answered at every checkpoint
     """
 
@@ -92,7 +92,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Fals
 # key: (least, most)
 RANGES: dict[str, tuple[float, float]] = {
     "length": (16, 1_048_576), "epochs": (0.001, 10_000), "steps": (0, 100_000_000), "batch": (1, 65_536),
-    "pass_tokens": (0, 1_048_576), "learning_rate": (0.0, 1.0), "warmup": (0.0, 1.0), "weight_decay": (0.0, 10.0),
+    "pass_tokens": (0, 1_048_576), "learning_rate": (1e-9, 1.0), "warmup": (0.0, 1.0), "weight_decay": (0.0, 10.0),
     "beta1": (0.0, 0.9999), "beta2": (0.0, 0.99999), "clip": (0.0, 1e6), "rank": (1, 4096), "alpha": (0.0, 1e5),
     "dropout": (0.0, 0.95), "seed": (0, 2**31 - 1), "threads": (0, 1024), "evaluate_every": (0, 100_000_000),
     "save_every": (0, 100_000_000), "keep": (1, 1000), "validation_share": (0.0, 0.5), "answer_tokens": (1, 4096),

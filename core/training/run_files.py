@@ -3,7 +3,7 @@
     config.toml      the recipe
     facts.json       what was found out before the first step: RunFacts
     samples.jsonl    answers to the recipe's prompts, a line for each checkpoint and prompt
-    data/            copies of the data files, where they are not huge: the run can then be made again from here alone
+    data/            copies of the data files (data, eval_data), where they are not huge: the run can then be made again from here alone
     checkpoints/     step-N, each whole: weights, optimiser, random numbers
     result/          the finished adapter, or the whole model of a full fine-tune
 
@@ -108,9 +108,9 @@ class RunFiles:
         except (OSError, msgspec.DecodeError):
             return None
 
-    def data_file(self, file: str) -> Path:
-        """The run's own copy of one of the recipe's data files, else the file itself."""
-        copy = self.path / DATA / Path(file).name
+    def data_file(self, key: str, file: str) -> Path:
+        """The run's own copy of the file that the recipe names as `key`, else the file itself."""
+        copy = self.path / DATA / key / Path(file).name
         return copy if copy.is_file() else Path(file)
 
     def write_facts(self, facts: RunFacts) -> None:
@@ -172,10 +172,10 @@ def create(runs: Path, recipe: Recipe, model_folder: Path, model: str) -> RunFil
 
 def _copy_data(place: Path, recipe: Recipe) -> None:
     """What cannot be read is said by whoever reads it."""
-    place.mkdir()
-    for file in {Path(name) for name in (recipe.data, recipe.eval_data) if name}:
-        if file.is_file() and file.stat().st_size <= COPIED_MOST and not (place / file.name).exists():
-            shutil.copyfile(file, place / file.name)
+    for key, file in (("data", Path(recipe.data)), ("eval_data", Path(recipe.eval_data))):
+        if file.is_file() and file.stat().st_size <= COPIED_MOST:
+            (place / key).mkdir(parents=True)
+            shutil.copyfile(file, place / key / file.name)
 
 
 def _named(runs: Path, draft: Path, name: str) -> Path:

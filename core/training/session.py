@@ -135,7 +135,9 @@ class _Session:
 
     def _own_data(self, recipe: Recipe) -> Recipe:
         """With the copies of the data that lie in the run."""
-        files = {key: str(self._run.data_file(name)) for key in ("data", "eval_data") if (name := getattr(recipe, key))}
+        files = {
+            key: str(self._run.data_file(key, name)) for key in ("data", "eval_data") if (name := getattr(recipe, key))
+        }
         return msgspec.structs.replace(recipe, **files)
 
     # --- told from within ----------------------------------------------------------------
