@@ -30,6 +30,8 @@ from core.paths import HOME_VARIABLE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from PySide6.QtWidgets import QWidget
+
     from app.context import AppContext
     from app.ui.chat.panel import ChatPanel
     from app.ui.models.page import ModelsPage
@@ -241,7 +243,7 @@ class Tour:
             step.seconds = round(time.perf_counter() - begin, 2)
             step.picture = self._picture(window, name if step.ok else f"{name}-failed")
 
-    def _picture(self, window: Window, name: str) -> str:
+    def _picture(self, window: QWidget, name: str) -> str:
         self._number += 1
         file = self._out / f"{self._number:02d}-{name}.png"
         window.grab().save(str(file))

@@ -113,7 +113,7 @@ class FinetuneTour(Tour):
             page.wizard.steps["data"].problems.mend_all.click()
             await until(lambda: QApplication.activeModalWidget() is not None, SHORT_S)
             await settle()
-            self._picture(window, "mending")
+            self._picture(_modal(), "mending")
             _modal().write.click()
             await until(lambda: draft.recipe.data != str(data) and not draft.is_checking and draft.report, SHORT_S)
             await settle(12)
@@ -126,15 +126,14 @@ class FinetuneTour(Tour):
             page: Any = window.go("finetune")
             draft: Any = context.finetune_draft
             if waits:  # the second run, on the data of the first
-                recipe = next(run.recipe for run in context.training.runs)
-                draft.take(recipe)
-                await until(lambda: draft.report is not None and not draft.is_checking, SHORT_S)
+                await draft.look_around()
+                draft.take(next(run.recipe for run in context.training.runs))
             draft.change(
                 method=method, steps=self._count, epochs=3.0, learning_rate=1e-3, prompts=(QUESTION,),
                 answer_tokens=24, save_every=max(4, self._count // 3), evaluate_every=max(4, self._count // 3),
                 name=f"{NAME} {method}", length=256, validation_share=0.05,
             )  # fmt: skip
-            if draft.is_stale and not draft.is_checking:
+            if (draft.report is None or draft.is_stale) and not draft.is_checking:
                 draft.check()
             await until(lambda: draft.report is not None and not draft.is_stale and not draft.is_checking, SHORT_S)
             for place in ("method", "settings", "review"):
@@ -170,7 +169,7 @@ class FinetuneTour(Tour):
             step.figures = {"step": context.training.run(id).status.step}
         with self._step("half-trained", window) as step:
             answers = await _compared(window, context, id)
-            self._picture(window, "half-trained-answers")
+            self._picture(_modal(), "half-trained-answers")
             _modal().reject()
             hold(bool(answers[1]), "the half-trained model said nothing")
             step.figures = {"base": answers[0][:80], "half_trained": answers[1][:80]}
@@ -193,6 +192,8 @@ class FinetuneTour(Tour):
         with self._step("after-a-kill", window) as step:
             page: Any = window.go("finetune")
             await until(lambda: page.is_open and context.training.runs, SHORT_S)
+            if (report := _modal()) is not None:  # of the program that was killed
+                report.reject()
             run: Run = context.training.runs[0]
             found = run.status.state
             page.show_run(run.id)
@@ -208,7 +209,7 @@ class FinetuneTour(Tour):
     async def _compare(self, window: Window, context: AppContext, id: str) -> None:
         with self._step("compare", window) as step:
             base, learned = await _compared(window, context, id)
-            self._picture(window, "compared")
+            self._picture(_modal(), "compared")
             _modal().reject()
             hold(NAME in learned, f"it does not know its name: {learned[:80]}")
             hold(NAME not in base, "the base knows the name without having learned it")
@@ -250,7 +251,7 @@ def _is_built(page: Any, place: str) -> bool:
 
 
 def _modal() -> Any:
-    """The dialog that is open."""
+    """The dialog that is open, None where there is none."""
     return QApplication.activeModalWidget()
 
 

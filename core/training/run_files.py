@@ -3,7 +3,7 @@
     config.toml      the recipe
     facts.json       what was found out before the first step: RunFacts
     samples.jsonl    answers to the recipe's prompts, a line for each checkpoint and prompt
-    data/            copies of the data files (data, eval_data), where they are not huge: the run can then be made again from here alone
+    data/            copies of data and eval_data, where they are not huge: all that is needed to make the run again
     checkpoints/     step-N, each whole: weights, optimiser, random numbers
     result/          the finished adapter, or the whole model of a full fine-tune
 
