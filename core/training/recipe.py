@@ -92,7 +92,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Fals
 # key: (least, most)
 RANGES: dict[str, tuple[float, float]] = {
     "length": (16, 1_048_576), "epochs": (0.001, 10_000), "steps": (0, 100_000_000), "batch": (1, 65_536),
-    "pass_tokens": (0, 1_048_576), "learning_rate": (1e-9, 1.0), "warmup": (0.0, 1.0), "weight_decay": (0.0, 10.0),
+    "pass_tokens": (0, 1_048_576), "learning_rate": (0.0, 1.0), "warmup": (0.0, 1.0), "weight_decay": (0.0, 10.0),
     "beta1": (0.0, 0.9999), "beta2": (0.0, 0.99999), "clip": (0.0, 1e6), "rank": (1, 4096), "alpha": (0.0, 1e5),
     "dropout": (0.0, 0.95), "seed": (0, 2**31 - 1), "threads": (0, 1024), "evaluate_every": (0, 100_000_000),
     "save_every": (0, 100_000_000), "keep": (1, 1000), "validation_share": (0.0, 0.5), "answer_tokens": (1, 4096),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -227,9 +226,7 @@ class _memory_in_words:
 
 def memory_now() -> int:
     """What this process takes, on the card where it computes on one. Bytes."""
-    if torch.cuda.is_available() and torch.cuda.memory_reserved():
-        return int(torch.cuda.memory_reserved())
-    return int(psutil.Process(os.getpid()).memory_info().rss)
+    return memory.taken("cuda" if torch.cuda.is_available() and torch.cuda.memory_reserved() else "cpu")
 
 
 def _free(device: torch.device) -> int:

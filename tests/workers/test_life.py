@@ -187,7 +187,7 @@ ODD = "import sys, time; print({!r}, flush=True); time.sleep(60)"
     [
         ("raise SystemExit(2)", "gave up .exit status 2"),
         (ODD.format("hello"), "does not understand .JSON is malformed"),
-        (ODD.format('{"type":"Hello","pid":1,"protocol":99}'), "protocol 99, not 2"),
+        (ODD.format('{"type":"Hello","pid":1,"protocol":99}'), "protocol 99, not 3"),
         (ODD.format('{"type":"Shout"}'), "Invalid value 'Shout'"),
     ],
     ids=["exit", "noise", "protocol", "unknown"],

@@ -75,6 +75,12 @@ class Feed(QObject):
         """The run goes on from an earlier step: once it has come past what it did before, all after it is read anew."""
         self._rewound_to = after
 
+    def reload(self) -> None:
+        """The run has ended: what lies on the disk is all there is, however it came there."""
+        self._rewound_to, self.is_loaded = None, False
+        self._loading.cancel()
+        self._loading = aio.spawn(self._load(0), "history of run")
+
     async def _load(self, after: int) -> None:
         last = after
         with patience():

@@ -81,6 +81,7 @@ class RunPage(QWidget):
         self._ends: list[Callable[[], None]] = [
             self._training.changed.listen(self._on_changed),
             self._training.saved.listen(self._on_saved),
+            self._training.ended.listen(self._on_ended),
         ]
 
     # --- life ------------------------------------------------------------------------
@@ -155,6 +156,10 @@ class RunPage(QWidget):
     def _on_saved(self, id: str) -> None:
         if id == self.id:
             self._reading.ask()
+
+    def _on_ended(self, run: Run) -> None:
+        if run.id == self.id and self.body is not None and self.body.charts is not None:
+            self.body.charts.feed.reload()
 
     def _read(self) -> None:
         if self.body is not None:
