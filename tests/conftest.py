@@ -8,6 +8,7 @@ import gc
 import inspect
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
 LOOPS = ("asyncio", "qasync")
 PATIENCE_S = 2.0
+_spared = [0]  # modules that are spared by the collector
 
 _application: QApplication | None = None
 
@@ -84,6 +86,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     args = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames if name != "loop_name"}
+    spare_modules()
     loop_name = str(pyfuncitem.callspec.params["loop_name"])
     with asyncio.Runner(debug=True, loop_factory=lambda: loop_factory(loop_name)) as runner:
         runner.get_loop().slow_callback_duration = 2.0
@@ -92,6 +95,15 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     # another one, such as the store's, it takes the process down.
     gc.collect()
     return True
+
+
+def spare_modules() -> None:
+    """What was imported stays for good, so collections need not look through it again: with torch loaded that takes
+    most of a second, twice in each of these tests."""
+    if len(sys.modules) > _spared[0]:
+        gc.collect()
+        gc.freeze()
+        _spared[0] = len(sys.modules)
 
 
 async def leak_checked(test: Callable[..., Any], args: dict[str, Any]) -> None:
