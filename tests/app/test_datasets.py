@@ -17,6 +17,7 @@ from core.errors import UserError
 from core.protocol.messages import DataChecked, DataFile, DataMended
 from core.store.store import Store
 from tests.helpers.training_data import MESSAGES, as_lines, report_of
+from tests.helpers.waiting import is_dead, until
 
 if TYPE_CHECKING:
     from core.store.store import Session
@@ -31,7 +32,7 @@ async def test_check_row_mend_and_a_worker_that_died(tmp_path: Path) -> None:
     assert [one.code for one in (await service.row(data, 4)).problems] == ["duplicate"]
     [child] = psutil.Process().children()
     os.kill(child.pid, signal.SIGKILL)
-    child.wait(5)
+    await until(lambda: is_dead(child.pid))
     with pytest.raises(UserError):
         await service.row(data, 9)
     assert (await service.row(data, 1)).line == 1
