@@ -18,6 +18,7 @@ CellKind = Literal["inference", "training", "quality"]
 TrainingMethod = Literal["full", "lora", "qlora"]
 Preset = Literal["", "readme", "kv-cache", "training"]
 
+QUALITY_TOKENS = 1024  # of the fixed text
 MARGIN = 64  # tokens of the window that no case uses
 
 
@@ -26,12 +27,14 @@ class Subject(Struct, frozen=True):
 
     name: as people know it: of the library, or of the shape ("7B", the name of a config's file)
     folder: of its files; "" for an architecture
-    config: the text of its config.json; "" for a model on the disk
+    config: the text of its config.json; "" for a model on the disk. source: the file or folder that was named, ""
+        where `name` alone finds it again
     """
 
     name: str
     folder: str = ""
     config: str = ""
+    source: str = ""
 
     @property
     def is_random(self) -> bool:
@@ -117,14 +120,16 @@ class Cell(Struct, frozen=True):
     @property
     def context(self) -> int:
         """Tokens the window must hold, 0 for the model's own length."""
-        return self.case.prompt + self.case.new + MARGIN if self.case is not None else 0
+        if self.case is not None:
+            return self.case.prompt + self.case.new + MARGIN
+        return QUALITY_TOKENS + MARGIN if self.training is None else 0
 
     @property
     def tokens(self) -> int:
         """What it holds in the end in each sequence; of training, a row."""
         if self.case is not None:
             return self.case.prompt + self.case.new
-        return self.training.length if self.training is not None else 0
+        return self.training.length if self.training is not None else QUALITY_TOKENS
 
 
 def cells_of(plan: ProfilePlan) -> tuple[Cell, ...]:

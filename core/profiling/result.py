@@ -177,6 +177,11 @@ class CellResult(Struct, frozen=True):
     @property
     def estimate_error(self) -> float | None:
         """Of what was measured: 0.03 is 3 % too much, -0.03 too little."""
-        if self.estimate is None or not self.peak_bytes:
+        if self.estimate is None or not self.taken_bytes:
             return None
-        return (self.estimate.total - self.peak_bytes) / self.peak_bytes
+        return (self.estimate.total - self.taken_bytes) / self.taken_bytes
+
+    @property
+    def taken_bytes(self) -> int:
+        """What an estimate speaks of: the highest, and on a card what the process has there besides."""
+        return self.peak_bytes + self.context_bytes if self.peak_bytes else 0
