@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from core.profiling.result import CellResult, MachineProbe, Rate
 from core.store.records import ProfileRun
 from core.translation import say
 
+WIDE = 160
 # What two tables are compared by: the figure, its better direction being told by the reader.
 COMPARED: dict[str, Callable[[CellResult], float | None]] = {
     "prompt_tokens_per_s": lambda r: r.inference.prompt_tokens_per_s if r.inference else None,
@@ -52,12 +54,12 @@ def show_runs(runs: Sequence[ProfileRun]) -> None:
             str(run.id), run.name, say(f"profile.state_{run.state}"), f"{run.measured}/{run.cells}", run.device,
             run.created.astimezone().strftime("%Y-%m-%d %H:%M"),
         )  # fmt: skip
-    Console().print(table)
+    _console().print(table)
 
 
 def show(run: ProfileRun, results: Sequence[CellResult]) -> None:
     """Only the columns that say something."""
-    console = Console()
+    console = _console()
     console.print(f"{run.id}  {run.name}  {say(f'profile.state_{run.state}')}  {run.device}")
     if inference := [result for result in results if result.cell.kind != "training"]:
         console.print(_inference(inference))
@@ -71,25 +73,37 @@ def show(run: ProfileRun, results: Sequence[CellResult]) -> None:
 
 
 def _inference(results: Sequence[CellResult]) -> Table:
-    table = _table("model", "weights", "kv", "case", "load", "prefill", "first", "decode", "per_token", "peak",
-                   "estimate", "bandwidth", "perplexity")  # fmt: skip
     qualities = {_form(r.cell): r.quality.perplexity for r in results if r.quality is not None}
-    shown = [result for result in results if result.cell.case is not None]
-    for result in shown or results:
-        cell, found = result.cell, result.inference
-        speeds = ["", "", "", ""]
-        if found is not None:
-            times = f"{1000 * found.token_s_p50:.1f} / {1000 * found.token_s_p99:.1f} ms" if found.token_s_p50 else ""
-            speeds = [f"{found.prompt_tokens_per_s:.0f}/s", figures.duration(found.first_token_s),
-                      f"{found.decode_tokens_per_s:.1f}/s" if found.decode_tokens_per_s else "", times]  # fmt: skip
-        share = f"{result.bandwidth_share:.0%}" if result.bandwidth_share is not None else ""
-        quality = f"{qualities[_form(cell)]:.3f}" if _form(cell) in qualities else ""
-        table.add_row(
-            cell.subject.name, figures.precision(cell.weights), cell.kv_cache, case(cell),
-            figures.duration(result.load_s) if result.load_s else _state(result), *speeds, _peak(result),
-            _estimate(result), share, quality,
-        )  # fmt: skip
-    return table
+    shown = [result for result in results if result.cell.case is not None] or list(results)
+    return _filled(
+        {
+            "model": [result.cell.subject.name for result in shown],
+            "form": [_form_name(result.cell) for result in shown],
+            "case": [case(result.cell) for result in shown],
+            "cell_state": [_state(result) for result in shown],
+            "load": [figures.duration(result.load_s) if result.load_s else "" for result in shown],
+            "prefill": [_number(result, "prompt_tokens_per_s", 1) for result in shown],
+            "first": [_number(result, "first_token_s", 1000) for result in shown],
+            "decode": [_number(result, "decode_tokens_per_s", 1) for result in shown],
+            "p50": [_number(result, "token_s_p50", 1000) for result in shown],
+            "p99": [_number(result, "token_s_p99", 1000) for result in shown],
+            "peak": [_peak(result) for result in shown],
+            "estimate": [_estimate(result) for result in shown],
+            "bandwidth": [f"{result.bandwidth_share:.0%}" if result.bandwidth_share else "" for result in shown],
+            "perplexity": [f"{qualities[_form(result.cell)]:.3f}" if _form(result.cell) in qualities else ""
+                           for result in shown],
+        }
+    )  # fmt: skip
+
+
+def _number(result: CellResult, name: str, factor: float) -> str:
+    value = factor * float(getattr(result.inference, name, 0.0))
+    return f"{value:.0f}" if value >= 99.5 else f"{value:.1f}" if value else ""
+
+
+def _form_name(cell: Cell) -> str:
+    kept = "" if cell.kv_cache in ("auto", "plain") else f", KV {cell.kv_cache}"
+    return figures.precision(cell.weights) + kept
 
 
 def _form(cell: Cell) -> tuple[str, str, str]:
@@ -97,16 +111,24 @@ def _form(cell: Cell) -> tuple[str, str, str]:
 
 
 def _training(results: Sequence[CellResult]) -> Table:
-    table = _table("model", "method", "case", "step", "tokens", "parts", "peak", "estimate")
-    for result in results:
-        found = result.training
-        speeds = [_state(result), "", ""]
-        if found is not None:
-            parts = " / ".join(f"{one:.2f}" for one in (found.forward_s, found.backward_s, found.optimiser_s))
-            speeds = [figures.duration(found.step_s), f"{found.tokens_per_s:.0f}/s", f"{parts} s"]
-        table.add_row(result.cell.subject.name, _method(result.cell), case(result.cell), *speeds, _peak(result),
-                      _estimate(result))  # fmt: skip
-    return table
+    def of(name: str) -> list[str]:
+        return [f"{getattr(result.training, name):.2f}" if result.training else "" for result in results]
+
+    return _filled(
+        {
+            "model": [result.cell.subject.name for result in results],
+            "method": [_method(result.cell) for result in results],
+            "case": [case(result.cell) for result in results],
+            "cell_state": [_state(result) for result in results],
+            "step": of("step_s"),
+            "forward": of("forward_s"),
+            "backward": of("backward_s"),
+            "optimiser": of("optimiser_s"),
+            "tokens": [f"{result.training.tokens_per_s:.0f}" if result.training else "" for result in results],
+            "peak": [_peak(result) for result in results],
+            "estimate": [_estimate(result) for result in results],
+        }
+    )
 
 
 def _beside(results: Sequence[CellResult]) -> Table:
@@ -150,7 +172,7 @@ def show_compared(first: ProfileRun, second: ProfileRun, rows: Sequence[dict[str
         table.add_row(row["cell"] if row["cell"] != last else "", say(f"profile.figure_{row['figure']}"),
                       value(row["first"]), value(row["second"]), f"{row['ratio']:.3f}")  # fmt: skip
         last = row["cell"]
-    console = Console()
+    console = _console()
     for run in (first, second):
         console.print(f"{run.id}  {run.name}  {run.device}  {run.created.astimezone():%Y-%m-%d %H:%M}")
     console.print(table)
@@ -162,7 +184,7 @@ def show_limits(probe: MachineProbe) -> None:
         rate: Rate = getattr(probe, name)
         value = figures.speed(rate.value) if name in ("read", "copy") else f"{rate.value / 1e12:.3g} TFLOP/s"
         table.add_row(say(f"profile.limit_{name}"), value, say(f"probe.{rate.how}", **rate.params))
-    Console().print(table)
+    _console().print(table)
 
 
 def _peak(result: CellResult) -> str:
@@ -170,10 +192,11 @@ def _peak(result: CellResult) -> str:
 
 
 def _estimate(result: CellResult) -> str:
+    """By how much it was off, where that is known."""
     if result.estimate is None:
         return ""
     error = result.estimate_error
-    return figures.size(result.estimate.total) + (f" ({error:+.1%})" if error is not None else "")
+    return f"{error:+.1%}" if error is not None else figures.size(result.estimate.total)
 
 
 def _state(result: CellResult) -> str:
@@ -186,10 +209,26 @@ def _method(cell: Cell) -> str:
     return f"{name} (emb)" if cell.training.embeddings else name
 
 
+TEXTS = {"model", "name", "state", "device", "date", "cell", "figure", "form", "case", "method", "quantity",
+         "cell_state"}  # fmt: skip
+
+
 def _table(*columns: str, **params: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in columns:
-        is_text = name in ("model", "weights", "kv", "case", "name", "state", "device", "date", "cell", "figure", "form",
-                           "method", "quantity")  # fmt: skip
-        table.add_column(say(f"profile.column_{name}", **params), justify="left" if is_text else "right")
+        table.add_column(say(f"profile.column_{name}", **params), justify="left" if name in TEXTS else "right")
     return table
+
+
+def _filled(columns: dict[str, list[str]]) -> Table:
+    """Without the columns that say nothing."""
+    kept = {name: values for name, values in columns.items() if any(values)}
+    table = _table(*kept)
+    for row in zip(*kept.values(), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def _console() -> Console:
+    """Into a file or a pipe nothing is cut short."""
+    return Console(width=None if sys.stdout.isatty() else WIDE)

@@ -259,7 +259,8 @@ class _Timeline:
     def phases(self) -> tuple[PhaseMemory, ...]:
         """By the samples alone: the exact ones went with the process."""
         found = []
-        for mark, end in zip(self._marks, [*(mark.at_s for mark in self._marks[1:]), float("inf")], strict=True):
+        ends = [*(mark.at_s for mark in self._marks[1:]), float("inf")]
+        for mark, end in zip(self._marks, ends, strict=False):
             inside = [sample for sample in self._samples if mark.at_s <= sample.at_s < end]
             if inside:
                 highest = [max(getattr(sample, name) for sample in inside)

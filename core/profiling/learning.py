@@ -1,8 +1,8 @@
 """What this machine's own runs teach the estimates: by how much more or less is taken here than the formulas say.
 
 Kept as the last pairs of formula and measurement in one small file of the home. Invariant: a correction is bounded by
-BOUND of the estimate, is the median of what was seen (one odd run moves nothing), and is never so small that an
-estimate would have been more than UNDER below any run that is remembered. No torch: services ask it at every click.
+BOUND of the estimate and is the median of what was seen, so one odd run moves little; but it is never so small that an
+estimate would have been more than UNDER below a run that is remembered. No torch: services ask it at every click.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class Learned(Struct, frozen=True):
         if len(seen) < LEAST:
             return 0
         found = median(pair.taken - pair.formula for pair in seen)
-        needed = max((1 - UNDER) * pair.taken - pair.formula for pair in seen)
+        needed = max(  # rather too much than too little
+            (1 - UNDER) * pair.taken - pair.formula for pair in seen
+        )
         limit = BOUND * formula
         return round(max(-limit, min(limit, max(found, needed))))
 

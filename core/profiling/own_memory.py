@@ -27,7 +27,8 @@ def shared(model: Path | None = None) -> int:
     if not _IS_LINUX:
         full = psutil.Process().memory_full_info()
         return max(0, int(full.rss) - int(full.uss))
-    ours = tuple(str(place) for place in (model, sys.prefix, sys.base_prefix) if place is not None)
+    places = [Path(sys.prefix), Path(sys.base_prefix), *([model] if model is not None else [])]
+    ours = tuple(str(place.resolve()) for place in places)  # the kernel names files by where they really are
     found, is_ours = 0, False
     for line in Path("/proc/self/smaps").read_text("utf-8", errors="replace").splitlines():
         name, *rest = line.split()
