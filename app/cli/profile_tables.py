@@ -12,7 +12,7 @@ from rich.table import Table
 from core import figures
 from core.profiling import export
 from core.profiling.plan import Cell
-from core.profiling.readme_table import DEVICE
+from core.profiling.readme_table import DEVICE, Compared, Relative, relative
 from core.profiling.readme_table import compared as beside_readme
 from core.profiling.result import CellResult, MachineProbe, Rate
 from core.store.records import ProfileRun
@@ -66,7 +66,11 @@ def show(run: ProfileRun, results: Sequence[CellResult]) -> None:
     if training := [result for result in results if result.cell.kind == "training"]:
         console.print(_training(training))
     if run.plan.preset:
-        console.print(_beside(results))
+        beside = beside_readme(results)
+        if any(one.published for one in beside):
+            console.print(_beside(beside))
+        elif ratios := relative(results):
+            console.print(_relative(ratios))
     for result in results:
         if reason := export.why(result):
             console.print(f"{title(result.cell)}: {reason}")
@@ -131,9 +135,18 @@ def _training(results: Sequence[CellResult]) -> Table:
     )
 
 
-def _beside(results: Sequence[CellResult]) -> Table:
+def _relative(ratios: Sequence[Relative]) -> Table:
+    """The README says nothing of these models; what a form gains over BF16 can be compared all the same."""
+    table = _table("model", "form", "quantity", "published_ratio", "here_ratio", device=DEVICE)
+    for one in ratios:
+        table.add_row(one.model, f"{figures.precision(one.weights)} : BF16", say(f"profile.quantity_{one.quantity}"),
+                      f"{one.published:.2f}", f"{one.measured:.2f}")  # fmt: skip
+    return table
+
+
+def _beside(rows: Sequence[Compared]) -> Table:
     table = _table("model", "form", "case", "quantity", "published", "here", "ratio", device=DEVICE)
-    for one in beside_readme(results):
+    for one in rows:
         form = _method(one.cell) if one.cell.training else f"{figures.precision(one.cell.weights)}, {one.cell.kv_cache}"
         here = say("profile.out_of_memory") if one.is_out_of_memory else _said(one.quantity, one.measured)
         table.add_row(

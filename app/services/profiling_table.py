@@ -30,7 +30,7 @@ from core.profiling import machine as here
 from core.profiling.command import command_of
 from core.profiling.estimating import Obstacle
 from core.profiling.plan import Cell
-from core.profiling.result import CellResult, Estimate, MachineProbe, PhaseMemory
+from core.profiling.result import CellResult, Estimate, PhaseMemory
 from core.profiling.timeline import MemorySample, MemoryTimeline, PhaseMark
 from core.protocol.job import Job
 from core.protocol.messages import Failed, JobEvent, Progress
@@ -64,7 +64,8 @@ class Table:
         self._is_cancelled = self._is_skipped = False
         self._shapes: dict[str, Shape | UserError] = {}
         self._machine = here.this_machine()
-        self._probe: MachineProbe | None = None
+        self._probe = here.known_probe(self._device_of(self.cells[0].device), self._machine)
+        self._has_probed = self._probe is not None
 
     # --- asked from outside ---------------------------------------------------------
 
@@ -93,10 +94,6 @@ class Table:
 
     async def measure(self) -> ProfileState:
         await asyncio.to_thread(self._look_at_subjects)
-        kind = self._device_of(self.cells[0].device)
-        self._probe = here.known_probe(kind, self._machine)
-        if self._probe is None and any(cell.case for cell in self.cells):
-            await self._measure_limits(self.cells[0])
         for index, cell in enumerate(self.cells):
             if self._is_cancelled:
                 return "cancelled"
@@ -117,7 +114,8 @@ class Table:
                     self._shapes[cell.subject.name] = error
 
     async def _measure_limits(self, cell: Cell) -> None:
-        """The table goes on without them, should that fail."""
+        """Once; the table goes on without them, should that fail."""
+        self._has_probed = True
         self._tell(ProbeBegan())
         try:
             async with aclosing(self._working(ProbeMachine(uuid.uuid4().hex, cell.device, cell.threads))) as events:
@@ -141,6 +139,11 @@ class Table:
         if isinstance(shape, UserError):
             return self._ended(cell, "not_run", (shape.code, shape.params))
         wanted, hindrance = await self._foreseen(cell, shape)
+        if hindrance is None and cell.case is not None and not self._has_probed:
+            await self._measure_limits(cell)
+            began = time.monotonic()
+            if self._is_cancelled:
+                return None
         self._tell(CellBegan(index, cell, wanted, self._left()))
         if hindrance is not None:
             return msgspec.structs.replace(self._ended(cell, "not_run", hindrance), estimate=wanted)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from core.errors import UserError
 from core.profiling.plan import ProfilePlan
-from core.profiling.readme_table import DEVICE, GIB, compared
+from core.profiling.readme_table import DEVICE, GIB, compared, relative
 from core.profiling.result import CellResult
 
 Value = str | float | int | None
@@ -89,7 +89,15 @@ def markdown_of(name: str, plan: ProfilePlan, results: Sequence[CellResult]) -> 
         parts.append(_table(head, [_training_row(result) for result in training]))
     if plan.preset:
         head = ["Model", "Form", "Case", "", f"README ({DEVICE})", "Here", "Ratio"]
-        parts.append(_table(head, [*_compared_rows(results)]))
+        rows = [*_compared_rows(results)]
+        if any(row[4] for row in rows):
+            parts.append(_table(head, rows))
+        elif ratios := relative(results):
+            head = ["Model", "Form", "", f"README, 7B ({DEVICE})", "Here"]
+            parts.append(
+                _table(head, [[one.model, f"{one.weights} : bfloat16", one.quantity, f"{one.published:.2f}",
+                               f"{one.measured:.2f}"] for one in ratios])
+            )  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 

@@ -28,6 +28,7 @@ LATER_SPEEDS = {  # for 2048 new tokens: tokens/s, GiB
     ("7B", "int8"): (37.47, 11.20), ("14B", "int8"): (29.28, 18.81),
     ("72B", "bfloat16"): (8.48, 144.69), ("72B", "int8"): (9.05, 81.27), ("72B", "int4"): (11.32, 48.86),
 }  # fmt: skip
+LATER_BF16_7B = (40.93, 16.99)  # beside which its Int8 stands
 MEMORY = {  # GiB for a prompt of 2048, and for 8192 new tokens
     ("7B", "bfloat16"): (17.66, 22.58), ("7B", "int4"): (8.21, 13.62),
     ("14B", "bfloat16"): (30.15, 38.94), ("14B", "int4"): (13.00, 21.79),
@@ -144,3 +145,52 @@ def _measured(result: CellResult, quantity: Quantity) -> float | None:
     if quantity == "step":
         return result.training.step_s if result.training else None
     return result.inference.whole_tokens_per_s if result.inference else None
+
+
+class Relative(NamedTuple):
+    """A form beside BF16 of the same model and case: published of 7B, and here. Of other models the ratio is all that
+    can be compared."""
+
+    model: str
+    weights: str
+    quantity: Quantity
+    published: float
+    measured: float
+
+
+def relative(results: Iterable[CellResult]) -> list[Relative]:
+    """What a form gains or saves over BF16: here, and in the README's table of 7B for the nearest case of its kind."""
+    known = list(results)
+    found: list[Relative] = []
+    for result in known:
+        plain = next((one for one in known if _is_plain_of(one, result)), None)
+        case = result.cell.case
+        if plain is None or case is None:
+            continue
+        for quantity in _usual(result.cell):
+            here, there = _measured(result, quantity), _measured(plain, quantity)
+            pair = _of_seven(result.cell.weights, quantity, is_encoding=case.new == 1)
+            if here and there and pair:
+                found.append(
+                    Relative(result.cell.subject.name, result.cell.weights, quantity, pair[0] / pair[1], here / there)
+                )
+    return found
+
+
+def _is_plain_of(plain: CellResult, other: CellResult) -> bool:
+    a, b = plain.cell, other.cell
+    same = (a.subject, a.kv_cache, a.case) == (b.subject, b.kv_cache, b.case)
+    return same and a.weights == "bfloat16" and b.weights != "bfloat16"
+
+
+def _of_seven(weights: str, quantity: Quantity, *, is_encoding: bool) -> tuple[float, float] | None:
+    """(of the form, of BF16)"""
+    form, plain = ("7B", weights), ("7B", "bfloat16")
+    if quantity == "speed":
+        value = SPEEDS[form][0] if form in SPEEDS else LATER_SPEEDS[form][0] if form in LATER_SPEEDS else None
+        before = SPEEDS[plain][0] if form in SPEEDS else LATER_BF16_7B[0]
+        return (value, before) if value else None
+    if form in MEMORY:
+        at = 0 if is_encoding else 1
+        return MEMORY[form][at], MEMORY[plain][at]
+    return (LATER_SPEEDS[form][1], LATER_BF16_7B[1]) if form in LATER_SPEEDS and not is_encoding else None

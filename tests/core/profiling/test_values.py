@@ -14,7 +14,7 @@ from core.profiling import estimating, export, learning, presets, shapes, time_l
 from core.profiling.command import command_of, command_of_plan
 from core.profiling.learning import Learned
 from core.profiling.plan import Case, Cell, ProfilePlan, Subject, TrainingCase, cells_of
-from core.profiling.readme_table import GIB, compared, published
+from core.profiling.readme_table import GIB, compared, published, relative
 from core.profiling.result import CellResult, Estimate, InferenceFigures, TrainingFigures
 from tests.helpers.refusals import refused
 
@@ -121,6 +121,20 @@ def test_presets_on_a_processor_are_small_and_compare_nothing_unlike() -> None:
     for name in presets.PRESETS:
         plan = presets.preset(name, [starter], on_card=False)
         assert all(cell.tokens <= 320 and not published(cell) for cell in cells_of(plan))
+
+
+def test_of_other_models_what_a_form_gains_over_bf16_is_compared() -> None:
+    starter = Subject("starter", "/s")
+    results = [done(cell, peak=peak * GIB) for cell, peak in zip(
+        [Cell(starter, form, "plain", case=Case(1, 64)) for form in ("bfloat16", "int8", "int4")], (4, 2, 1),
+        strict=True)]  # fmt: skip
+    found = {(one.weights, one.quantity): one for one in relative(results)}
+    assert set(found) == {("int8", "speed"), ("int8", "memory"), ("int4", "speed"), ("int4", "memory")}
+    assert found["int4", "memory"].measured == 0.25
+    assert found["int4", "memory"].published == pytest.approx(13.62 / 22.58)
+    assert found["int8", "speed"].published == pytest.approx(37.47 / 40.93) and found["int8", "speed"].measured == 1
+    text = export.markdown_of("t", presets.preset("readme", [starter], on_card=False), results)
+    assert "| starter | int4 : bfloat16 | memory | 0.60 | 0.25 |" in text
 
 
 # --- estimates and what is learned --------------------------------------------------------------
