@@ -24,6 +24,7 @@ from core.protocol.messages import JobEvent, Progress
 from core.protocol.profiling import CellMeasured, MemorySampled, ProfileCell
 
 TOLD_EVERY_S = 0.25
+CARD_KEPT_FREE = 0.02  # of the card's memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,18 @@ def _measuring(cell: Cell, recorder: Recorder) -> Measuring:
     torch.set_num_threads(cell.threads or torch.get_num_threads())
     if cell.device != "cpu" and torch.cuda.is_available():
         recorder.on_card()
+        _leave_some_of_the_card()
         if cell.snapshot:
             torch.cuda.memory._record_memory_history()
     yield from work.measured(cell, recorder)
+
+
+def _leave_some_of_the_card() -> None:
+    """Where an estimate was wrong, PyTorch says that memory ran out before others on the card are short of it."""
+    import torch
+
+    free, whole = torch.cuda.mem_get_info()
+    torch.cuda.set_per_process_memory_fraction(max(0.01, (free - CARD_KEPT_FREE * whole) / whole))
 
 
 def _snapshot(file: str) -> str:
