@@ -33,7 +33,6 @@ from app.supervisor import WorkerSupervisor
 from core import hardware, paths, store
 from core.errors import UserError
 from core.files import replace_file
-from core.hardware import Card, Memory
 from core.load_options import DeviceChoice
 from core.profiling import estimating, export, learning
 from core.profiling import machine as here
@@ -118,7 +117,7 @@ class ProfilingService:
         Raises:
             UserError: a subject cannot be read.
         """
-        return await asyncio.to_thread(foresee_now, plan, hardware.cards()[0], hardware.system_memory())
+        return await asyncio.to_thread(foresee_now, plan)
 
     # --- measuring ---------------------------------------------------------------
 
@@ -132,7 +131,7 @@ class ProfilingService:
         cells = cells_of(plan)
         if not cells:
             raise UserError("profile_empty")
-        device, name = here.this_machine().device, plan.name or named(plan)
+        device, name = (await asyncio.to_thread(here.this_machine)).device, plan.name or named(plan)
         run = await self._store.call(lambda s: store.profiles.create(s, name, plan, device))
         async with aclosing(self._run(run, cells, [])) as news:
             async for one in news:
@@ -146,6 +145,7 @@ class ProfilingService:
             UserError: profile_busy, profile_gone, profile_done, profile_elsewhere (another front is at it).
         """
         self._need_idle()
+        await asyncio.to_thread(here.this_machine)
         run = await self._store.call(lambda s: store.profiles.take(s, run_id))
         found = await self._store.call(lambda s: store.profiles.results(s, run_id))
         kept = [result for result in found if result.state == "done" or not failed_too]
@@ -169,7 +169,7 @@ class ProfilingService:
         Raises:
             UserError: profile_idle, snapshot_needs_card.
         """
-        if not hardware.cards()[0]:
+        if not here.this_machine().card:
             raise UserError("snapshot_needs_card")
         if self._table is None:
             raise UserError("profile_idle")
@@ -346,11 +346,13 @@ class ProfilingService:
         self.changed.emit(state)
 
 
-def foresee_now(plan: ProfilePlan, cards: Sequence[Card], memory: Memory) -> list[Foreseen]:
-    """
+def foresee_now(plan: ProfilePlan) -> list[Foreseen]:
+    """For who is in a thread already.
+
     Raises:
         UserError: a subject cannot be read.
     """
+    (cards, _), memory = hardware.cards(), hardware.system_memory()
     shapes = {subject.name: estimating.shape_of_subject(subject) for subject in plan.subjects}
     learned, found = learning.known(), list[Foreseen]()
     for cell in cells_of(plan):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from core.profiling.result import Machine, MachineProbe
 PACKAGES = ("qwen-workbench", "torch", "transformers", "peft", "bitsandbytes", "triton")
 
 
+@lru_cache(maxsize=1)
 def this_machine() -> Machine:
+    """Asked once: drivers may take their time."""
     cards, _ = hardware.cards()
     card = cards[0] if cards else None
     return Machine(

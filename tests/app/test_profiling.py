@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -179,3 +181,37 @@ async def test_without_a_card_a_snapshot_is_refused_in_words(home: Path) -> None
         with pytest.raises(UserError) as refused:
             await profiler.take_snapshot(home / "snapshot.pickle")
         assert refused.value.code in ("snapshot_needs_card", "profile_idle")
+
+
+KILLED = """
+import asyncio, os, signal
+from app.services.library import LibraryService
+from app.services.profiling import ProfilingService
+from app.services.profiling_news import CellEnded
+from core import paths
+from core.profiling import shapes
+from core.profiling.plan import Case, ProfilePlan
+from core.store.store import Store
+from tests.helpers.fake_profile_worker import ARGV
+
+async def main():
+    profiler = ProfilingService(Store(paths.database()), LibraryService(paths.models()), argv=ARGV)
+    plan = ProfilePlan((shapes.named("tiny"),), ("bfloat16", "float32"), cases=(Case(4, 4),))
+    async for news in profiler.start(plan):
+        if isinstance(news, CellEnded):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_table_whose_program_was_killed_is_gone_on_with(home: Path) -> None:
+    root = Path(__file__).parents[2]
+    front = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, cwd=root)
+    assert await front.wait() == -signal.SIGKILL
+    async with service(home) as profiler:
+        (run,) = await profiler.runs()
+        assert (run.state, run.measured) == ("interrupted", 1)
+        news = [one async for one in profiler.resume(run.id)]
+        assert results(news) == {"float32": "done"}
+        assert (await profiler.run(run.id))[0].state == "done"
