@@ -21,6 +21,7 @@ from app.services.inference import InferenceService, ModelState
 from app.services.library import LibraryService
 from app.services.preferences import Preferences
 from app.services.profiling import ProfilingService
+from app.services.profiling_wish import Wish
 from app.services.secrets import Secrets
 from app.services.training import TrainingService
 from core import paths, store
@@ -57,11 +58,13 @@ class AppContext:
         self.inference.changed.listen(self._on_model)
         self.inference.answered.listen(self._on_answer)
         # What pages that were rebuilt shall still hold: a new chat's draft (None: none has been begun), the text of the
-        # tokenizer page, the view of the models page and that of the fine-tune page.
+        # tokenizer page, the views of the models, the fine-tune and the profiler page, and a table not begun yet.
         self.new_chat_draft: str | None = None
         self.tokenizer_text: str | None = None
         self.models_view = ""
         self.finetune_view = ""  # "wizard", or the id of a run
+        self.profiler_view = ""  # "new", "runs", or the number of a table
+        self.profiling_wish = Wish()
 
     def _on_model(self, state: ModelState) -> None:
         """When a model or an adapter was used last is the store's to remember."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from core import figures
-from core.profiling import export
+from core.profiling import comparing, export
 from core.profiling.plan import Cell
 from core.profiling.readme_table import DEVICE, Compared, Relative, relative
 from core.profiling.readme_table import compared as beside_readme
@@ -19,16 +19,6 @@ from core.store.records import ProfileRun
 from core.translation import say
 
 WIDE = 160
-# What two tables are compared by: the figure, its better direction being told by the reader.
-COMPARED: dict[str, Callable[[CellResult], float | None]] = {
-    "prompt_tokens_per_s": lambda r: r.inference.prompt_tokens_per_s if r.inference else None,
-    "decode_tokens_per_s": lambda r: r.inference.decode_tokens_per_s if r.inference else None,
-    "first_token_s": lambda r: r.inference.first_token_s if r.inference else None,
-    "load_s": lambda r: r.load_s or None,
-    "step_s": lambda r: r.training.step_s if r.training else None,
-    "perplexity": lambda r: r.quality.perplexity if r.quality else None,
-    "peak_bytes": lambda r: float(r.peak_bytes) or None,
-}
 
 
 def title(cell: Cell) -> str:
@@ -163,18 +153,11 @@ def _said(quantity: str, value: float | None) -> str:
 
 def compared(before: Sequence[CellResult], after: Sequence[CellResult]) -> list[dict[str, Any]]:
     """Cells that both tables measured, figure by figure; ratio: the second over the first."""
-    others = {result.cell.key: result for result in after}
-    rows = []
-    for one in before:
-        other = others.get(one.cell.key)
-        if other is None:
-            continue
-        for figure, of in COMPARED.items():
-            first, second = of(one), of(other)
-            if first and second:
-                rows.append({"key": one.cell.key, "cell": title(one.cell), "figure": figure, "first": first,
-                             "second": second, "ratio": second / first})  # fmt: skip
-    return rows
+    return [
+        {"key": one.cell.key, "cell": title(one.cell), "figure": one.figure, "first": one.first, "second": one.second,
+         "ratio": one.ratio}
+        for one in comparing.compared(before, after)
+    ]  # fmt: skip
 
 
 def show_compared(first: ProfileRun, second: ProfileRun, rows: Sequence[dict[str, Any]]) -> None:

@@ -12,7 +12,9 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from app.launch import worker_argv
 from app.services.events import Event
@@ -34,7 +36,7 @@ from core import hardware, paths, store
 from core.errors import UserError
 from core.files import replace_file
 from core.load_options import DeviceChoice
-from core.profiling import estimating, export, learning
+from core.profiling import estimating, export, learning, time_left
 from core.profiling import machine as here
 from core.profiling.plan import Cell, ProfilePlan, Subject, cells_of
 from core.profiling.result import CellResult, Estimate, MachineProbe
@@ -44,7 +46,11 @@ from core.protocol.profiling import MachineProbed, ProbeMachine
 from core.store.records import ProfileRun, ProfileState
 from core.store.store import Store
 
+if TYPE_CHECKING:
+    from core.store.store import Session
+
 Format = Literal["csv", "markdown"]
+EARLIER = 12  # tables that tell how long another one will take
 EMPTY = MemoryTimeline()
 
 
@@ -75,6 +81,14 @@ class Foreseen:
     obstacle: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A table that was deleted, whole: to bring it back. results: with their timelines"""
+
+    run: ProfileRun
+    results: tuple[CellResult, ...]
+
+
 class ProfilingService:
     """
     Attributes:
@@ -96,6 +110,7 @@ class ProfilingService:
         self._table: Table | None = None
         self._work: asyncio.Task[None] | None = None
         self._probing: WorkerSupervisor | None = None
+        self._deleted: set[int] = set()
 
     # --- before ------------------------------------------------------------------
 
@@ -118,6 +133,21 @@ class ProfilingService:
             UserError: a subject cannot be read.
         """
         return await asyncio.to_thread(foresee_now, plan)
+
+    async def expect(self, plan: ProfilePlan) -> float | None:
+        """Seconds, from what the last tables took on this device; None where nothing was measured yet.
+
+        Raises:
+            UserError: a subject cannot be read.
+        """
+        device = (await asyncio.to_thread(here.this_machine)).device
+
+        def earlier(s: Session) -> list[CellResult]:
+            runs = [run for run in store.profiles.recent(s, EARLIER) if run.device == device]
+            return [result for run in runs for result in store.profiles.results(s, run.id)]
+
+        known = [result for result in await self._store.call(earlier) if result.state == "done" and result.seconds]
+        return await asyncio.to_thread(expected, plan, known)
 
     # --- measuring ---------------------------------------------------------------
 
@@ -228,17 +258,33 @@ class ProfilingService:
         """Raises UserError profile_gone."""
         return await self._store.call(lambda s: store.profiles.rename(s, run_id, name))
 
-    async def delete(self, run_id: int) -> None:
-        """The run and what was kept with it. An unknown id is no error.
+    async def delete(self, run_id: int) -> Deleted:
+        """The run and what was kept with it; it can be brought back until the service closes. An unknown id is no
+        error of anybody: there is nothing to bring back then.
 
         Raises:
-            UserError: profile_busy, when it is under way.
+            UserError: profile_busy, when it is under way; profile_gone.
         """
         if self.state.run is not None and self.state.run.id == run_id:
             raise UserError("profile_busy")
-        await self._store.call(lambda s: store.profiles.forget(s, run_id))
-        for file in self._snapshots.glob(f"{run_id}-*.pickle"):
-            file.unlink(missing_ok=True)
+
+        def work(s: Session) -> Deleted:
+            run, found = store.profiles.get(s, run_id), store.profiles.results(s, run_id)
+            whole = [
+                msgspec.structs.replace(result, timeline=store.profiles.timeline(s, run_id, result.cell.key))
+                for result in found
+            ]
+            store.profiles.forget(s, run_id)
+            return Deleted(run, tuple(whole))
+
+        gone = await self._store.call(work)
+        self._deleted.add(run_id)
+        return gone
+
+    async def restore(self, gone: Deleted) -> None:
+        """What was deleted, under the number it had."""
+        await self._store.call(lambda s: store.profiles.restore(s, gone.run, gone.results))
+        self._deleted.discard(gone.run.id)
 
     async def export(self, run_id: int, form: Format, file: Path | None = None) -> str:
         """The table as text, written to `file` too if one is named (as a whole, in place of what was there).
@@ -262,6 +308,9 @@ class ProfilingService:
             self._probing.kill("worker_stopped")
         if self._work is not None:
             await asyncio.wait([self._work])
+        for run_id in self._deleted:
+            for file in self._snapshots.glob(f"{run_id}-*.pickle"):
+                file.unlink(missing_ok=True)
 
     # --- within ------------------------------------------------------------------------
 
@@ -362,6 +411,14 @@ def foresee_now(plan: ProfilePlan) -> list[Foreseen]:
         why = estimating.obstacle(cell, wanted, there.free, there.total)
         found.append(Foreseen(cell, wanted, there.free, str(UserError(why[0], **why[1])) if why else ""))
     return found
+
+
+def expected(plan: ProfilePlan, earlier: Sequence[CellResult]) -> float | None:
+    """Seconds of a table; for who is in a thread already."""
+    sizes = {subject.name: estimating.shape_of_subject(subject).parameters for subject in plan.subjects}
+    sizes |= {r.cell.subject.name: r.inference.parameters for r in earlier if r.inference and r.inference.parameters}
+    known = [result for result in earlier if result.cell.subject.name in sizes]
+    return time_left.foreseen(cells_of(plan), known, sizes)
 
 
 def named(plan: ProfilePlan) -> str:

@@ -74,6 +74,7 @@ class StatusBar(QWidget):
         super().__init__(parent)
         self._context: AppContext | None = None
         self._run = ""
+        self._is_profiling = False
         self._ends: list[Callable[[], None]] = []
         self.frames = FrameWatch(self)
         self._job_wait = Paced(self, JOB_MS, self._show_job)
@@ -129,6 +130,7 @@ class StatusBar(QWidget):
             context.library.progressed.listen(self._job_wait.ask),
             context.downloads.changed.listen(self._job_wait.ask),
             context.training.changed.listen(self._job_wait.ask),
+            context.profiling.changed.listen(self._job_wait.ask),
         ]
         self._on_model(context.inference.state)
         self._show_job()
@@ -172,10 +174,19 @@ class StatusBar(QWidget):
         running = [item for item in self._context.downloads.items if item.state == "running"]
         transfers = self._context.library.transfers
         trained = next((run for run in self._context.training.runs if run.status.is_alive), None)
+        profiling = self._context.profiling.state
         self._run = trained.id if trained is not None else ""
-        self._job_part.setVisible(bool(running or transfers or trained))
-        self._job_part.setToolTip(say("run_ui.status_hint" if trained is not None else "status.job_hint"))
-        if trained is not None:
+        self._is_profiling = trained is None and profiling.run is not None
+        self._job_part.setVisible(bool(running or transfers or trained or profiling.run))
+        hint = "run_ui.status_hint" if trained is not None else "status.job_hint"
+        self._job_part.setToolTip(say("profile_ui.status_hint" if self._is_profiling else hint))
+        if profiling.run is not None and trained is None:
+            from app.ui.profiler.strip import share as done_share
+
+            words = say("profile_ui.status", name=profiling.run.name)
+            left = say("profile_ui.left", time=figures.duration(profiling.left_s)) if profiling.left_s else ""
+            self._show_words(words, done_share(profiling), left)
+        elif trained is not None:
             self._show_words(say("run_ui.status", name=trained.name), *_how_far(trained))
         elif running:
             first, more = running[0], len(running) - 1
@@ -188,6 +199,8 @@ class StatusBar(QWidget):
     def _open_job(self) -> None:
         if self._run:
             self.run_asked.emit(self._run)
+        elif self._is_profiling:
+            self.asked.emit("profiler")
         else:
             self.asked.emit("downloads")
 

@@ -32,9 +32,10 @@ from core.translation import say
 if TYPE_CHECKING:
     from app.context import AppContext
     from app.ui.models.news import DownloadNews
+    from app.ui.profiler.news import ProfilingNews
     from app.ui.training_run.news import TrainingNews
 
-PAGES = ("chat", "models", "finetune", "tokenizer", "help", "settings")
+PAGES = ("chat", "models", "finetune", "profiler", "tokenizer", "help", "settings")
 AT_FOOT = 2  # of the rail
 FRAME = QSize(16, 48)  # room for the borders and the title that the desktop puts around the first window
 
@@ -68,6 +69,7 @@ class Window(QWidget):
         self._asking_load = False
         self._downloads: DownloadNews | None = None
         self._runs: TrainingNews | None = None
+        self._tables: ProfilingNews | None = None
         self._pages: dict[str, QWidget] = {}
         self.setWindowTitle("Qwen Workbench")
         self.setProperty("ground", "surface")
@@ -87,11 +89,13 @@ class Window(QWidget):
         """The services are there: fill the status bar and show the page."""
         self.context = context
         from app.ui.models.news import DownloadNews
+        from app.ui.profiler.news import ProfilingNews
         from app.ui.training_run.news import TrainingNews
 
         self.status.attach(context)
         self._downloads = DownloadNews(self, context, PAGES.index("models"))
         self._runs = TrainingNews(self, context, self.show_run, PAGES.index("finetune"))
+        self._tables = ProfilingNews(self, context, self.show_table, PAGES.index("profiler"))
         self.go(self._place)
 
     async def until_painted(self) -> None:
@@ -190,6 +194,11 @@ class Window(QWidget):
         if (page := self.go("finetune")) is not None:
             page.show_run(id)  # type: ignore[attr-defined]
 
+    def show_table(self, id: int) -> None:
+        """A table that was measured, on the page of the profiler."""
+        if (page := self.go("profiler")) is not None:
+            page.show_run(id)  # type: ignore[attr-defined]
+
     def notify(self, tone: Tone, words: str, action: str = "", do: Callable[[], object] | None = None) -> None:
         """A short message over the foot of the window; a newer one takes the place of an older one."""
         for old in self.findChildren(Toast):
@@ -201,7 +210,7 @@ class Window(QWidget):
         for page in self._pages.values():
             _as_page(page).leave()
         self.status.leave()
-        for news in (self._downloads, self._runs):
+        for news in (self._downloads, self._runs, self._tables):
             if news is not None:
                 news.leave()
 
@@ -294,6 +303,10 @@ def _make(place: str, window: Window, context: AppContext) -> QWidget:
         from app.ui.finetune.page import FinetunePage
 
         return FinetunePage(window, context)
+    if place == "profiler":
+        from app.ui.profiler.page import ProfilerPage
+
+        return ProfilerPage(window, context)
     if place == "tokenizer":
         from app.ui.tokenizer.page import TokenizerPage
 

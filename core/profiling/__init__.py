@@ -7,4 +7,5 @@ measure.py, loading.py, recorder.py, own_memory.py   in the worker: a cell; its 
     inference.py, training.py, quality.py   the three kinds of cells
     random_model.py, probes.py   a model without a download; the machine's limits
 machine.py, command.py, export.py   this machine and its versions; the exact command; CSV and Markdown
+comparing.py   two tables, figure by figure
 """

@@ -29,6 +29,14 @@ def left(cells: Sequence[Cell], results: Mapping[str, CellResult], parameters: M
     return sum(each[cell.kind == "training"] * _work(cell, parameters) for cell in rest)
 
 
+def foreseen(cells: Sequence[Cell], earlier: Sequence[CellResult], parameters: Mapping[str, int]) -> float | None:
+    """Seconds of a table that was not begun, from what other tables took on this machine; None where none was."""
+    if not earlier:
+        return None
+    kept = {f"{place}|{result.cell.key}": result for place, result in enumerate(earlier)}  # none of them counts as done
+    return left(cells, kept, parameters)
+
+
 def _rate(measured: Iterable[CellResult], parameters: Mapping[str, int], is_training: bool) -> float | None:
     found = [result.seconds / _work(result.cell, parameters) for result in measured
              if (result.cell.kind == "training") == is_training]  # fmt: skip

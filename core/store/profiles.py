@@ -6,6 +6,8 @@ interrupted, and only one front is at it. Timelines are large and lie apart from
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
@@ -95,6 +97,19 @@ def timeline(s: Session, run_id: int, key: str) -> MemoryTimeline:
 def forget(s: Session, run_id: int) -> None:
     """An unknown id is no error."""
     s.execute(delete(ProfileRunRow).where(ProfileRunRow.id == run_id))
+
+
+def restore(s: Session, run: ProfileRun, results_: Sequence[CellResult]) -> None:
+    """A table that was forgotten, under the number it had. results_: with their timelines"""
+    s.add(
+        ProfileRunRow(
+            id=run.id, name=run.name, plan=run.plan, state=run.state, cells=run.cells, device=run.device,
+            created=run.created, ended=run.ended, owner_pid=None, owner_started=None,
+        )
+    )  # fmt: skip
+    s.flush()
+    for result in results_:
+        put(s, run.id, result)
 
 
 def _row(s: Session, run_id: int) -> ProfileRunRow:
