@@ -113,6 +113,9 @@ class Wish:
         return usual if is_usual else msgspec.structs.replace(usual, training=work, preset="")
 
     def _cases(self) -> tuple[Case, ...]:
+        """None without a form: a table may be of fine-tunes alone."""
+        if not (self.weights and self.kv_caches):
+            return ()
         return tuple(Case(p, n, b) for b in self.batches for p in self.prompts for n in self.news)
 
     def _work(self) -> tuple[TrainingCase, ...]:

@@ -29,11 +29,18 @@ def command_of_plan(plan: ProfilePlan) -> str:
         words += _subject(subject)
     if plan.preset:
         return shlex.join([*words, "--preset", plan.preset, *_rest(plan)])
-    words += ["--weights", ",".join(plan.weights), "--kv", ",".join(plan.kv_caches)]
+    if plan.cases or plan.quality:
+        words += ["--weights", ",".join(plan.weights), "--kv", ",".join(plan.kv_caches)]
     for option, name in (("--prompt", "prompt"), ("--new", "new"), ("--batch", "batch")):
         if plan.cases:
             words += [option, _each(plan.cases, name)]
-    return shlex.join([*words, *(["--quality"] if plan.quality else []), *_rest(plan)])
+    if plan.training:
+        methods = (f"{work.method}+emb" if work.embeddings else work.method for work in plan.training)
+        words += ["--train", ",".join(dict.fromkeys(methods)), "--length", _each(plan.training, "length")]
+        words += ["--accumulate", _each(plan.training, "accumulate")]
+    if plan.quality:
+        words.append("--quality" if plan.cases or plan.training else "--only-quality")
+    return shlex.join([*words, *_rest(plan)])
 
 
 def _subject(subject: Subject) -> list[str]:

@@ -87,7 +87,7 @@ class BarsView(QWidget):
         results = [shown.results.get(cell.key) for cell in cells]
         values = [value(result) if result is not None and result.state == "done" else None for result in results]
         known = [one for one in values if one]
-        best = (max if name == SPEED else min)(known) if len(known) > 1 else None
+        best = (max if name == SPEED else min)(known) if len(set(known)) > 1 else None
         items = []
         for cell, result, one in zip(cells, results, values, strict=True):
             words = named(cell, has_models=shown.has_several_models)
@@ -122,7 +122,7 @@ def perplexity(value: float) -> str:
 
 
 def signed_change(ratio: float) -> str:
-    return signed(ratio - 1)
+    return signed(ratio - 1) if abs(ratio - 1) >= 0.005 else ""
 
 
 def fine_change(ratio: float) -> str:

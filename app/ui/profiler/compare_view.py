@@ -14,7 +14,7 @@ from app.ui.profiler.words import milliseconds, rate, size, title, when
 from app.ui.tokens import Space
 from app.ui.widgets.badge import Tone
 from app.ui.widgets.feedback import EmptyState
-from app.ui.widgets.layout import Card, Scroll, column, label, pane, row
+from app.ui.widgets.layout import Card, Elided, Scroll, column, label, pane, row
 from app.ui.widgets.table import Cell
 from core import figures
 from core.profiling import comparing
@@ -23,8 +23,13 @@ from core.store.records import ProfileRun
 from core.translation import say
 
 NOISE = 0.03
-WRITES: dict[str, Callable[[float], str]] = {"first_token_s": milliseconds, "load_s": figures.duration, "step_s": figures.duration, "peak_bytes": size,
-          "perplexity": lambda value: f"{value:.3f}"}  # fmt: skip
+WRITES: dict[str, Callable[[float], str]] = {
+    "first_token_s": milliseconds,
+    "load_s": figures.duration,
+    "step_s": figures.duration,
+    "peak_bytes": size,
+    "perplexity": lambda value: f"{value:.3f}",
+}
 
 
 class CompareView(QWidget):
@@ -53,7 +58,9 @@ class CompareView(QWidget):
                                if part)  # fmt: skip
             name = label(say(f"profile_ui.compare_{key}"), "strong")
             name.setMinimumWidth(72)
-            line = row(name, label(run.name, "body"), label(facts, "caption", "muted", wrap=True), gap=Space.M)
+            called = Elided(run.name)
+            called.setFixedWidth(220)
+            line = row(name, called, label(facts, "caption", "muted", wrap=True), gap=Space.M)
             line.setStretch(2, 1)
             self._heads.addWidget(pane(line))
         changes = comparing.compared(before[1], after[1])
@@ -67,7 +74,7 @@ class CompareView(QWidget):
         rows = []
         for one in changes:
             write = WRITES.get(one.figure, rate)
-            name = Cell(title(one.cell), second=say(f"profile.figure_{one.figure}"), hint=title(one.cell))
+            name = Cell(say(f"profile_ui.figure_{one.figure}"), second=title(one.cell), hint=title(one.cell))
             cells = [name, *(Cell(write(value), number=True) for value in (one.first, one.second)), _change(one)]
             rows.append(((one.cell.key,), cells))
         self.rows.show_rows(header, [0, 140, 140, 168], rows)

@@ -11,20 +11,21 @@ from PySide6.QtWidgets import QWidget
 
 from app.ui.profiler.bars import decode_speed, reading_speed
 from app.ui.profiler.parts import Section
-from app.ui.profiler.words import Shown, named, rate, size
+from app.ui.profiler.words import Shown, named, rate
 from app.ui.tokens import Space
 from app.ui.widgets.chart.chart import Chart
 from app.ui.widgets.chart.lines import OWN, Line
 from app.ui.widgets.layout import Card, column
 from app.ui.widgets.toggle import Segmented
+from core import figures
 from core.profiling.plan import Cell
 from core.profiling.result import CellResult
 from core.translation import say
 
 METRICS: dict[str, tuple[Callable[[CellResult], float | None], Callable[[float], str]]] = {
-    "decode": (decode_speed, rate),
-    "reading": (reading_speed, rate),
-    "memory": (lambda result: float(result.peak_bytes) or None, size),
+    "decode": (decode_speed, lambda value: rate(value) if value else "0"),
+    "reading": (reading_speed, lambda value: rate(value) if value else "0"),
+    "memory": (lambda result: float(result.peak_bytes) or None, figures.size),
 }
 TALL = 280
 Points = list[tuple[float, float]]

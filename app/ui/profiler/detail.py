@@ -176,6 +176,7 @@ def _grid(facts: Facts) -> QWidget:
     grid.setHorizontalSpacing(Space.XL)
     grid.setVerticalSpacing(Space.XS)
     grid.setColumnStretch(1, 1)
+    grid.setColumnMinimumWidth(0, round(190 * theme.state.text_scale))
     for place, (name, value) in enumerate(facts):
         grid.addWidget(label(name, "body", "muted"), place, 0)
         shown = label(value, "body", wrap=True)

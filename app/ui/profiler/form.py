@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, get_args
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QGridLayout, QLineEdit, QWidget
 
 from app.services import profiling_wish
@@ -124,6 +124,7 @@ class ProfileForm(QWidget):
             card = self.kinds[kind] = ChoiceCard(say(f"profile_ui.kind_{kind}"))
             card.show_words(say(f"profile_ui.kind_{kind}_means"), "")
             card.show_badge("", "neutral", "")
+            card.meaning.setAlignment(Qt.AlignmentFlag.AlignTop)
             card.clicked.connect(partial(self._turn, kind))
             grid.addWidget(card, place // 2, place % 2, 1, 2 if place == len(KINDS) - 1 else 1)
         grid.setColumnStretch(0, 1)

@@ -26,8 +26,8 @@ class KvView(Section):
         super().__init__(say("profile_ui.kv_table"), say("profile_ui.kv_remark"), self.what)
         self.what.chosen.connect(lambda _: self._show())
         self._shown: Shown | None = None
-        self.batches = CellTable(say("profile_ui.kv_by_batch"), tall=True)
-        self.lengths = CellTable(say("profile_ui.kv_by_length"), tall=True)
+        self.batches = CellTable(say("profile_ui.kv_by_batch"))
+        self.lengths = CellTable(say("profile_ui.kv_by_length"))
         for table in (self.batches, self.lengths):
             table.asked.connect(self.asked)
             self.add(table)
@@ -66,6 +66,7 @@ class KvView(Section):
             keys = ["", *(placed[value].key if value in placed else "" for value in columns)]
             cells = [self._cell(placed.get(value), shown) for value in columns]
             rows.append((keys, [Cell(name, strong=True), *cells]))
+        table.set_tall(any(cell.second for _, cells in rows for cell in cells))
         table.show_rows(header, [0, *[max(96, 700 // len(columns))] * len(columns)], rows)
 
     def _cell(self, cell: plan.Cell | None, shown: Shown) -> Cell:

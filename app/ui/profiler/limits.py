@@ -82,12 +82,22 @@ class LimitsView(Section):
         for name in SHARES:
             found = [(cell, getattr(shown.results[cell.key], f"{name}_share")) for cell in cells
                      if cell.key in shown.results]  # fmt: skip
-            found = [(cell, share) for cell, share in found if share is not None]
+            found = _best([(cell, share) for cell, share in found if share is not None])
             self._keys[name] = [cell.key for cell, _ in found]
             self.bars[name].show_items(_items(found, shown), top=1.0)
             self._cards[name].setVisible(bool(found))
             has_any = has_any or bool(found)
         self.remark.setText(say("profile_ui.limits_remark") if has_any else say("profile_ui.no_shares"))
+
+
+def _best(found: Sequence[tuple[Cell, float]]) -> list[tuple[Cell, float]]:
+    """Of each form the case in which it came nearest."""
+    by_form: dict[tuple[str, str, str], tuple[Cell, float]] = {}
+    for cell, share in found:
+        form = (cell.subject.name, cell.weights, cell.kv_cache)
+        if form not in by_form or share > by_form[form][1]:
+            by_form[form] = cell, share
+    return list(by_form.values())
 
 
 def _items(found: Sequence[tuple[Cell, float]], shown: Shown) -> list[Compared]:

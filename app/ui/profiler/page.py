@@ -8,30 +8,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QPoint
-from PySide6.QtWidgets import QFileDialog, QStackedWidget, QWidget
+from PySide6.QtWidgets import QStackedWidget, QWidget
 from shiboken6 import isValid
 
-from app.services.profiling import Deleted
 from app.services.profiling_news import News, Probed, TableBegan, TableEnded
 from app.services.profiling_wish import STARTER, on_the_starter
 from app.ui import aio, shortcuts
 from app.ui.pacing import Paced
+from app.ui.profiler.actions import TableActions
 from app.ui.profiler.head import ProfilerHead
 from app.ui.profiler.strip import Strip
-from app.ui.profiler.words import Shown, run_title
+from app.ui.profiler.words import Shown
 from app.ui.tokens import Space
 from app.ui.why import why
 from app.ui.widgets.button import Button, IconButton
 from app.ui.widgets.feedback import Banner, EmptyState, Skeleton
 from app.ui.widgets.layout import Line, column, pane
-from app.ui.widgets.menu import Menu
 from core.errors import UserError
-from core.profiling.command import command_of_plan
 from core.profiling.plan import ProfilePlan, cells_of
 from core.store.records import ProfileRun
 from core.translation import say
@@ -39,7 +34,6 @@ from core.translation import say
 if TYPE_CHECKING:
     from app.context import AppContext
     from app.ui.profiler.compare_view import CompareView
-    from app.ui.profiler.export import Exporting
     from app.ui.profiler.new_view import NewView
     from app.ui.profiler.run_view import RunView
     from app.ui.profiler.runs_view import RunsView
@@ -68,6 +62,7 @@ class ProfilerPage(QWidget):
         self._window, self._context, self._profiling = window, context, context.profiling
         self._error = ""
         self._wide = True
+        self.actions_ = TableActions(window, context.profiling, self)
         self._build()
         self._bind()
         self._wait = Paced(self, EVERY_MS, self._show_state)
@@ -86,8 +81,8 @@ class ProfilerPage(QWidget):
         self.head.back_asked.connect(self.go_back)
         self.head.picked.connect(self.show_run)
         self.head.runs_asked.connect(self.show_runs)
-        self.head.export_asked.connect(self._open_export)
-        self.head.menu_asked.connect(self._open_menu)
+        self.head.export_asked.connect(self.actions_.open_export)
+        self.head.menu_asked.connect(self.actions_.open_menu)
         self.strip = Strip()
         self.strip.skip_asked.connect(self._profiling.skip)
         self.strip.cancel_asked.connect(self._profiling.cancel)
@@ -125,7 +120,7 @@ class ProfilerPage(QWidget):
         shortcuts.bind(self, "profiler", "new_profile", self.show_new)
         shortcuts.bind(self, "profiler", "start_profile", self._start_by_key)
         shortcuts.bind(self, "profiler", "go_back", self.go_back)
-        shortcuts.bind(self, "profiler", "export_profile", self._open_export)
+        shortcuts.bind(self, "profiler", "export_profile", self.actions_.open_export)
         shortcuts.bind(self, "profiler", "all_profiles", self.show_runs)
 
     def _need(self, name: str) -> None:
@@ -136,12 +131,12 @@ class ProfilerPage(QWidget):
             from app.ui.profiler.run_view import RunView
 
             view = self.run_view = RunView(self._context)
-            view.asked.connect(lambda key: aio.spawn(self._show_cell(key), "cell"))
+            view.asked.connect(self.actions_.show_cell)
             view.resume_asked.connect(self.resume)
             view.again_asked.connect(self._again)
-            view.command_asked.connect(self._show_command)
-            view.snapshot_asked.connect(lambda: aio.spawn(self.guarded(self._snapshot()), "snapshot"))
-            view.probe_asked.connect(lambda: aio.spawn(self.guarded(self._probe()), "probe"))
+            view.command_asked.connect(self.actions_.show_command)
+            view.snapshot_asked.connect(self.actions_.snapshot)
+            view.probe_asked.connect(self.actions_.probe)
             self._add(name, view)
         elif name == "new":
             from app.ui.profiler.new_view import NewView
@@ -156,7 +151,7 @@ class ProfilerPage(QWidget):
             self.runs_view = RunsView()
             self.runs_view.opened.connect(self.show_run)
             self.runs_view.compare_asked.connect(self.compare)
-            self.runs_view.menu_asked.connect(self._open_run_menu)
+            self.runs_view.menu_asked.connect(self.actions_.open_run_menu)
             frame = column(self.runs_view)
             frame.setContentsMargins(Space.XL, Space.L, Space.XL, Space.XL)
             self._add(name, pane(frame))
@@ -357,6 +352,7 @@ class ProfilerPage(QWidget):
         if shown is not None and shown.run.id == run_id:
             self.run_view.show_table(Shown(run, cells_of(run.plan), {one.cell.key: one for one in results}))
             self.run_view.show_state(self._profiling.state)
+            self._show_runs()
 
     def _put(self, run: ProfileRun) -> None:
         """In its place among those that are known."""
@@ -391,93 +387,8 @@ class ProfilerPage(QWidget):
         self.strip.show_state(state, is_in_view=is_in_view)
         self._strip.setVisible(state.run is not None)
 
-    # --- a cell, a command, a file ----------------------------------------------------------------------
-
-    async def _show_cell(self, key: str) -> None:
-        result = self.run_view.result(key)
-        if result is None:
-            return
-        from app.ui.profiler.detail import CellDialog
-
-        dialog = CellDialog(self._window, result)
-        await aio.ask(dialog)
-        if dialog.wants_timeline and isValid(self):
-            self.run_view.see_timeline(key)
-
-    def _show_command(self) -> None:
-        shown = self.run_view.shown
-        if shown is not None:
-            from app.ui.profiler.command import CommandDialog
-
-            aio.spawn(aio.ask(CommandDialog(self._window, command_of_plan(shown.run.plan))), "command")
-
-    async def _snapshot(self) -> None:
-        dialog = QFileDialog(self._window, say("profile_ui.snapshot"), str(Path.home()))
-        dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-        dialog.setDefaultSuffix("pickle")
-        dialog.selectFile("memory.pickle")
-        if await aio.ask(dialog) == QFileDialog.DialogCode.Accepted:
-            file = await self._profiling.take_snapshot(Path(dialog.selectedFiles()[0]))
-            self._window.notify("ok", say("profile_ui.written", file=file.name))
-
-    async def _probe(self) -> None:
-        self._window.notify("info", say("profile_ui.probing"))
-        probe = await self._profiling.probe(anew=True)
-        if isValid(self):
-            self.run_view.show_probe(probe)
-            self._window.notify("ok", say("profile_ui.probed"))
-
-    def exporting(self) -> Exporting:
-        from app.ui.profiler.export import Exporting
-
-        return Exporting(self._window, self._profiling)
-
-    def _open_export(self) -> None:
-        if self.view != "run" or self.run_view.shown is None:
-            return
-        menu, out = Menu(self), self.exporting()
-        for form in ("csv", "markdown", "png"):
-            ask = partial(self._export, out.ask, form)
-            menu.add(say(f"profile_ui.save_{form}"), ask, "download")
-        menu.add(say("profile_ui.copy_markdown"),
-                 lambda: aio.spawn(self.guarded(out.copy(self.run_view)), "copy table"), "copy")  # fmt: skip
-        menu.popup(self.head.export.mapToGlobal(self.head.export.rect().bottomLeft()))
-
-    def _export(self, ask: Callable[[str, RunView], Awaitable[None]], form: str) -> None:
-        aio.spawn(self.guarded(ask(form, self.run_view)), "export table")
-
-    # --- of a table ------------------------------------------------------------------------------------
-
-    def _open_menu(self, where: QPoint) -> None:
-        shown = self.run_view.shown if self.view == "run" else None
-        if shown is not None:
-            self._open_run_menu(shown.run.id, where)
-
-    def _open_run_menu(self, run_id: int, where: QPoint) -> None:
-        state = self._profiling.state
-        is_at_work = state.run is not None and state.run.id == run_id
-        menu = Menu(self)
-        if self.view != "run":
-            menu.add(say("profile_ui.open"), lambda: self.show_run(run_id), "external")
-        others = [run for run in self.runs if run.id != run_id]
-        for other in others[:8] if self.view == "run" else []:
-            first, second = sorted((run_id, other.id))
-            words = say("profile_ui.compare_with", name=run_title(other))
-            menu.add(words, partial(self.compare, first, second), "layers")
-        menu.addSeparator()
-        menu.add(say("profile_ui.delete"), lambda: self.delete(run_id), "trash")
-        menu.actions()[-1].setEnabled(not is_at_work)
-        menu.popup(where)
-
-    def delete(self, run_id: int) -> None:
-        aio.spawn(self.guarded(self._delete(run_id)), "delete profile")
-
-    async def _delete(self, run_id: int) -> None:
-        gone = await self._profiling.delete(run_id)
-        undo = lambda: aio.spawn(self._restore(gone), "restore profile")  # noqa: E731
-        self._window.notify("info", say("profile_ui.deleted", name=gone.run.name), say("chat.undo"), undo)
-        if not isValid(self):
-            return
+    def forget(self, run_id: int) -> None:
+        """It was deleted."""
         self.runs = [run for run in self.runs if run.id != run_id]
         shown = self.run_view.shown if "run" in self._views else None
         if shown is not None and shown.run.id == run_id:
@@ -486,11 +397,14 @@ class ProfilerPage(QWidget):
             self._show_first()
         self._show_runs()
 
-    async def _restore(self, gone: Deleted) -> None:
-        await self._profiling.restore(gone)
-        if isValid(self):
-            self._put(gone.run)
-            self.show_run(gone.run.id)
+    def bring_back(self, run: ProfileRun) -> None:
+        self._put(run)
+        self.show_run(run.id)
+
+    @property
+    def shown(self) -> Shown | None:
+        """The table in view."""
+        return self.run_view.shown if self.view == "run" else None
 
     # --- what went wrong ----------------------------------------------------------------------------------
 

@@ -61,6 +61,11 @@ class CellTable(QWidget):
         self._place = column(gap=0)
         self.setLayout(self._place)
 
+    def set_tall(self, tall: bool) -> None:
+        """Room for second lines."""
+        if tall != self._tall:
+            self._tall, self._header = tall, []
+
     def show_rows(self, header: Sequence[str], widths: Sequence[int], rows: Keyed) -> None:
         self._keys = [keys for keys, _ in rows]
         cells = [list(cells) for _, cells in rows]

@@ -15,7 +15,6 @@ from core.profiling import plan, readme_table
 from core.profiling.readme_table import Compared
 from core.translation import say
 
-
 BESIDE = ("setup", "published_speed", "here_speed", "ratio", "published_memory", "here_memory", "ratio")
 
 
@@ -24,13 +23,18 @@ class ReadmeView(Section):
         """again: measures the table anew."""
         super().__init__(say("profile_ui.readme"), say("profile_ui.readme_remark", device=readme_table.DEVICE), again)
         self.rows = CellTable(say("profile_ui.readme"), spare=(4, 1))
-        self.rows.asked.connect(self.asked)
-        self.add(self.rows)
+        self.ratios = CellTable(say("profile_ui.readme"))
+        for table in (self.rows, self.ratios):
+            table.asked.connect(self.asked)
+            self.add(table)
 
     def show_table(self, shown: Shown) -> None:
         results = [shown.results[cell.key] for cell in shown.cells if cell.key in shown.results]
-        found = readme_table.compared(results)
-        if any(one.published for one in found):
+        found = readme_table.compared(results) if shown.run.plan.preset != "kv-cache" else []  # which KvView shows
+        has_published = any(one.published for one in found)
+        self.rows.setVisible(has_published)
+        self.ratios.setVisible(not has_published)
+        if has_published:
             self.remark.setText(say("profile_ui.readme_remark", device=readme_table.DEVICE))
             self._show_beside(found, has_models=shown.has_several_models)
         elif shown.run.plan.preset == "readme" and (ratios := readme_table.relative(results)):
@@ -52,7 +56,7 @@ class ReadmeView(Section):
             memory = next((one for one in values if one.quantity == "memory"), None)
             cells = [Cell(_setup(values[0].cell, has_models=has_models), strong=True)]
             rows.append(((key,), [*cells, *_three(speed), *_three(memory)]))
-        self.rows.show_rows(header, [0, 124, 124, 84, 124, 124, 84], rows)
+        self.rows.show_rows(header, [0, 132, 116, 84, 148, 132, 84], rows)
         self.setVisible(bool(rows))
 
     def _show_ratios(self, ratios: list[readme_table.Relative], shown: Shown) -> None:
@@ -68,7 +72,7 @@ class ReadmeView(Section):
             badge = Cell("", badge=times(one.measured), tone="ok" if is_better else "neutral")
             cells = [Cell(words, strong=True), Cell(what), Cell(times(one.published), number=True), badge]
             rows.append(((key,), cells))
-        self.rows.show_rows(header, [0, 200, 160, 160], rows)
+        self.ratios.show_rows(header, [0, 200, 160, 160], rows)
         self.show()
 
 

@@ -221,7 +221,8 @@ class RunView(QWidget):
             self._show_state(state)
             return
         choices = self._choices(is_live=False)
-        key = choices[-1][0] if choices else ""
+        best = [key for key, one in shown.results.items() if one.state == "done" and one.cell.kind != "quality"]
+        key = best[-1] if best else choices[-1][0] if choices else ""
         timeline.show_choices(choices, key)
         timeline.setVisible(bool(choices))
         if key:

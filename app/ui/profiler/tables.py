@@ -28,7 +28,7 @@ from core.translation import say
 CELLS = (("cell", 0), ("load", 84), ("first", 92), ("reading", 104), ("decode", 104), ("peak", 104),
          ("estimate", 104), ("off", 84), ("bandwidth", 104), ("state", 128))  # fmt: skip
 SPARE = (8, 1, 2, 6)
-TRAINING = (("form", 0), ("case", 180), ("step", 96), ("forward", 92), ("backward", 92), ("optimiser", 92),
+TRAINING = (("form", 0), ("case", 180), ("step", 96), ("forward", 100), ("backward", 112), ("optimiser", 116),
             ("tokens", 96), ("peak", 104), ("off", 84), ("state", 128))  # fmt: skip
 TRAINING_SPARE = (5, 3, 4, 6, 8)
 
