@@ -156,6 +156,7 @@ class Relative(NamedTuple):
     quantity: Quantity
     published: float
     measured: float
+    cell: Cell
 
 
 def relative(results: Iterable[CellResult]) -> list[Relative]:
@@ -171,9 +172,8 @@ def relative(results: Iterable[CellResult]) -> list[Relative]:
             here, there = _measured(result, quantity), _measured(plain, quantity)
             pair = _of_seven(result.cell.weights, quantity, is_encoding=case.new == 1)
             if here and there and pair:
-                found.append(
-                    Relative(result.cell.subject.name, result.cell.weights, quantity, pair[0] / pair[1], here / there)
-                )
+                ratio, cell = pair[0] / pair[1], result.cell
+                found.append(Relative(cell.subject.name, cell.weights, quantity, ratio, here / there, cell))
     return found
 
 

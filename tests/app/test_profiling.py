@@ -19,7 +19,7 @@ from app.services.profiling import ProfilingService, ProfilingState
 from app.services.profiling_news import CellBegan, CellEnded, CellMoved, News, Probed, TableBegan, TableEnded
 from core import paths
 from core.errors import UserError
-from core.profiling import learning, shapes
+from core.profiling import comparing, learning, shapes
 from core.profiling.plan import Case, ProfilePlan
 from core.store.store import Store
 from tests.helpers.fake_profile_worker import ARGV, HANGS, MARKS, SAMPLES
@@ -134,8 +134,13 @@ async def test_a_cancelled_table_keeps_what_it_has_and_is_gone_on_with(home: Pat
         with pytest.raises(UserError) as done:
             await anext(profiler.resume(1))
         assert done.value.code == "profile_done"
+        assert await profiler.expect(plan) is not None
+        deleted = await profiler.delete(1)
+        assert await profiler.runs() == [] and await profiler.expect(plan) is None
+        await profiler.restore(deleted)
+        assert (await profiler.run(1))[1] == found and (await profiler.timeline(1, found[0].cell.key)).samples
+        assert comparing.compared(found, found)[0].ratio == 1
         await profiler.delete(1)
-        assert await profiler.runs() == []
         with pytest.raises(UserError) as gone:
             await profiler.run(1)
         assert gone.value.code == "profile_gone"

@@ -5,7 +5,7 @@ Invariant: the wish holds what the form shows; what a table of the README fixes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, get_args
 
@@ -97,24 +97,35 @@ class ProfileForm(QWidget):
         self.chips: dict[str, dict[str, Chip]] = {"weights": {}, "kv_caches": {}, "methods": {}}
         self._installed: list[str] = []
         self._parts: dict[str, QWidget] = {}
-        self.setLayout(column(*self._sections(), gap=Space.XL))
+        self._body = column(gap=Space.XL)
+        self.setLayout(self._body)
 
     # --- layout -------------------------------------------------------------------------
 
-    def _sections(self) -> list[QWidget]:
+    def build(self) -> Iterator[None]:
+        """A part at a time, so that no frame waits for all of them."""
+        self._body.addWidget(section(say("profile_ui.form_kind"), "", self._kinds()))
+        yield
         self.add_shape = Button(say("profile_ui.add_shape"), "ghost", "plus", small=True, trailing="down")
         self.add_shape.setToolTip(say("profile_ui.add_shape_hint"))
         self.add_shape.clicked.connect(self._open_shapes)
-        models = Card(column(self.models), padding=Space.M)
-        found = [
-            section(say("profile_ui.form_kind"), "", self._kinds()),
-            section(say("profile_ui.form_models"), say("profile_ui.form_models_remark"), models, self.add_shape),
-        ]
-        self._parts["weights"] = self._chip_card("weights", WEIGHTS, weights_words)
-        self._parts["kv_caches"] = self._chip_card("kv_caches", KV, lambda one: say(f"profile_ui.kv_choice_{one}"))
-        self._parts["cases"] = self._number_card("cases")
-        self._parts["training"] = self._training_card()
-        return [*found, *self._parts.values(), self._options()]
+        models, remark = Card(column(self.models), padding=Space.M), say("profile_ui.form_models_remark")
+        self._body.addWidget(section(say("profile_ui.form_models"), remark, models, self.add_shape))
+        for axis, make in self._makers().items():
+            yield
+            part = self._parts[axis] = make()
+            part.hide()
+            self._body.addWidget(part)
+        yield
+        self._body.addWidget(self._options())
+
+    def _makers(self) -> dict[str, Callable[[], QWidget]]:
+        return {
+            "weights": lambda: self._chip_card("weights", WEIGHTS, weights_words),
+            "kv_caches": lambda: self._chip_card("kv_caches", KV, lambda one: say(f"profile_ui.kv_choice_{one}")),
+            "cases": lambda: self._number_card("cases"),
+            "training": self._training_card,
+        }
 
     def _kinds(self) -> QWidget:
         grid = QGridLayout()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from app.ui.profiler.bars import decode_speed
 from app.ui.profiler.parts import CellTable, Section
-from app.ui.profiler.words import Shown, gib, named, rate, size, state_words
+from app.ui.profiler.words import GIB, Shown, gib, named, number, rate, size, state_words
 from app.ui.widgets.table import Cell
 from app.ui.widgets.toggle import Segmented
 from core import figures
@@ -67,7 +67,7 @@ class KvView(Section):
             cells = [self._cell(placed.get(value), shown) for value in columns]
             rows.append((keys, [Cell(name, strong=True), *cells]))
         table.set_tall(any(cell.second for _, cells in rows for cell in cells))
-        table.show_rows(header, [0, *[max(96, 700 // len(columns))] * len(columns)], rows)
+        table.show_rows(header, [0, *[max(118, 700 // len(columns))] * len(columns)], rows)
 
     def _cell(self, cell: plan.Cell | None, shown: Shown) -> Cell:
         if cell is None:
@@ -84,8 +84,9 @@ class KvView(Section):
         published = [one for one in readme_table.published(cell) if one.quantity == "memory"]
         if not published:
             return Cell(size(taken), strong=True)
-        theirs = gib(published[0].value) if published[0].value else say("profile_ui.oom_short")
-        return Cell(gib(taken), second=say("profile_ui.published", value=theirs))
+        value = published[0].value
+        theirs = say("profile_ui.published", value=number(value / GIB)) if value else say("profile_ui.published_out")
+        return Cell(gib(taken), second=theirs)
 
 
 def by_batch(cells: Sequence[plan.Cell]) -> By:
@@ -99,8 +100,9 @@ def by_batch(cells: Sequence[plan.Cell]) -> By:
 
 def by_length(cells: Sequence[plan.Cell]) -> By:
     """Of one sequence."""
+    single = [cell for cell in cells if cell.case is not None and cell.case.batch == 1 and cell.case.new > 1]
+    is_all_written = all(cell.case is not None and cell.case.prompt == 1 for cell in single)  # as in the README
     found: By = {}
-    for cell in cells:
-        if cell.case is not None and cell.case.batch == 1 and cell.case.new > 1:
-            found.setdefault(cell.tokens, []).append(cell)
+    for cell in single:
+        found.setdefault(cell.tokens - 1 if is_all_written else cell.tokens, []).append(cell)
     return found

@@ -55,17 +55,20 @@ class NewView(QWidget):
         self.foreseen: list[Foreseen] = []
         self._context, self._profiling = context, context.profiling
         self._looking: asyncio.Task[None] | None = None
+        self._entering: asyncio.Task[None] | None = None
         self._on_card: bool | None = None
         self._is_busy = False
         self.form = ProfileForm(context.profiling_wish)
         self.form.changed.connect(self._ask)
+        self._parts = self.form.build()
         self._wait = Paced(self, EVERY_MS, self._look)
         self._build()
 
     def leave(self) -> None:
         self._wait.stop()
-        if self._looking is not None:
-            self._looking.cancel()
+        for task in (self._looking, self._entering):
+            if task is not None:
+                task.cancel()
 
     def _build(self) -> None:
         self.form.setMaximumWidth(Size.FORM)
@@ -114,9 +117,13 @@ class NewView(QWidget):
 
     def enter(self) -> None:
         """Seen again: models and memory may be others."""
-        aio.spawn(self._enter(), "new profile")
+        if self._entering is not None:
+            self._entering.cancel()
+        self._entering = aio.spawn(self._enter(), "new profile")
 
     async def _enter(self) -> None:
+        for _ in self._parts:
+            await asyncio.sleep(0)
         if self._on_card is None:
             self._on_card = await asyncio.to_thread(lambda: bool(hardware.cards()[0]))
         installed = await self._context.library.installed()

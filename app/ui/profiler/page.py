@@ -339,6 +339,7 @@ class ProfilerPage(QWidget):
     def _on_news(self, one: News) -> None:
         if isinstance(one, TableBegan | TableEnded):
             self._put(one.run)
+            self._show_strip()
             if isinstance(one, TableEnded) and "run" in self._views:
                 shown = self.run_view.shown
                 if shown is not None and shown.run.id == one.run.id:

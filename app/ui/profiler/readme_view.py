@@ -67,11 +67,14 @@ class ReadmeView(Section):
             words = f"{one.model} · {words}" if shown.has_several_models else words
             what = say(f"profile_ui.quantity_{one.quantity}")
             is_better = (one.measured >= one.published) == (one.quantity == "speed")
-            key = next((c.key for c in shown.of("inference")
-                        if c.subject.name == one.model and c.weights == one.weights), "")  # fmt: skip
             badge = Cell("", badge=times(one.measured), tone="ok" if is_better else "neutral")
-            cells = [Cell(words, strong=True), Cell(what), Cell(times(one.published), number=True), badge]
-            rows.append(((key,), cells))
+            cells = [
+                Cell(f"{words}, {case_words(one.cell)}", strong=True),
+                Cell(what),
+                Cell(times(one.published), number=True),
+                badge,
+            ]
+            rows.append(((one.cell.key,), cells))
         self.ratios.show_rows(header, [0, 200, 160, 160], rows)
         self.show()
 
