@@ -57,6 +57,10 @@ def _checked(model: Any, context_length: int, tell: Tell, *, is_exact: bool) -> 
     pack(model, model.dtype, tell, is_exact=is_exact)  # after the lean pass has joined what belongs together
     if decoder is not None:
         reason = _difference(model, decoder)
+        if reason and decoder.is_native:
+            log.warning("%s is not stepped by native code: %s", type(model).__name__, reason)
+            decoder.may_use_native = False
+            reason = _difference(model, decoder)
         if not reason:
             return decoder
         log.warning("%s is decoded through its module: %s", type(model).__name__, reason)
@@ -94,7 +98,8 @@ def _difference(model: Any, decoder: DenseDecoder) -> str:
         pass
     found = decoder.step(ids[2], cache).float()
     off = _relative(found, expected)
-    limit = TOLERANCE.get(model.dtype, 0.1) if decoder.arithmetic.dtype == decoder.dtype else WIDE_TOLERANCE
+    is_wide = decoder.arithmetic.dtype != decoder.dtype or (decoder.is_native and decoder.dtype != torch.float32)
+    limit = WIDE_TOLERANCE if is_wide else TOLERANCE.get(model.dtype, 0.1)
     if any(is_quantised(module) for module in model.modules()):
         limit = max(limit, ROUNDED_INPUT)
     return "" if off <= limit else f"its logits differ by {off:.3g} of their spread (limit {limit})"

@@ -9,6 +9,7 @@ weights stay the module's own tensors, so what was mapped from the file stays ma
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
@@ -21,7 +22,10 @@ from core.inference.attention import Arithmetic, causal_mask
 from core.inference.decoder import KVKind
 from core.inference.kv_cache import KVCache
 from core.inference.kv_rows import plainly
+from core.inference.native_step import NativeStep, Unfit
 from core.inference.positions import Positions
+
+log = logging.getLogger("inference")
 
 CHUNK = 512  # tokens read at once
 
@@ -38,7 +42,7 @@ class _Place(NamedTuple):
 
 class DenseDecoder:
     """parts: what it computes with, by the adapter of a sequence. keeping: how keys and values of sequences to come are
-    kept. dtype: of what goes from layer to layer."""
+    kept. dtype: of what goes from layer to layer. may_use_native: single tokens may go through native_step."""
 
     def __init__(self, model: Any, context_length: int, *, is_exact: bool) -> None:
         """is_exact: the same ids as transformers' generate, at the price of slower reading and attention on a CPU."""
@@ -52,10 +56,17 @@ class DenseDecoder:
         self._positions = Positions(parts.positions, self._device)
         self.arithmetic = Arithmetic.for_tensor(parts.embedding, is_exact=is_exact)
         self.keeping = plainly(self.arithmetic, context_length)
+        self.may_use_native = not is_exact
+        self._native: NativeStep | None = None
 
     @property
     def kv_cache(self) -> KVKind:
         return self.keeping.kind
+
+    @property
+    def is_native(self) -> bool:
+        """Single tokens go through native_step."""
+        return self.may_use_native and self._native is not None
 
     def new_cache(self, total: int = 0, adapter: str = "") -> KVCache:
         alpha_for = self._positions.source.alpha_for
@@ -80,12 +91,27 @@ class DenseDecoder:
 
     @torch.inference_mode()
     def step(self, id: int, cache: KVCache) -> Tensor:
+        if self.may_use_native and not cache.adapter and (logits := self._native_step(id, cache)) is not None:
+            cache.advance(1)
+            return logits
         parts = self.parts[cache.adapter]
         x, place = parts.embedding[id : id + 1].to(parts.dtype), self._place(cache, 1)
         for index, layer in enumerate(parts.layers):
             x = self._through(index, layer, x, cache, place)
         cache.advance(1)
         return self._logits(parts, x)
+
+    def _native_step(self, id: int, cache: KVCache) -> Tensor | None:
+        """None where this cache, or the whole model, is not for it."""
+        if self._native is None:
+            try:
+                self._native = NativeStep(self.parts[""], self.arithmetic.dtype)
+            except Unfit as error:
+                log.info("tokens are computed by torch: %s", error)
+                self.may_use_native = False
+                return None
+        end = cache.length + 1
+        return self._native(id, self._positions.rows(cache.length, end, cache.ntk_alpha), cache)
 
     # --- one pass, x being (tokens, hidden) ---------------------------------------
 

@@ -7,11 +7,14 @@ same way, so all that one pass sees is plain, or all of it packed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from core.inference.kv_rows import Keeping, LayerRows
+from core.inference.kv_rows import Keeping, LayerRows, PlainRows
+
+Buffers = list[tuple[Tensor, Tensor]]
 
 
 def never_stretched(total: int) -> float:
@@ -39,6 +42,8 @@ class KVCache:
         self.layers = [self._now.rows(layer) for layer in range(layers)]
         self.adapter = adapter
         self.ntk_alpha = alpha_for(total)
+        self._buffers: Buffers | None = None
+        self.native_places: Any = None  # of _buffers, for native_step, which alone knows what it is
 
     def serves(self, total: int) -> bool:
         # The rows of the published int8 form depend on where a prompt ended.
@@ -53,11 +58,13 @@ class KVCache:
             self._pack()
         rows = self.layers[layer]
         rows.write(self.length, keys, values)
+        if keys.shape[1] > 1:
+            self._buffers = None  # they may have moved
         return rows
 
     def _pack(self) -> None:
         """The sequence is long enough: its rows move, one layer after the other, to where all later ones go."""
-        self._now = self._keeping
+        self._now, self._buffers, self.native_places = self._keeping, None, None
         for layer, plain in enumerate(self.layers):
             rows = self.layers[layer] = self._now.rows(layer)
             if self.length:
@@ -66,6 +73,18 @@ class KVCache:
     @property
     def is_packed(self) -> bool:
         return self._now.kind != "plain"
+
+    def plain_buffers(self) -> Buffers | None:
+        """The keys and values of all layers, each (1, heads, room, width), with room for one more row; the same object
+        until one of them moves. None where they are not plain, or nothing was written yet."""
+        end = self.length + 1
+        if self._now is not self._keeping and self._keeping.of(end) is self._keeping:
+            self._pack()
+        if self.is_packed or not self.length:
+            return None
+        if self._buffers is None or self._buffers[0][0].shape[2] < end:
+            self._buffers = [rows.buffers(end) for rows in self.layers if isinstance(rows, PlainRows)]
+        return self._buffers
 
     def advance(self, tokens: int) -> None:
         if tokens == 1 and self._now.settle is not None:

@@ -82,6 +82,15 @@ class PlainRows:
         assert self._keys is not None and self._values is not None, "nothing was written"
         return self._keys.narrow(2, 0, end), self._values.narrow(2, 0, end)
 
+    def buffers(self, end: int) -> tuple[Tensor, Tensor]:
+        """Keys and values, (1, heads, room, width), with room for `end` rows; something was written before."""
+        assert self._keys is not None and self._values is not None, "nothing was written"
+        if self._keys.shape[2] < end:
+            filled = self._keys.shape[2]
+            self._keys = self._roomy(self._keys, self._keys[0], filled, end)
+            self._values = self._roomy(self._values, self._values[0], filled, end)
+        return self._keys, self._values
+
     def fork(self, length: int) -> PlainRows:
         copy = PlainRows(self._how, self._most)
         if self._keys is not None and self._values is not None:

@@ -1,0 +1,152 @@
+"""One token through a dense decoder in one call of our own C++ code, on the very tensors the lean pass computes with.
+
+Owns what that code is told of a model. Invariant: it computes what DenseDecoder.step computes, with every sum in fp32;
+where it cannot take a model or a cache, the lean pass does, and nothing else changes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core.inference.architectures import Layer, Parts
+from core.inference.kv_cache import KVCache
+from core.inference.norms import AnyNorm, WideNorm
+from core.inference.positions import Tables
+from core.inference.products import Joined, Plain, Product, Quantised
+from core.models.native import structures
+from core.models.native.library import library
+from core.models.native.packed import TILE, Native
+from core.models.quantised.linear import QuantisedLinear
+
+KINDS = {torch.bfloat16: structures.BF16, torch.float16: structures.F16, torch.float32: structures.F32}
+LANES = 16
+WIDEST_HEAD = 512
+
+
+class Unfit(Exception):
+    """args[0]: what of the model the native step does not take."""
+
+
+class NativeStep:
+    def __init__(self, parts: Parts, rows: torch.dtype) -> None:
+        """rows: of the keys and values.
+
+        Raises:
+            Unfit
+        """
+        found = library()
+        if found is None:
+            raise Unfit("there is no native library")
+        if parts.width % LANES or parts.width > WIDEST_HEAD or rows not in KINDS or parts.embedding.is_cuda:
+            raise Unfit(f"heads of {parts.width}, rows of {rows} on {parts.embedding.device.type}")
+        if torch.float16 in (rows, parts.embedding.dtype) and not found.qw_has_f16():
+            raise Unfit("this compiler knows no float16")
+        self._step = found.qw_step
+        self._kept: list[Any] = []  # tensors of our own that the structures point to
+        self._layers = (structures.Layer * len(parts.layers))(*(self._layer(layer) for layer in parts.layers))
+        [head] = self._linears(parts.head, 1)
+        final_norm, least = self._norm(parts.final_norm)
+        hidden, inner = parts.embedding.shape[1], _inner(parts.layers[0])
+        self._model = structures.Model(
+            ctypes.addressof(self._layers), final_norm, head, len(parts.layers), hidden, inner, parts.heads,
+            parts.kv_heads, parts.width, KINDS[rows], 1, least, self._head_least(parts.layers[0]),
+        )  # fmt: skip
+        self._embedding, self._vocabulary = parts.embedding, int(head.outputs)
+
+    def __call__(self, id: int, place: Tables, cache: KVCache) -> Tensor | None:
+        """The logits after one id, (vocabulary,), its rows written; None where the cache keeps no plain ones."""
+        if (places := _places(cache)) is None:
+            return None
+        x = self._embedding[id].to(torch.float32, copy=True)
+        cos, sin = place.cos.float(), place.sin.float()
+        scale = 1.0 if place.query_scale is None else float(place.query_scale)
+        at = structures.Place(cos.data_ptr(), sin.data_ptr(), scale, cache.length)
+        logits = torch.empty(self._vocabulary)
+        self._model.threads = torch.get_num_threads()
+        self._step(
+            ctypes.addressof(self._model),
+            ctypes.addressof(at),
+            ctypes.addressof(places),
+            x.data_ptr(),
+            logits.data_ptr(),
+        )
+        return logits
+
+    # --- what the model consists of ---------------------------------------------------
+
+    def _layer(self, layer: Layer) -> structures.Layer:
+        joined = structures.Linear * structures.MOST_JOINED
+        gate_up = self._linears(layer.gate_up, 2)
+        if len(gate_up) == 1 and gate_up[0].outputs % (2 * TILE):
+            raise Unfit(f"gate and up of {gate_up[0].outputs} outputs in one")
+        attention_norm, _ = self._norm(layer.attention_norm)
+        mlp_norm, _ = self._norm(layer.mlp_norm)
+        head_norm = 0 if layer.head_norm is None else self._norm(layer.head_norm)[0]
+        [out], [down] = self._linears(layer.out, 1), self._linears(layer.down, 1)
+        qkv = joined(*self._linears(layer.qkv, structures.MOST_JOINED))
+        return structures.Layer(qkv, joined(*gate_up), out, down, attention_norm, mlp_norm, head_norm)
+
+    def _linears(self, product: Product, most: int) -> list[structures.Linear]:
+        parts = product.products if isinstance(product, Joined) else (product,)
+        if len(parts) > most:
+            raise Unfit(f"{len(parts)} products of one input")
+        return [self._linear(part) for part in parts]
+
+    def _linear(self, product: Product) -> structures.Linear:
+        if isinstance(product, Quantised) and isinstance(product.module, QuantisedLinear):
+            return self._quantised(product.module)
+        if isinstance(product, Plain) and product.weight.dtype in KINDS and product.weight.is_contiguous():
+            outputs, inputs = product.weight.shape
+            self._kept.append(product.weight)
+            bias, kind = self._bias(product.bias), KINDS[product.weight.dtype]
+            return structures.Linear(product.weight.data_ptr(), 0, 0, bias, outputs, inputs, 1, kind)
+        raise Unfit(f"a product of the kind {type(product).__name__}")
+
+    def _quantised(self, layer: QuantisedLinear) -> structures.Linear:
+        native = layer.product
+        if not isinstance(native, Native) or not native.is_in_order:
+            raise Unfit(f"{native.name} in place of the native product, or inputs in another order")
+        linear = structures.Linear.from_buffer_copy(native.linear)
+        linear.bias = self._bias(layer.bias)
+        self._kept.append(native)
+        return linear
+
+    def _bias(self, bias: Tensor | None) -> int:
+        if bias is None:
+            return 0
+        padded = torch.zeros(-(-bias.shape[0] // TILE) * TILE)
+        padded[: bias.shape[0]] = bias
+        return self._pointer(padded)
+
+    def _norm(self, norm: AnyNorm) -> tuple[int, float]:
+        """Where its enlarged weight is, and what is added to the square of the length."""
+        width = norm.weight.shape[-1]
+        weight = norm.weight if isinstance(norm, WideNorm) else norm.weight.float() * math.sqrt(width)
+        return self._pointer(weight.contiguous()), width * norm.epsilon
+
+    def _head_least(self, layer: Layer) -> float:
+        return 0.0 if layer.head_norm is None else layer.head_norm.weight.shape[-1] * layer.head_norm.epsilon
+
+    def _pointer(self, tensor: Tensor) -> int:
+        self._kept.append(tensor)
+        return tensor.data_ptr()
+
+
+def _inner(layer: Layer) -> int:
+    return sum(part.width for part in layer.gate_up.parts) // 2
+
+
+def _places(cache: KVCache) -> Any:
+    """Where the plain rows of all layers are, with room for one more; None where they are not plain."""
+    buffers = cache.plain_buffers()
+    if buffers is None:
+        return None
+    if cache.native_places is None or cache.native_places[0] is not buffers:
+        found = [structures.Cache(keys.data_ptr(), values.data_ptr(), keys.shape[2]) for keys, values in buffers]
+        cache.native_places = (buffers, (structures.Cache * len(found))(*found))
+    return cache.native_places[1]

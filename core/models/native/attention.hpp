@@ -1,0 +1,84 @@
+// Attention of the queries of one token, over plain keys and values, in pieces: a key head and some tokens each.
+//
+// A piece leaves its largest score, the sum of e^(score - largest) and the values weighed by that; `join` puts the pieces
+// of a head together. So any number of threads share one token's work, however few heads there are.
+#pragma once
+#include <algorithm>
+#include <vector>
+
+#include "vectors.hpp"
+
+namespace qw {
+
+constexpr int SHORTEST_PIECE = 64, MOST_PIECES = 64;
+
+struct Pieces {
+    int tokens, count;  // of a piece; for each key head
+    static Pieces of(int length, int kv_heads, int threads) {
+        const int wanted = std::min(MOST_PIECES, std::max(1, (4 * threads + kv_heads - 1) / kv_heads));
+        const int tokens = std::max(SHORTEST_PIECE, (length + wanted - 1) / wanted);
+        return {tokens, (length + tokens - 1) / tokens};
+    }
+};
+
+// What one piece found for one query head: `width` weighed values, then the largest score, then the sum.
+inline int piece_size(int width) { return width + 2; }
+
+// keys, values: (tokens, width); queries: (group, width), scaled; out: (group, ...) apart by `stride`.
+template <typename Stored>
+void attend(const Stored* keys, const Stored* values, int tokens, int width, const float* queries, int group, float* out,
+            int64_t stride, std::vector<float>& scores) {
+    const int room = (tokens + LANES - 1) / LANES * LANES;
+    if (int(scores.size()) < group * room) scores.resize(group * room);
+    for (int t = 0; t < tokens; t++) {
+        const Stored* key = keys + int64_t(t) * width;
+        for (int g = 0; g < group; g++) {
+            Floats sum{};
+            for (int i = 0; i < width; i += LANES) sum += load(key + i) * load(queries + g * width + i);
+            scores[g * room + t] = total(sum);
+        }
+    }
+    for (int g = 0; g < group; g++) {
+        float *mine = &scores[g * room], *found = out + g * stride;
+        const float largest = *std::max_element(mine, mine + tokens);
+        std::fill(mine + tokens, mine + room, -1e30f);
+        Floats sum{};
+        for (int t = 0; t < room; t += LANES) {
+            const Floats shares = exponential(load(mine + t) - largest);
+            store(mine + t, shares);
+            sum += shares;
+        }
+        for (int t = tokens; t < room; t++) sum[t % LANES] -= mine[t];  // e^-87 each, so that it is exactly none
+        found[width] = largest, found[width + 1] = total(sum);
+        std::fill(found, found + width, 0.0f);
+    }
+    for (int i = 0; i < width; i += LANES) {
+        for (int g = 0; g < group; g++) {
+            const float* shares = &scores[g * room];
+            Floats sum{}, other{};
+            int t = 0;
+            for (; t + 1 < tokens; t += 2) {
+                sum += load(values + int64_t(t) * width + i) * shares[t];
+                other += load(values + int64_t(t + 1) * width + i) * shares[t + 1];
+            }
+            if (t < tokens) sum += load(values + int64_t(t) * width + i) * shares[t];
+            store(out + g * stride + i, sum + other);
+        }
+    }
+}
+
+inline void join(const float* pieces, int count, int width, float* out) {
+    const int size = piece_size(width);
+    float largest = -1e30f, sum = 0;
+    for (int p = 0; p < count; p++) largest = std::max(largest, pieces[p * size + width]);
+    std::fill(out, out + width, 0.0f);
+    for (int p = 0; p < count; p++) {
+        const float* piece = pieces + p * size;
+        const float share = std::exp(piece[width] - largest);
+        sum += share * piece[width + 1];
+        for (int i = 0; i < width; i += LANES) store(out + i, load(out + i) + load(piece + i) * share);
+    }
+    for (int i = 0; i < width; i += LANES) store(out + i, load(out + i) / sum);
+}
+
+}  // namespace qw

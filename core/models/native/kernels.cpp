@@ -1,0 +1,26 @@
+// What Python calls, by ctypes: see structures.py for the types and library.py for how this is built.
+#include "step.hpp"
+
+using namespace qw;
+
+extern "C" {
+
+// The size of each structure, so that a layout that parted from structures.py is found before it is used.
+int32_t qw_size(int32_t which) {
+    const size_t sizes[] = {sizeof(Linear), sizeof(Layer), sizeof(Model), sizeof(Cache), sizeof(Place)};
+    return int32_t(sizes[which]);
+}
+
+int32_t qw_has_f16() { return HAS_F16; }
+
+// out (count, outputs) = x (count, inputs) by the weights, which are of 4 or 8 bits.
+void qw_product(const Linear* by, const float* x, int32_t count, float* out, int32_t threads) {
+    by->kind == INT8 ? rows_by<INT8>(*by, x, count, out, threads) : rows_by<INT4>(*by, x, count, out, threads);
+}
+
+// x (hidden) is the embedding of the token and is used up; its keys and values are written; logits (vocabulary).
+void qw_step(const Model* model, const Place* place, const Cache* caches, float* x, float* logits) {
+    Step(*model, *place, caches, x, logits).run();
+}
+
+}  // extern "C"

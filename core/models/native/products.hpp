@@ -1,0 +1,288 @@
+// Products by quantised weights, and by plain ones for a single row.
+//
+// Weights: tiles of 16 outputs. A tile of 8 bits is (in / 4, 16, 4) bytes, one of 4 bits (in / 8, 16, 4) bytes, whose low
+// halves are inputs 8 i + 0..3 and high halves 8 i + 4..7. Scales and zeros are (tiles, groups, 16).
+// Inputs: 16 bits, as high * 254 + low with both in 8 bits, and a scale for each BLOCK of them: the sums are whole
+// numbers, so a row gives the same whatever others are multiplied with it.
+#pragma once
+#include <algorithm>
+#include <vector>
+
+#include "pool.hpp"
+#include "vectors.hpp"
+
+namespace qw {
+
+constexpr int TILE = 16, BLOCK = 32, BASE = 254, LARGEST = 127 * BASE + 126;
+
+struct Linear {
+    const void* codes;
+    const float* scales;
+    const uint8_t* zeros;  // null where all are the middle
+    const float* bias;     // may be null
+    int32_t outputs, inputs, groups, kind;
+};
+
+// One row in 16 bits; sums: of each block, high * 254 + low, by its scale.
+struct Row {
+    std::vector<int8_t> high, low;
+    std::vector<float> scales, sums;
+
+    void fit(int inputs) {
+        if (int(high.size()) >= inputs) return;
+        high.resize(inputs), low.resize(inputs), scales.resize(inputs / BLOCK), sums.resize(inputs / BLOCK);
+    }
+};
+
+inline void quantise(const float* x, int inputs, int8_t* high, int8_t* low, float* scales, float* sums) {
+    typedef int8_t Bytes __attribute__((vector_size(16), aligned(1), may_alias));
+    for (int at = 0, block = 0; at < inputs; at += BLOCK, block++) {
+        const Floats a = load(x + at), b = load(x + at + LANES);
+        Floats sizes = a < 0 ? -a : a, others = b < 0 ? -b : b;
+        sizes = sizes > others ? sizes : others;
+        float largest = 0;
+        for (int i = 0; i < LANES; i++) largest = std::max(largest, sizes[i]);
+        const float broken = total(a - a + b - b);  // not a number where an input is none, else 0
+        const float step = largest / LARGEST + broken, inverse = largest > 0 ? LARGEST / largest : 0;
+        Ints sum{};
+        for (int half = 0; half < 2; half++) {
+            const Floats scaled = (half ? b : a) * inverse;
+            const Ints whole = __builtin_convertvector(scaled + (scaled < 0 ? all(-0.5f) : all(0.5f)), Ints);
+            const Floats part = __builtin_convertvector(whole, Floats) * (1.0f / BASE);
+            const Ints top = __builtin_convertvector(part + (part < 0 ? all(-0.5f) : all(0.5f)), Ints);
+            *reinterpret_cast<Bytes*>(high + at + half * LANES) = __builtin_convertvector(top, Bytes);
+            *reinterpret_cast<Bytes*>(low + at + half * LANES) = __builtin_convertvector(whole - top * BASE, Bytes);
+            sum += whole;
+        }
+        int32_t added = 0;
+        for (int i = 0; i < LANES; i++) added += sum[i];
+        scales[block] = step;
+        sums[block] = float(added) * step;
+    }
+}
+
+// --- whole numbers: acc += codes (unsigned) * x (signed), four neighbours at a time -------------------
+
+#if defined(__AVX512VNNI__)
+constexpr int SHIFT8 = 0;
+typedef __m512i Sum;
+inline Sum nothing() { return _mm512_setzero_si512(); }
+inline __m512i codes_of(const uint8_t* from) { return _mm512_loadu_si512(from); }
+inline __m512i low_half(__m512i x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
+inline __m512i high_half(__m512i x) { return _mm512_and_si512(_mm512_srli_epi16(x, 4), _mm512_set1_epi8(15)); }
+inline int32_t four(const int8_t* x) { int32_t word; std::memcpy(&word, x, 4); return word; }
+template <int KIND>
+inline Sum add(Sum sum, __m512i codes, const int8_t* x) {
+    return _mm512_dpbusd_epi32(sum, codes, _mm512_set1_epi32(four(x)));
+}
+inline Floats floats(Sum sum) { return (Floats)_mm512_cvtepi32_ps(sum); }
+#elif defined(__AVX2__)
+constexpr int SHIFT8 = 128;  // codes of 8 bits are taken as signed: unsigned ones would overflow 16 bits
+struct Pair { __m256i a, b; };
+typedef Pair Sum;
+inline Sum nothing() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+inline Pair codes_of(const uint8_t* from) {
+    return {_mm256_loadu_si256((const __m256i*)from), _mm256_loadu_si256((const __m256i*)(from + 32))};
+}
+inline Pair low_half(Pair x) {
+    const __m256i mask = _mm256_set1_epi8(15);
+    return {_mm256_and_si256(x.a, mask), _mm256_and_si256(x.b, mask)};
+}
+inline Pair high_half(Pair x) {
+    const __m256i mask = _mm256_set1_epi8(15);
+    return {_mm256_and_si256(_mm256_srli_epi16(x.a, 4), mask), _mm256_and_si256(_mm256_srli_epi16(x.b, 4), mask)};
+}
+inline int32_t four(const int8_t* x) { int32_t word; std::memcpy(&word, x, 4); return word; }
+template <int KIND>
+inline __m256i added(__m256i sum, __m256i codes, __m256i x) {
+    if (KIND == INT8) {
+        const __m256i is_signed = _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
+        x = _mm256_sign_epi8(x, is_signed), codes = _mm256_abs_epi8(is_signed);
+    }
+    const __m256i pairs = _mm256_maddubs_epi16(codes, x);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+template <int KIND>
+inline Sum add(Sum sum, Pair codes, const int8_t* x) {
+    const __m256i four_of_x = _mm256_set1_epi32(four(x));
+    return {added<KIND>(sum.a, codes.a, four_of_x), added<KIND>(sum.b, codes.b, four_of_x)};
+}
+inline Floats floats(Sum sum) {
+    float out[LANES];
+    _mm256_storeu_ps(out, _mm256_cvtepi32_ps(sum.a));
+    _mm256_storeu_ps(out + 8, _mm256_cvtepi32_ps(sum.b));
+    return load(out);
+}
+#else
+constexpr int SHIFT8 = 0;
+struct Codes { uint8_t byte[64]; };
+typedef Ints Sum;
+inline Sum nothing() { return Ints{}; }
+inline Codes codes_of(const uint8_t* from) { Codes c; std::memcpy(c.byte, from, 64); return c; }
+inline Codes low_half(Codes c) { for (auto& x : c.byte) x &= 15; return c; }
+inline Codes high_half(Codes c) { for (auto& x : c.byte) x >>= 4; return c; }
+template <int KIND>
+inline Sum add(Sum sum, const Codes& c, const int8_t* x) {
+    for (int n = 0; n < TILE; n++)
+        for (int j = 0; j < 4; j++) sum[n] += int(c.byte[4 * n + j]) * x[j];
+    return sum;
+}
+inline Floats floats(Sum sum) { return __builtin_convertvector(sum, Floats); }
+#endif
+
+// --- a tile by some rows ------------------------------------------------------------------------------
+
+// Quantised rows as `quantise` leaves them, one after the other.
+struct Rows {
+    const int8_t *high, *low;
+    const float *scales, *sums;
+};
+
+template <int KIND, int ROWS>
+void tile(const Linear& by, int tile, const Rows& rows, Floats* out) {
+    const int inputs = by.inputs, blocks = inputs / BLOCK, group = inputs / by.groups / BLOCK;
+    const int bytes = BLOCK * TILE * KIND / 8;
+    const uint8_t* codes = static_cast<const uint8_t*>(by.codes) + int64_t(tile) * blocks * bytes;
+    const float middle = KIND == INT8 ? 128 - SHIFT8 : 8;
+    for (int r = 0; r < ROWS; r++) out[r] = Floats{};
+    for (int g = 0, block = 0; g < by.groups; g++) {
+        Floats part[ROWS];
+        for (int r = 0; r < ROWS; r++) part[r] = Floats{};
+        float offset[ROWS] = {};
+        for (const int end = block + group; block < end; block++, codes += bytes) {
+            Sum high[ROWS], low[ROWS];
+            for (int r = 0; r < ROWS; r++) high[r] = nothing(), low[r] = nothing();
+            if (KIND == INT8) {
+                for (int i = 0; i < BLOCK / 4; i++) {
+                    const auto some = codes_of(codes + 64 * i);
+                    for (int r = 0; r < ROWS; r++) {
+                        const int at = r * inputs + block * BLOCK + 4 * i;
+                        high[r] = add<KIND>(high[r], some, rows.high + at);
+                        low[r] = add<KIND>(low[r], some, rows.low + at);
+                    }
+                }
+            } else {
+                for (int i = 0; i < BLOCK / 8; i++) {
+                    const auto both = codes_of(codes + 64 * i);
+                    const auto a = low_half(both), b = high_half(both);
+                    for (int r = 0; r < ROWS; r++) {
+                        const int at = r * inputs + block * BLOCK + 8 * i;
+                        high[r] = add<KIND>(add<KIND>(high[r], a, rows.high + at), b, rows.high + at + 4);
+                        low[r] = add<KIND>(add<KIND>(low[r], a, rows.low + at), b, rows.low + at + 4);
+                    }
+                }
+            }
+            for (int r = 0; r < ROWS; r++) {
+                const int at = r * blocks + block;
+                part[r] += (floats(high[r]) * float(BASE) + floats(low[r])) * rows.scales[at];
+                offset[r] += rows.sums[at];
+            }
+        }
+        const int64_t at = (int64_t(tile) * by.groups + g) * TILE;
+        Floats zeros = all(middle);
+        if (by.zeros)
+            for (int i = 0; i < TILE; i++) zeros[i] = float(by.zeros[at + i]) - (KIND == INT8 ? SHIFT8 : 0);
+        for (int r = 0; r < ROWS; r++) out[r] += (part[r] - zeros * offset[r]) * load(by.scales + at);
+    }
+    if (by.bias)
+        for (int r = 0; r < ROWS; r++) out[r] += load(by.bias + int64_t(tile) * TILE);
+}
+
+// --- plain weights, row by row of the matrix, for a single row of inputs ------------------------------
+
+template <typename Weight>
+Floats plain_tile(const Linear& by, int tile, const float* x) {
+    constexpr int AT_ONCE = 4;
+    const Weight* weights = static_cast<const Weight*>(by.codes);
+    Floats out{};
+    for (int first = 0; first < TILE; first += AT_ONCE) {
+        const Weight* rows[AT_ONCE];
+        for (int n = 0; n < AT_ONCE; n++) {
+            const int output = std::min(tile * TILE + first + n, by.outputs - 1);
+            rows[n] = weights + int64_t(output) * by.inputs;
+        }
+        Floats sums[AT_ONCE] = {};
+        int k = 0;
+        for (; k + LANES <= by.inputs; k += LANES) {
+            const Floats some = load(x + k);
+            for (int n = 0; n < AT_ONCE; n++) sums[n] += load(rows[n] + k) * some;
+        }
+        for (int n = 0; n < AT_ONCE; n++) {
+            float sum = total(sums[n]);
+            for (int rest = k; rest < by.inputs; rest++) sum += one(rows[n] + rest) * x[rest];
+            out[first + n] = sum;
+        }
+    }
+    if (by.bias)
+        for (int n = 0; n < TILE && tile * TILE + n < by.outputs; n++) out[n] += by.bias[tile * TILE + n];
+    return out;
+}
+
+// An input of a product, as its kind of weights wants it. Each thread has its own.
+class Input {
+   public:
+    void take(const float* x, const Linear& by) {
+        plain_ = x;
+        if (by.kind == INT4 || by.kind == INT8) {
+            row_.fit(by.inputs);
+            quantise(x, by.inputs, row_.high.data(), row_.low.data(), row_.scales.data(), row_.sums.data());
+        }
+    }
+
+    Floats by(const Linear& linear, int number) const {
+        Floats out[1];
+        const Rows rows{row_.high.data(), row_.low.data(), row_.scales.data(), row_.sums.data()};
+        switch (linear.kind) {
+            case INT8: tile<INT8, 1>(linear, number, rows, out); return out[0];
+            case INT4: tile<INT4, 1>(linear, number, rows, out); return out[0];
+            case BF16: return plain_tile<uint16_t>(linear, number, plain_);
+            case F16: return plain_tile<Half>(linear, number, plain_);
+            default: return plain_tile<float>(linear, number, plain_);
+        }
+    }
+
+   private:
+    const float* plain_ = nullptr;
+    Row row_;
+};
+
+inline int tiles(const Linear& linear) { return (linear.outputs + TILE - 1) / TILE; }
+
+inline void put_tile(float* out, int outputs, int number, Floats x) {
+    const int at = number * TILE;
+    if (at + TILE <= outputs) return store(out + at, x);
+    for (int n = at; n < outputs; n++) out[n] = x[n - at];
+}
+
+// --- many rows ----------------------------------------------------------------------------------------
+
+template <int KIND>
+void rows_by(const Linear& by, const float* x, int count, float* out, int threads) {
+    constexpr int AT_ONCE = 4;
+    const int inputs = by.inputs, blocks = inputs / BLOCK;
+    std::vector<int8_t> high(int64_t(count) * inputs), low(int64_t(count) * inputs);
+    std::vector<float> scales(int64_t(count) * blocks), sums(int64_t(count) * blocks);
+    const std::function<void(int)> work = [&](int thread) {
+        const Share mine = share(count, thread, threads);
+        for (int r = mine.start; r < mine.stop; r++) {
+            const int64_t at = int64_t(r) * inputs, block = int64_t(r) * blocks;
+            quantise(x + at, inputs, &high[at], &low[at], &scales[block], &sums[block]);
+        }
+        pool().meet();
+        const Share some = share(tiles(by), thread, threads);
+        for (int t = some.start; t < some.stop; t++) {
+            for (int r = 0; r < count;) {
+                const int64_t at = int64_t(r) * inputs, block = int64_t(r) * blocks;
+                const Rows rows{&high[at], &low[at], &scales[block], &sums[block]};
+                Floats found[AT_ONCE];
+                const bool is_full = r + AT_ONCE <= count;
+                is_full ? tile<KIND, AT_ONCE>(by, t, rows, found) : tile<KIND, 1>(by, t, rows, found);
+                for (int i = 0; i < (is_full ? AT_ONCE : 1); i++, r++)
+                    put_tile(out + int64_t(r) * by.outputs, by.outputs, t, found[i]);
+            }
+        }
+    };
+    pool().run(threads, work);
+}
+
+}  // namespace qw

@@ -1,0 +1,137 @@
+"""A token computed by our own code gives the logits and leaves the rows that the lean pass would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from core.inference.choice import choose
+from core.inference.dense import DenseDecoder
+from core.models.native.library import library
+from core.models.quantised import at_load
+from tests.helpers import tiny_models, tiny_qwen_v1
+from tests.helpers.packing import packing_from
+from tests.helpers.tiny_models import CONTEXT
+
+pytestmark = pytest.mark.skipif(library() is None, reason="no compiler here")
+
+CPU = torch.device("cpu")
+NAMES = ("llama", "qwen2", "qwen3", "qwen_v1")
+FORMS = ("int8", "int4", "bfloat16", "float16", "float32")
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def made(name: str, form: str) -> DenseDecoder:
+    dtype = {"float32": torch.float32, "float16": torch.float16}.get(form, torch.bfloat16)
+    model = tiny_qwen_v1.model(dtype) if name == "qwen_v1" else tiny_models.model(name, dtype)
+    if form in ("int8", "int4"):
+        at_load.quantise(model, "int8" if form == "int8" else "int4", CPU, dtype, lambda done, total: None)
+    decoder = choose(model, CONTEXT, is_exact=False)
+    assert isinstance(decoder, DenseDecoder) and decoder.is_native
+    return decoder
+
+
+def read(decoder: Any, ids: list[int], cache: Any) -> Tensor:
+    reading = decoder.read(ids, cache)
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            logits: Tensor = end.value
+            return logits
+
+
+def steps(decoder: DenseDecoder, ids: list[int], cache: Any) -> Tensor:
+    return torch.stack([decoder.step(id, cache).float() for id in ids])
+
+
+def off(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).std() / expected.std())
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", NAMES)
+def test_it_computes_what_the_lean_pass_computes(name: str, form: str, threads: int) -> None:
+    decoder = made(name, form)
+    prompt, answer = list(range(20, 50)), list(range(100, 112))
+    caches = [decoder.new_cache(len(prompt)) for _ in range(2)]
+    found, rows = [], []
+    for native, cache in zip((True, False), caches, strict=True):
+        read(decoder, prompt, cache)
+        decoder.may_use_native = native
+        found.append(steps(decoder, answer, cache))
+        rows.append([layer.plain(cache.length) for layer in cache.layers])
+    # Keys and values are halves, and those are rounded at other places; everything else is the same in fp32.
+    limit = {"float32": 2e-3, "bfloat16": 0.05}.get(form, 0.02)
+    assert off(*found) < limit
+    for ours, theirs in zip(*rows, strict=True):
+        for one, other in zip(ours, theirs, strict=True):
+            assert off(one.float(), other.float()) < limit
+
+
+def test_long_sequences_are_shared_out_and_buffers_grow(threads: int) -> None:
+    """Attention in many pieces, and more rows than there was room for."""
+    decoder = made("qwen3", "float32")
+    prompt, answer = [id % 500 for id in range(700)], [id % 500 for id in range(40, 140)]
+    cache, other = decoder.new_cache(len(prompt)), decoder.new_cache(len(prompt))
+    read(decoder, prompt, cache)
+    found = steps(decoder, answer, cache)
+    decoder.may_use_native = False
+    read(decoder, prompt, other)
+    assert off(found, steps(decoder, answer, other)) < 1e-3
+    assert cache.length == other.length == 800
+
+
+def test_a_sequence_that_was_cropped_or_forked_goes_on_with_its_own_rows() -> None:
+    decoder = made("llama", "int8")
+    cache = decoder.new_cache(8)
+    read(decoder, list(range(20, 28)), cache)
+    expected = steps(decoder, [40, 41], cache)
+    steps(decoder, [50], cache)
+    copy = cache.fork(8)
+    cache.crop(8)
+    assert torch.equal(steps(decoder, [40, 41], cache), expected)
+    assert torch.equal(steps(decoder, [40, 41], copy), expected)
+    steps(decoder, [60], cache)
+    copy.crop(9)
+    assert torch.equal(steps(decoder, [41], copy)[0], expected[1])
+
+
+def test_a_sequence_in_8_bits_is_left_to_the_lean_pass_and_agrees() -> None:
+    model = tiny_models.model("qwen2", torch.bfloat16)
+    at_load.quantise(model, "int8", CPU, torch.bfloat16, lambda done, total: None)
+    decoder: Any = packing_from(12, choose(model, CONTEXT, is_exact=False, kv_cache="int8"))
+    plain: Any = choose(model, CONTEXT, is_exact=False)
+    ids = list(range(30, 50))
+    cache, other = decoder.new_cache(8), plain.new_cache(8)
+    for one, kept in ((decoder, cache), (plain, other)):
+        read(one, ids[:8], kept)
+    assert off(steps(decoder, ids[8:], cache), steps(plain, ids[8:], other)) < 0.05
+    assert cache.is_packed and not other.is_packed
+
+
+def test_wrong_numbers_are_noticed_and_torch_takes_over(caplog: pytest.LogCaptureFixture) -> None:
+    model = tiny_models.model("qwen2", torch.float32)
+    plain = DenseDecoder._native_step
+    with pytest.MonkeyPatch.context() as patched:
+
+        def wrong(self: DenseDecoder, id: int, cache: Any) -> Tensor | None:
+            logits = plain(self, id, cache)
+            return None if logits is None else logits.roll(1)
+
+        patched.setattr(DenseDecoder, "_native_step", wrong)
+        decoder: Any = choose(model, CONTEXT, is_exact=False)
+    assert isinstance(decoder, DenseDecoder) and not decoder.is_native
+    assert "not stepped by native code" in caplog.text
+    caplog.clear()
