@@ -56,8 +56,8 @@ class DenseDecoder:
         self._positions = Positions(parts.positions, self._device)
         self.arithmetic = Arithmetic.for_tensor(parts.embedding, is_exact=is_exact)
         self.keeping = plainly(self.arithmetic, context_length)
-        self.may_use_native = not is_exact
-        self._native: NativeStep | None = None
+        self.may_use_native = self._device.type == "cpu" and not is_exact
+        self._natives: dict[str, tuple[Parts, NativeStep | None]] = {}  # by adapter, made of these parts
 
     @property
     def kv_cache(self) -> KVKind:
@@ -66,7 +66,7 @@ class DenseDecoder:
     @property
     def is_native(self) -> bool:
         """Single tokens go through native_step."""
-        return self.may_use_native and self._native is not None
+        return self.may_use_native and any(native is not None for _, native in self._natives.values())
 
     def new_cache(self, total: int = 0, adapter: str = "") -> KVCache:
         alpha_for = self._positions.source.alpha_for
@@ -91,7 +91,7 @@ class DenseDecoder:
 
     @torch.inference_mode()
     def step(self, id: int, cache: KVCache) -> Tensor:
-        if self.may_use_native and not cache.adapter and (logits := self._native_step(id, cache)) is not None:
+        if self.may_use_native and (logits := self._native_step(id, cache)) is not None:
             cache.advance(1)
             return logits
         parts = self.parts[cache.adapter]
@@ -103,15 +103,22 @@ class DenseDecoder:
 
     def _native_step(self, id: int, cache: KVCache) -> Tensor | None:
         """None where this cache, or the whole model, is not for it."""
-        if self._native is None:
-            try:
-                self._native = NativeStep(self.parts[""], self.arithmetic.dtype)
-            except Unfit as error:
-                log.info("tokens are computed by torch: %s", error)
-                self.may_use_native = False
-                return None
-        end = cache.length + 1
-        return self._native(id, self._positions.rows(cache.length, end, cache.ntk_alpha), cache)
+        parts = self.parts[cache.adapter]
+        known, native = self._natives.get(cache.adapter, (None, None))
+        if known is not parts:
+            native = self._made_native(parts)
+            self._natives = {name: pair for name, pair in self._natives.items() if name in self.parts}
+            self._natives[cache.adapter] = (parts, native)
+        if native is None:
+            return None
+        return native(id, self._positions.rows(cache.length, cache.length + 1, cache.ntk_alpha), cache)
+
+    def _made_native(self, parts: Parts) -> NativeStep | None:
+        try:
+            return NativeStep(parts, self.arithmetic.dtype)
+        except Unfit as error:
+            log.info("tokens are computed by torch: %s", error)
+            return None
 
     # --- one pass, x being (tokens, hidden) ---------------------------------------
 

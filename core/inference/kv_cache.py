@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.inference.kv_rows import Keeping, LayerRows, PlainRows
+from core.inference.kv_rows import Keeping, LayerRows
 
-Buffers = list[tuple[Tensor, Tensor]]
+Buffers = list[tuple[Tensor, ...]]
 
 
 def never_stretched(total: int) -> float:
@@ -54,16 +54,16 @@ class KVCache:
 
         `length` itself moves when the last layer is done, by `advance`.
         """
-        if self._now is not self._keeping and self._keeping.of(self.length + keys.shape[1]) is self._keeping:
-            self._pack()
+        self._pack_if_due(self.length + keys.shape[1])
         rows = self.layers[layer]
         rows.write(self.length, keys, values)
-        if keys.shape[1] > 1:
-            self._buffers = None  # they may have moved
+        self._buffers = None  # they may have moved
         return rows
 
-    def _pack(self) -> None:
-        """The sequence is long enough: its rows move, one layer after the other, to where all later ones go."""
+    def _pack_if_due(self, tokens: int) -> None:
+        """Once the sequence is long enough its rows move, one layer after the other, to where all later ones go."""
+        if self._now is self._keeping or self._keeping.of(tokens) is not self._keeping:
+            return
         self._now, self._buffers, self.native_places = self._keeping, None, None
         for layer, plain in enumerate(self.layers):
             rows = self.layers[layer] = self._now.rows(layer)
@@ -74,17 +74,17 @@ class KVCache:
     def is_packed(self) -> bool:
         return self._now.kind != "plain"
 
-    def plain_buffers(self) -> Buffers | None:
-        """The keys and values of all layers, each (1, heads, room, width), with room for one more row; the same object
-        until one of them moves. None where they are not plain, or nothing was written yet."""
+    def buffers(self) -> Buffers | None:
+        """What all layers keep their rows in, with room for one more; the same object until one of them moves. None
+        where native_step cannot read it, or nothing was written yet."""
         end = self.length + 1
-        if self._now is not self._keeping and self._keeping.of(end) is self._keeping:
-            self._pack()
-        if self.is_packed or not self.length:
+        self._pack_if_due(end)
+        if not self.length:
             return None
-        if self._buffers is None or self._buffers[0][0].shape[2] < end:
-            self._buffers = [rows.buffers(end) for rows in self.layers if isinstance(rows, PlainRows)]
-        return self._buffers
+        if self._buffers is None or self._buffers[0][0].shape[-2] < end:
+            found = [rows.buffers(end) for rows in self.layers]
+            self._buffers = [parts for parts in found if parts is not None]
+        return self._buffers if len(self._buffers) == len(self.layers) else None
 
     def advance(self, tokens: int) -> None:
         if tokens == 1 and self._now.settle is not None:

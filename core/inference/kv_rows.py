@@ -35,6 +35,13 @@ class LayerRows(Protocol):
         """A copy of the first `length` rows."""
         ...
 
+    def buffers(self, end: int) -> tuple[Tensor, ...] | None:
+        """What it keeps rows in, with room for `end` of them, for native_step; None where that cannot read it.
+
+        Something was written before.
+        """
+        ...
+
     @property
     def size_bytes(self) -> int: ...
 
@@ -83,7 +90,7 @@ class PlainRows:
         return self._keys.narrow(2, 0, end), self._values.narrow(2, 0, end)
 
     def buffers(self, end: int) -> tuple[Tensor, Tensor]:
-        """Keys and values, (1, heads, room, width), with room for `end` rows; something was written before."""
+        """Keys and values, (1, heads, room, width)."""
         assert self._keys is not None and self._values is not None, "nothing was written"
         if self._keys.shape[2] < end:
             filled = self._keys.shape[2]

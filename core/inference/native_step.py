@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.inference.adapted_products import Adapted, Rows
 from core.inference.architectures import Layer, Parts
 from core.inference.kv_cache import KVCache
 from core.inference.norms import AnyNorm, WideNorm
@@ -34,7 +35,7 @@ class Unfit(Exception):
 
 class NativeStep:
     def __init__(self, parts: Parts, rows: torch.dtype) -> None:
-        """rows: of the keys and values.
+        """parts: on the processor; rows: the precision of keys and values where they are plain.
 
         Raises:
             Unfit
@@ -42,9 +43,9 @@ class NativeStep:
         found = library()
         if found is None:
             raise Unfit("there is no native library")
-        if parts.width % LANES or parts.width > WIDEST_HEAD or rows not in KINDS or parts.embedding.is_cuda:
-            raise Unfit(f"heads of {parts.width}, rows of {rows} on {parts.embedding.device.type}")
-        if torch.float16 in (rows, parts.embedding.dtype) and not found.qw_has_f16():
+        if parts.width % LANES or parts.width > WIDEST_HEAD or rows not in KINDS or isinstance(parts.embedding, Rows):
+            raise Unfit(f"heads of {parts.width}, rows of {rows}, or an adapter that changes embeddings")
+        if torch.float16 in (rows, parts.dtype) and not found.qw_has_f16():
             raise Unfit("this compiler knows no float16")
         self._step = found.qw_step
         self._kept: list[Any] = []  # tensors of our own that the structures point to
@@ -54,18 +55,19 @@ class NativeStep:
         hidden, inner = parts.embedding.shape[1], _inner(parts.layers[0])
         self._model = structures.Model(
             ctypes.addressof(self._layers), final_norm, head, len(parts.layers), hidden, inner, parts.heads,
-            parts.kv_heads, parts.width, KINDS[rows], 1, least, self._head_least(parts.layers[0]),
+            parts.kv_heads, parts.width, 1, least, self._head_least(parts.layers[0]),
         )  # fmt: skip
         self._embedding, self._vocabulary = parts.embedding, int(head.outputs)
 
     def __call__(self, id: int, place: Tables, cache: KVCache) -> Tensor | None:
         """The logits after one id, (vocabulary,), its rows written; None where the cache keeps no plain ones."""
-        if (places := _places(cache)) is None:
+        if (found := _places(cache)) is None:
             return None
-        x = self._embedding[id].to(torch.float32, copy=True)
+        places, kind = found
+        x = self._embedding[id : id + 1].to(torch.float32, copy=True)
         cos, sin = place.cos.float(), place.sin.float()
         scale = 1.0 if place.query_scale is None else float(place.query_scale)
-        at = structures.Place(cos.data_ptr(), sin.data_ptr(), scale, cache.length)
+        at = structures.Place(cos.data_ptr(), sin.data_ptr(), scale, cache.length, kind)
         logits = torch.empty(self._vocabulary)
         self._model.threads = torch.get_num_threads()
         self._step(
@@ -92,19 +94,24 @@ class NativeStep:
         return structures.Layer(qkv, joined(*gate_up), out, down, attention_norm, mlp_norm, head_norm)
 
     def _linears(self, product: Product, most: int) -> list[structures.Linear]:
-        parts = product.products if isinstance(product, Joined) else (product,)
+        adapted = product if isinstance(product, Adapted) else None
+        base = product if adapted is None else adapted.base
+        parts = base.products if isinstance(base, Joined) else (base,)
         if len(parts) > most:
             raise Unfit(f"{len(parts)} products of one input")
-        return [self._linear(part) for part in parts]
+        linears = [self._linear(part) for part in parts]
+        if adapted is not None:
+            self._adapt(linears, adapted)
+        return linears
 
     def _linear(self, product: Product) -> structures.Linear:
         if isinstance(product, Quantised) and isinstance(product.module, QuantisedLinear):
             return self._quantised(product.module)
         if isinstance(product, Plain) and product.weight.dtype in KINDS and product.weight.is_contiguous():
             outputs, inputs = product.weight.shape
-            self._kept.append(product.weight)
-            bias, kind = self._bias(product.bias), KINDS[product.weight.dtype]
-            return structures.Linear(product.weight.data_ptr(), 0, 0, bias, outputs, inputs, 1, kind)
+            kind = KINDS[product.weight.dtype]
+            at, bias = self._pointer(product.weight), self._bias(product.bias)
+            return structures.Linear(at, bias=bias, outputs=outputs, inputs=inputs, groups=1, kind=kind)
         raise Unfit(f"a product of the kind {type(product).__name__}")
 
     def _quantised(self, layer: QuantisedLinear) -> structures.Linear:
@@ -115,6 +122,24 @@ class NativeStep:
         linear.bias = self._bias(layer.bias)
         self._kept.append(native)
         return linear
+
+    def _adapt(self, linears: list[structures.Linear], adapted: Adapted) -> None:
+        """Each of the linear maps gets the pieces of the adapter that are for its outputs."""
+        if not adapted.is_low_rank or adapted.a is None:
+            raise Unfit("an adapter of another kind than two factors")
+        begin, low = 0, adapted.a.shape[0]
+        for linear in linears:
+            end = begin + linear.outputs
+            found = [
+                structures.Piece(self._float(b), at - begin, width, first, rank)
+                for at, width, first, rank, b in adapted.pieces
+                if begin <= at < end
+            ]
+            pieces = (structures.Piece * len(found))(*found)
+            self._kept.append(pieces)
+            linear.a, linear.low = self._float(adapted.a), low
+            linear.pieces, linear.piece_count = ctypes.addressof(pieces), len(found)
+            begin = end
 
     def _bias(self, bias: Tensor | None) -> int:
         if bias is None:
@@ -132,6 +157,10 @@ class NativeStep:
     def _head_least(self, layer: Layer) -> float:
         return 0.0 if layer.head_norm is None else layer.head_norm.weight.shape[-1] * layer.head_norm.epsilon
 
+    def _float(self, tensor: Tensor) -> int:
+        """Where it is in fp32: the tensor itself where it is that already."""
+        return self._pointer(tensor.float().contiguous())
+
     def _pointer(self, tensor: Tensor) -> int:
         self._kept.append(tensor)
         return tensor.data_ptr()
@@ -141,12 +170,19 @@ def _inner(layer: Layer) -> int:
     return sum(part.width for part in layer.gate_up.parts) // 2
 
 
-def _places(cache: KVCache) -> Any:
-    """Where the plain rows of all layers are, with room for one more; None where they are not plain."""
-    buffers = cache.plain_buffers()
+def _places(cache: KVCache) -> tuple[Any, int] | None:
+    """Where the rows of all layers are, with room for one more, and of which kind; None where they cannot be read."""
+    buffers = cache.buffers()
     if buffers is None:
         return None
     if cache.native_places is None or cache.native_places[0] is not buffers:
-        found = [structures.Cache(keys.data_ptr(), values.data_ptr(), keys.shape[2]) for keys, values in buffers]
-        cache.native_places = (buffers, (structures.Cache * len(found))(*found))
-    return cache.native_places[1]
+        found = [_place(*parts) for parts in buffers]
+        kind = KINDS.get(buffers[0][0].dtype, structures.INT8)
+        cache.native_places = (buffers, ((structures.Cache * len(found))(*found), kind))
+    places: tuple[Any, int] = cache.native_places[1]
+    return places
+
+
+def _place(keys: Tensor, values: Tensor, marks: Tensor | None = None, sizes: Tensor | None = None) -> structures.Cache:
+    at = [0 if part is None else part.data_ptr() for part in (keys, values, marks, sizes)]
+    return structures.Cache(*at, keys.shape[-2])

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "vectors.hpp"
+#include "rows.hpp"
 
 namespace qw {
 
@@ -24,45 +24,42 @@ struct Pieces {
 // What one piece found for one query head: `width` weighed values, then the largest score, then the sum.
 inline int piece_size(int width) { return width + 2; }
 
-// keys, values: (tokens, width); queries: (group, width), scaled; out: (group, ...) apart by `stride`.
-template <typename Stored>
-void attend(const Stored* keys, const Stored* values, int tokens, int width, const float* queries, int group, float* out,
-            int64_t stride, std::vector<float>& scores) {
+// Over the tokens from `from` on; queries: (group, width), scaled and prepared; out: (group, ...) apart by `stride`.
+template <typename Head>
+void attend(const Head& head, int from, int tokens, int width, const float* queries, int group, float* out, int64_t stride,
+            std::vector<float>& scores) {
     const int room = (tokens + LANES - 1) / LANES * LANES;
     if (int(scores.size()) < group * room) scores.resize(group * room);
     for (int t = 0; t < tokens; t++) {
-        const Stored* key = keys + int64_t(t) * width;
+        const float step = head.step(from + t);
         for (int g = 0; g < group; g++) {
             Floats sum{};
-            for (int i = 0; i < width; i += LANES) sum += load(key + i) * load(queries + g * width + i);
-            scores[g * room + t] = total(sum);
+            for (int i = 0; i < width; i += LANES) sum += head.key(from + t, i) * load(queries + g * width + i);
+            scores[g * room + t] = total(sum) * step;
         }
     }
     for (int g = 0; g < group; g++) {
         float *mine = &scores[g * room], *found = out + g * stride;
         const float largest = *std::max_element(mine, mine + tokens);
-        std::fill(mine + tokens, mine + room, -1e30f);
+        std::fill(mine + tokens, mine + room, largest - 200);  // e^-87 each, which is nothing beside the 1 of the largest
         Floats sum{};
         for (int t = 0; t < room; t += LANES) {
             const Floats shares = exponential(load(mine + t) - largest);
             store(mine + t, shares);
             sum += shares;
         }
-        for (int t = tokens; t < room; t++) sum[t % LANES] -= mine[t];  // e^-87 each, so that it is exactly none
         found[width] = largest, found[width + 1] = total(sum);
-        std::fill(found, found + width, 0.0f);
-    }
-    for (int i = 0; i < width; i += LANES) {
-        for (int g = 0; g < group; g++) {
-            const float* shares = &scores[g * room];
-            Floats sum{}, other{};
+        float low = 0;
+        for (int t = 0; t < tokens; t++) low += mine[t] * head.lowest(from + t), mine[t] *= head.value_step(from + t);
+        for (int i = 0; i < width; i += LANES) {
+            Floats some = all(low), other{};
             int t = 0;
             for (; t + 1 < tokens; t += 2) {
-                sum += load(values + int64_t(t) * width + i) * shares[t];
-                other += load(values + int64_t(t + 1) * width + i) * shares[t + 1];
+                some += head.value(from + t, i) * mine[t];
+                other += head.value(from + t + 1, i) * mine[t + 1];
             }
-            if (t < tokens) sum += load(values + int64_t(t) * width + i) * shares[t];
-            store(out + g * stride + i, sum + other);
+            if (t < tokens) some += head.value(from + t, i) * mine[t];
+            store(found + i, some + other);
         }
     }
 }

@@ -7,7 +7,7 @@ extern "C" {
 
 // The size of each structure, so that a layout that parted from structures.py is found before it is used.
 int32_t qw_size(int32_t which) {
-    const size_t sizes[] = {sizeof(Linear), sizeof(Layer), sizeof(Model), sizeof(Cache), sizeof(Place)};
+    const size_t sizes[] = {sizeof(Piece), sizeof(Linear), sizeof(Layer), sizeof(Model), sizeof(Cache), sizeof(Place)};
     return int32_t(sizes[which]);
 }
 

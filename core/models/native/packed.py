@@ -45,8 +45,8 @@ class Native:
         self._zeros = None if weight.zeros is None else _tiled(weight.zeros.to(torch.uint8))
         self._zero_dtype = None if weight.zeros is None else weight.zeros.dtype
         self.linear = Linear(
-            self._codes.data_ptr(), self._scales.data_ptr(), 0 if self._zeros is None else self._zeros.data_ptr(), 0,
-            self._outputs, self._inputs, weight.groups, weight.bits,
+            self._codes.data_ptr(), self._scales.data_ptr(), 0 if self._zeros is None else self._zeros.data_ptr(),
+            outputs=self._outputs, inputs=self._inputs, groups=weight.groups, kind=weight.bits,
         )  # fmt: skip
         self._at = ctypes.addressof(self.linear)
 

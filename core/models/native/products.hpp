@@ -15,12 +15,20 @@ namespace qw {
 
 constexpr int TILE = 16, BLOCK = 32, BASE = 254, LARGEST = 127 * BASE + 126;
 
+// Of an adapter, for some of the outputs: they get b (outputs, rank) times the low numbers from `at` on.
+struct Piece {
+    const float* b;
+    int32_t first, outputs, at, rank;
+};
+
 struct Linear {
     const void* codes;
     const float* scales;
     const uint8_t* zeros;  // null where all are the middle
     const float* bias;     // may be null
-    int32_t outputs, inputs, groups, kind;
+    const float* a;        // of an adapter, (low, inputs)
+    const Piece* pieces;
+    int32_t outputs, inputs, groups, kind, low, piece_count;
 };
 
 // One row in 16 bits; sums: of each block, high * 254 + low, by its scale.
@@ -35,7 +43,6 @@ struct Row {
 };
 
 inline void quantise(const float* x, int inputs, int8_t* high, int8_t* low, float* scales, float* sums) {
-    typedef int8_t Bytes __attribute__((vector_size(16), aligned(1), may_alias));
     for (int at = 0, block = 0; at < inputs; at += BLOCK, block++) {
         const Floats a = load(x + at), b = load(x + at + LANES);
         Floats sizes = a < 0 ? -a : a, others = b < 0 ? -b : b;
@@ -218,18 +225,35 @@ Floats plain_tile(const Linear& by, int tile, const float* x) {
     return out;
 }
 
+inline float dot(const float* a, const float* b, int count) {
+    Floats sum{};
+    int i = 0;
+    for (; i + LANES <= count; i += LANES) sum += load(a + i) * load(b + i);
+    float rest = 0;
+    for (; i < count; i++) rest += a[i] * b[i];
+    return total(sum) + rest;
+}
+
 // An input of a product, as its kind of weights wants it. Each thread has its own.
 class Input {
    public:
     void take(const float* x, const Linear& by) {
-        plain_ = x;
+        plain_ = x, low_of_ = nullptr;
         if (by.kind == INT4 || by.kind == INT8) {
             row_.fit(by.inputs);
             quantise(x, by.inputs, row_.high.data(), row_.low.data(), row_.scales.data(), row_.sums.data());
         }
     }
 
-    Floats by(const Linear& linear, int number) const {
+    // The outputs of a tile.
+    Floats by(const Linear& linear, int number) {
+        Floats out = base(linear, number);
+        if (linear.low) adapt(linear, number * TILE, out);
+        return out;
+    }
+
+   private:
+    Floats base(const Linear& linear, int number) const {
         Floats out[1];
         const Rows rows{row_.high.data(), row_.low.data(), row_.scales.data(), row_.sums.data()};
         switch (linear.kind) {
@@ -241,8 +265,21 @@ class Input {
         }
     }
 
-   private:
-    const float* plain_ = nullptr;
+    void adapt(const Linear& linear, int first, Floats& out) {
+        if (low_of_ != linear.a) {
+            low_.resize(linear.low), low_of_ = linear.a;
+            for (int r = 0; r < linear.low; r++) low_[r] = dot(linear.a + int64_t(r) * linear.inputs, plain_, linear.inputs);
+        }
+        for (int p = 0; p < linear.piece_count; p++) {
+            const Piece& piece = linear.pieces[p];
+            const int from = std::max(first, piece.first), until = std::min(first + TILE, piece.first + piece.outputs);
+            for (int n = from; n < until; n++)
+                out[n - first] += dot(piece.b + int64_t(n - piece.first) * piece.rank, &low_[piece.at], piece.rank);
+        }
+    }
+
+    const float *plain_ = nullptr, *low_of_ = nullptr;
+    std::vector<float> low_;
     Row row_;
 };
 

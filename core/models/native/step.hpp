@@ -21,21 +21,15 @@ struct Model {
     const Layer* layers;
     const float* final_norm;
     Linear head;
-    int32_t layer_count, hidden, intermediate, heads, kv_heads, width, rows_kind, threads;
+    int32_t layer_count, hidden, intermediate, heads, kv_heads, width, threads;
     float least, head_least;  // width times epsilon, of the norms
-};
-
-// Where the keys and values of a layer are: (kv_heads, room, width).
-struct Cache {
-    void *keys, *values;
-    int64_t room;
 };
 
 // cos, sin: (width), the first half of the sine negative; query_scale: 1 for none.
 struct Place {
     const float *cos, *sin;
     float query_scale;
-    int32_t position;
+    int32_t position, rows_kind;  // INT8: see Cache
 };
 
 class Step {
@@ -48,10 +42,11 @@ class Step {
 
     void run() {
         const std::function<void(int)> work = [this](int thread) {
-            switch (m_.rows_kind) {
-                case BF16: return through<uint16_t>(thread);
-                case F16: return through<Half>(thread);
-                default: return through<float>(thread);
+            switch (place_.rows_kind) {
+                case INT8: return through<PackedHead>(thread);
+                case BF16: return through<PlainHead<uint16_t>>(thread);
+                case F16: return through<PlainHead<Half>>(thread);
+                default: return through<PlainHead<float>>(thread);
             }
         };
         pool().run(m_.threads, work);
@@ -66,7 +61,7 @@ class Step {
 
     static int64_t padded(int64_t count) { return (count + TILE - 1) / TILE * TILE; }
 
-    template <typename Stored>
+    template <typename Head>
     void through(int thread) {
         static thread_local Own own;
         own.normed.resize(padded(std::max(m_.hidden, m_.intermediate)));
@@ -77,7 +72,7 @@ class Step {
             norm(x_, layer.attention_norm, m_.least, m_.hidden, own.normed.data());
             apply(layer.qkv, own, thread, qkv_.data());
             pool().meet();
-            attend_all<Stored>(layer, caches_[number], own, thread);
+            attend_all<Head>(layer, caches_[number], own, thread);
             pool().meet();
             gather(own);
             add_to_x(layer.out, own.attended.data(), own, thread);
@@ -129,7 +124,7 @@ class Step {
         for (int i = 0; i < width; i++) to[i] = x[i] * place_.cos[i] + x[(i + half) % width] * place_.sin[i];
     }
 
-    template <typename Stored>
+    template <typename Head>
     void attend_all(const Layer& layer, const Cache& cache, Own& own, int thread) {
         const int width = m_.width, group = m_.heads / m_.kv_heads, last = place_.position;
         const Share mine = share(m_.kv_heads * pieces_.count, thread, m_.threads);
@@ -138,14 +133,15 @@ class Step {
             const int kv = item / pieces_.count, piece = item % pieces_.count;
             const int from = piece * pieces_.tokens, until = std::min(from + pieces_.tokens, last + 1);
             float* queries = own.queries.data();
-            if (turned != kv) turn_queries(layer, kv, group, queries), turned = kv;
-            Stored* keys = static_cast<Stored*>(cache.keys) + int64_t(kv) * cache.room * width;
-            Stored* values = static_cast<Stored*>(cache.values) + int64_t(kv) * cache.room * width;
-            if (until == last + 1) keep(layer, kv, keys + int64_t(last) * width, values + int64_t(last) * width);
+            Head head(cache, kv, width);
+            if (turned != kv) {
+                turn_queries(layer, kv, group, queries), turned = kv;
+                for (int g = 0; g < group; g++) head.prepare(queries + g * width);
+            }
+            if (until == last + 1) keep(layer, kv, head);
             const int64_t stride = int64_t(pieces_.count) * piece_size(width);
             float* out = &found_[int64_t(kv) * group * stride + int64_t(piece) * piece_size(width)];
-            attend(keys + int64_t(from) * width, values + int64_t(from) * width, until - from, width, queries, group, out,
-                   stride, own.scores);
+            attend(head, from, until - from, width, queries, group, out, stride, own.scores);
         }
     }
 
@@ -159,13 +155,12 @@ class Step {
         }
     }
 
-    template <typename Stored>
-    void keep(const Layer& layer, int kv, Stored* key, Stored* value) const {
+    template <typename Head>
+    void keep(const Layer& layer, int kv, Head& rows) const {
         const int64_t head = m_.heads + kv;
         float turned[512];
         turn(&qkv_[head * m_.width], layer.head_norm ? layer.head_norm + head * m_.width : nullptr, turned);
-        const float* given = &qkv_[(head + m_.kv_heads) * m_.width];
-        for (int i = 0; i < m_.width; i++) put(key + i, turned[i]), put(value + i, given[i]);
+        rows.put(place_.position, turned, &qkv_[(head + m_.kv_heads) * m_.width]);
     }
 
     void gather(Own& own) const {

@@ -43,6 +43,15 @@ typedef uint16_t Half;  // never used: Python asks qw_has_f16 first
 constexpr bool HAS_F16 = false;
 #endif
 
+typedef int8_t Bytes __attribute__((vector_size(16), aligned(1), may_alias));
+typedef uint8_t Levels __attribute__((vector_size(16), aligned(1), may_alias));
+inline Floats load(const int8_t* from) {
+    return __builtin_convertvector(__builtin_convertvector(*reinterpret_cast<const Bytes*>(from), Ints), Floats);
+}
+inline Floats load(const uint8_t* from) {
+    return __builtin_convertvector(__builtin_convertvector(*reinterpret_cast<const Levels*>(from), Ints), Floats);
+}
+
 inline float one(const float* from) { return *from; }
 inline float one(const uint16_t* from) {
     uint32_t bits = uint32_t(*from) << 16;
