@@ -21,6 +21,7 @@ from core.inference.architectures import Parts
 from core.inference.changes import Change
 from core.inference.decoder import AnyDecoder, KVKind, SequenceCache
 from core.inference.dense import DenseDecoder
+from core.inference.kv_cache import KVCache
 from core.inference.module import ModuleDecoder
 from core.inference.products import Product
 from core.models import adapter as adapter_files
@@ -91,6 +92,13 @@ class AdapterDecoder:
 
     def step(self, id: int, cache: SequenceCache) -> Tensor:
         return self._way(cache.adapter).step(id, cache)
+
+    def step_together(self, tokens: Sequence[tuple[int, SequenceCache]]) -> list[Tensor]:
+        """As DenseDecoder.step_together, for those that the lean pass computes; the others step one by one."""
+        plain = self._plain
+        if isinstance(plain, DenseDecoder) and all(self._way(cache.adapter) is plain for _, cache in tokens):
+            return plain.step_together(cast("Sequence[tuple[int, KVCache]]", tokens))
+        return [self.step(id, cache) for id, cache in tokens]
 
     # --- ways ------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from core.inference.attention import Arithmetic, causal_mask
 from core.inference.decoder import KVKind
 from core.inference.kv_cache import KVCache
 from core.inference.kv_rows import plainly
-from core.inference.native_step import NativeStep, Unfit
+from core.inference.native_step import NativeStep, Token, Unfit
 from core.inference.positions import Positions
 
 log = logging.getLogger("inference")
@@ -91,9 +91,8 @@ class DenseDecoder:
 
     @torch.inference_mode()
     def step(self, id: int, cache: KVCache) -> Tensor:
-        if self.may_use_native and (logits := self._native_step(id, cache)) is not None:
-            cache.advance(1)
-            return logits
+        if (logits := self._natively([(id, cache)])) is not None:
+            return logits[0]
         parts = self.parts[cache.adapter]
         x, place = parts.embedding[id : id + 1].to(parts.dtype), self._place(cache, 1)
         for index, layer in enumerate(parts.layers):
@@ -101,17 +100,43 @@ class DenseDecoder:
         cache.advance(1)
         return self._logits(parts, x)
 
-    def _native_step(self, id: int, cache: KVCache) -> Tensor | None:
-        """None where this cache, or the whole model, is not for it."""
-        parts = self.parts[cache.adapter]
-        known, native = self._natives.get(cache.adapter, (None, None))
+    def step_together(self, tokens: Sequence[tuple[int, KVCache]]) -> list[Tensor]:
+        """`step` of one token of each of several sequences: each gets what it would get alone."""
+        by_adapter: dict[str, list[int]] = {}
+        for place, (_, cache) in enumerate(tokens):
+            by_adapter.setdefault(cache.adapter, []).append(place)
+        found: dict[int, Tensor] = {}
+        for places in by_adapter.values():
+            some = [tokens[place] for place in places]
+            logits = self._natively(some)
+            found |= zip(places, [self.step(*one) for one in some] if logits is None else logits, strict=True)
+        return [found[place] for place in range(len(tokens))]
+
+    @torch.inference_mode()
+    def _natively(self, tokens: Sequence[tuple[int, KVCache]]) -> Tensor | None:
+        """The logits, (tokens, vocabulary), and the caches longer by one; None where one of these caches, or the whole
+        model, is not for native_step. All of them name the same adapter."""
+        native = self._native_of(tokens[0][1].adapter) if self.may_use_native else None
+        if native is None:
+            return None
+        logits = native([self._token(id, cache) for id, cache in tokens])
+        if logits is not None:
+            for _, cache in tokens:
+                cache.length += 1  # what is packed is settled already
+        return logits
+
+    def _token(self, id: int, cache: KVCache) -> Token:
+        at = self._positions.rows(cache.length, cache.length + 1, cache.ntk_alpha)
+        return Token(id, cache.length, cache, at)
+
+    def _native_of(self, adapter: str) -> NativeStep | None:
+        parts = self.parts[adapter]
+        known, native = self._natives.get(adapter, (None, None))
         if known is not parts:
             native = self._made_native(parts)
             self._natives = {name: pair for name, pair in self._natives.items() if name in self.parts}
-            self._natives[cache.adapter] = (parts, native)
-        if native is None:
-            return None
-        return native(id, self._positions.rows(cache.length, cache.length + 1, cache.ntk_alpha), cache)
+            self._natives[adapter] = (parts, native)
+        return native
 
     def _made_native(self, parts: Parts) -> NativeStep | None:
         try:

@@ -74,10 +74,9 @@ class KVCache:
     def is_packed(self) -> bool:
         return self._now.kind != "plain"
 
-    def buffers(self) -> Buffers | None:
-        """What all layers keep their rows in, with room for one more; the same object until one of them moves. None
-        where native_step cannot read it, or nothing was written yet."""
-        end = self.length + 1
+    def buffers(self, end: int) -> Buffers | None:
+        """What all layers keep their rows in, with room for `end`; the same object until one of them moves. None where
+        native_step cannot read it, or nothing was written yet."""
         self._pack_if_due(end)
         if not self.length:
             return None

@@ -208,7 +208,7 @@ class Int8Rows(_Rows):
         if self.pending is not None or stored.marks.dtype != torch.bfloat16:
             return None
         if stored.room < end:
-            stored = self._stored = stored.with_room(room_for(end, self._shared.most), end - 1)
+            stored = self._stored = stored.with_room(room_for(end, self._shared.most), stored.room)
         return stored.keys, stored.values, stored.marks, self.sizes.times(1.0, torch.float32)
 
     def settle(self, at: int, codes: Tensor, most: Tensor) -> None:

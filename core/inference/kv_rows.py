@@ -92,8 +92,7 @@ class PlainRows:
     def buffers(self, end: int) -> tuple[Tensor, Tensor]:
         """Keys and values, (1, heads, room, width)."""
         assert self._keys is not None and self._values is not None, "nothing was written"
-        if self._keys.shape[2] < end:
-            filled = self._keys.shape[2]
+        if (filled := self._keys.shape[2]) < end:
             self._keys = self._roomy(self._keys, self._keys[0], filled, end)
             self._values = self._roomy(self._values, self._values[0], filled, end)
         return self._keys, self._values

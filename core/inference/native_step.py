@@ -1,4 +1,4 @@
-"""One token through a dense decoder in one call of our own C++ code, on the very tensors the lean pass computes with.
+"""Single tokens through a dense decoder in one call of our own C++ code, on the tensors the lean pass computes with.
 
 Owns what that code is told of a model. Invariant: it computes what DenseDecoder.step computes, with every sum in fp32;
 where it cannot take a model or a cache, the lean pass does, and nothing else changes.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,6 +32,15 @@ WIDEST_HEAD = 512
 
 class Unfit(Exception):
     """args[0]: what of the model the native step does not take."""
+
+
+class Token(NamedTuple):
+    """One to be computed: its id, where it will stand in which sequence, and the tables of that position."""
+
+    id: int
+    position: int
+    cache: KVCache
+    at: Tables
 
 
 class NativeStep:
@@ -59,24 +69,24 @@ class NativeStep:
         )  # fmt: skip
         self._embedding, self._vocabulary = parts.embedding, int(head.outputs)
 
-    def __call__(self, id: int, place: Tables, cache: KVCache) -> Tensor | None:
-        """The logits after one id, (vocabulary,), its rows written; None where the cache keeps no plain ones."""
-        if (found := _places(cache)) is None:
+    def __call__(self, tokens: Sequence[Token]) -> Tensor | None:
+        """The logits after each of the tokens, (tokens, vocabulary), their rows written; None where one of the caches
+        cannot be read. Those of one sequence stand one after the other, and see each other's rows."""
+        rows = [found for token in tokens if (found := _rows_of(token)) is not None]
+        if len(rows) < len(tokens):
             return None
-        places, kind = found
-        x = self._embedding[id : id + 1].to(torch.float32, copy=True)
-        cos, sin = place.cos.float(), place.sin.float()
-        scale = 1.0 if place.query_scale is None else float(place.query_scale)
-        at = structures.Place(cos.data_ptr(), sin.data_ptr(), scale, cache.length, kind)
-        logits = torch.empty(self._vocabulary)
+        x = self._embedding[[token.id for token in tokens]].to(torch.float32, copy=True)
+        tables = [(token.at.cos.float(), token.at.sin.float()) for token in tokens]
+        places = (structures.Place * len(tokens))()
+        for place, token, (caches, kind), (cos, sin) in zip(places, tokens, rows, tables, strict=True):
+            scale = 1.0 if token.at.query_scale is None else float(token.at.query_scale)
+            at = ctypes.addressof(caches)
+            place.caches, place.cos, place.sin, place.query_scale = at, cos.data_ptr(), sin.data_ptr(), scale
+            place.position, place.rows_kind = token.position, kind
+        logits = torch.empty(len(tokens), self._vocabulary)
         self._model.threads = torch.get_num_threads()
-        self._step(
-            ctypes.addressof(self._model),
-            ctypes.addressof(at),
-            ctypes.addressof(places),
-            x.data_ptr(),
-            logits.data_ptr(),
-        )
+        model, at = ctypes.addressof(self._model), ctypes.addressof(places)
+        self._step(model, at, len(tokens), x.data_ptr(), logits.data_ptr())
         return logits
 
     # --- what the model consists of ---------------------------------------------------
@@ -170,9 +180,10 @@ def _inner(layer: Layer) -> int:
     return sum(part.width for part in layer.gate_up.parts) // 2
 
 
-def _places(cache: KVCache) -> tuple[Any, int] | None:
-    """Where the rows of all layers are, with room for one more, and of which kind; None where they cannot be read."""
-    buffers = cache.buffers()
+def _rows_of(token: Token) -> tuple[Any, int] | None:
+    """Where the rows of all layers are, with room for this token's, and their kind; None where they cannot be read."""
+    cache = token.cache
+    buffers = cache.buffers(token.position + 1)
     if buffers is None:
         return None
     if cache.native_places is None or cache.native_places[0] is not buffers:

@@ -10,13 +10,13 @@
 
 namespace qw {
 
-constexpr int SHORTEST_PIECE = 64, MOST_PIECES = 64;
+constexpr int SHORTEST_PIECE = 64, MOST_PIECES = 16;
 
+// How the tokens are cut: by their number alone, so that a row gives the same whatever is computed beside it.
 struct Pieces {
     int tokens, count;  // of a piece; for each key head
-    static Pieces of(int length, int kv_heads, int threads) {
-        const int wanted = std::min(MOST_PIECES, std::max(1, (4 * threads + kv_heads - 1) / kv_heads));
-        const int tokens = std::max(SHORTEST_PIECE, (length + wanted - 1) / wanted);
+    static Pieces of(int length) {
+        const int tokens = std::max(SHORTEST_PIECE, (length + MOST_PIECES - 1) / MOST_PIECES);
         return {tokens, (length + tokens - 1) / tokens};
     }
 };

@@ -15,12 +15,13 @@ int32_t qw_has_f16() { return HAS_F16; }
 
 // out (count, outputs) = x (count, inputs) by the weights, which are of 4 or 8 bits.
 void qw_product(const Linear* by, const float* x, int32_t count, float* out, int32_t threads) {
-    by->kind == INT8 ? rows_by<INT8>(*by, x, count, out, threads) : rows_by<INT4>(*by, x, count, out, threads);
+    by->kind == INT8 ? product<INT8>(*by, x, count, out, threads) : product<INT4>(*by, x, count, out, threads);
 }
 
-// x (hidden) is the embedding of the token and is used up; its keys and values are written; logits (vocabulary).
-void qw_step(const Model* model, const Place* place, const Cache* caches, float* x, float* logits) {
-    Step(*model, *place, caches, x, logits).run();
+// One token of each of `count` places: x (count, hidden) are their embeddings and are used up, their keys and values are
+// written, logits (count, vocabulary). Places of one sequence follow each other, and see the rows of those before.
+void qw_step(const Model* model, const Place* places, int32_t count, float* x, float* logits) {
+    Step(*model, places, count, x, logits).run();
 }
 
 }  // extern "C"

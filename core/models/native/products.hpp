@@ -31,14 +31,14 @@ struct Linear {
     int32_t outputs, inputs, groups, kind, low, piece_count;
 };
 
-// One row in 16 bits; sums: of each block, high * 254 + low, by its scale.
-struct Row {
+// Rows in 16 bits, one after the other; sums: of each block, high * 254 + low, by its scale.
+struct Rounded {
     std::vector<int8_t> high, low;
     std::vector<float> scales, sums;
 
-    void fit(int inputs) {
-        if (int(high.size()) >= inputs) return;
-        high.resize(inputs), low.resize(inputs), scales.resize(inputs / BLOCK), sums.resize(inputs / BLOCK);
+    void fit(int64_t count) {
+        if (int64_t(high.size()) >= count) return;
+        high.resize(count), low.resize(count), scales.resize(count / BLOCK), sums.resize(count / BLOCK);
     }
 };
 
@@ -146,7 +146,7 @@ struct Rows {
 };
 
 template <int KIND, int ROWS>
-void tile(const Linear& by, int tile, const Rows& rows, Floats* out) {
+void tile_by(const Linear& by, int tile, const Rows& rows, Floats* out) {
     const int inputs = by.inputs, blocks = inputs / BLOCK, group = inputs / by.groups / BLOCK;
     const int bytes = BLOCK * TILE * KIND / 8;
     const uint8_t* codes = static_cast<const uint8_t*>(by.codes) + int64_t(tile) * blocks * bytes;
@@ -234,53 +234,72 @@ inline float dot(const float* a, const float* b, int count) {
     return total(sum) + rest;
 }
 
-// An input of a product, as its kind of weights wants it. Each thread has its own.
+// The rows that go into a product, as its kind of weights wants them. Each thread has its own.
 class Input {
    public:
-    void take(const float* x, const Linear& by) {
-        plain_ = x, low_of_ = nullptr;
-        if (by.kind == INT4 || by.kind == INT8) {
-            row_.fit(by.inputs);
-            quantise(x, by.inputs, row_.high.data(), row_.low.data(), row_.scales.data(), row_.sums.data());
+    // x: (count, inputs)
+    void take(const float* x, int count, const Linear& by) {
+        plain_ = x, count_ = count, low_of_ = nullptr;
+        if (by.kind != INT4 && by.kind != INT8) return;
+        rounded_.fit(int64_t(count) * by.inputs);
+        for (int r = 0; r < count; r++) {
+            const int64_t at = int64_t(r) * by.inputs, block = at / BLOCK;
+            quantise(x + at, by.inputs, &rounded_.high[at], &rounded_.low[at], &rounded_.scales[block],
+                     &rounded_.sums[block]);
         }
     }
 
-    // The outputs of a tile.
-    Floats by(const Linear& linear, int number) {
-        Floats out = base(linear, number);
+    // The outputs of a tile, for every row.
+    void by(const Linear& linear, int number, Floats* out) {
+        switch (linear.kind) {
+            case INT8: rows_by<INT8>(linear, number, out); break;
+            case INT4: rows_by<INT4>(linear, number, out); break;
+            case BF16: plain_by<uint16_t>(linear, number, out); break;
+            case F16: plain_by<Half>(linear, number, out); break;
+            default: plain_by<float>(linear, number, out);
+        }
         if (linear.low) adapt(linear, number * TILE, out);
-        return out;
     }
 
    private:
-    Floats base(const Linear& linear, int number) const {
-        Floats out[1];
-        const Rows rows{row_.high.data(), row_.low.data(), row_.scales.data(), row_.sums.data()};
-        switch (linear.kind) {
-            case INT8: tile<INT8, 1>(linear, number, rows, out); return out[0];
-            case INT4: tile<INT4, 1>(linear, number, rows, out); return out[0];
-            case BF16: return plain_tile<uint16_t>(linear, number, plain_);
-            case F16: return plain_tile<Half>(linear, number, plain_);
-            default: return plain_tile<float>(linear, number, plain_);
+    template <int KIND>
+    void rows_by(const Linear& linear, int number, Floats* out) const {
+        for (int r = 0; r < count_;) {
+            const int64_t at = int64_t(r) * linear.inputs, block = at / BLOCK;
+            const Rows rows{&rounded_.high[at], &rounded_.low[at], &rounded_.scales[block], &rounded_.sums[block]};
+            if (count_ - r >= 4) tile_by<KIND, 4>(linear, number, rows, out + r), r += 4;
+            else if (count_ - r >= 2) tile_by<KIND, 2>(linear, number, rows, out + r), r += 2;
+            else tile_by<KIND, 1>(linear, number, rows, out + r), r += 1;
         }
     }
 
-    void adapt(const Linear& linear, int first, Floats& out) {
+    template <typename Weight>
+    void plain_by(const Linear& linear, int number, Floats* out) const {
+        for (int r = 0; r < count_; r++)
+            out[r] = plain_tile<Weight>(linear, number, plain_ + int64_t(r) * linear.inputs);
+    }
+
+    void adapt(const Linear& linear, int first, Floats* out) {
+        const int low = linear.low;
         if (low_of_ != linear.a) {
-            low_.resize(linear.low), low_of_ = linear.a;
-            for (int r = 0; r < linear.low; r++) low_[r] = dot(linear.a + int64_t(r) * linear.inputs, plain_, linear.inputs);
+            low_.resize(int64_t(count_) * low), low_of_ = linear.a;
+            for (int r = 0; r < count_; r++)
+                for (int i = 0; i < low; i++)
+                    low_[r * low + i] = dot(linear.a + int64_t(i) * linear.inputs, plain_ + int64_t(r) * linear.inputs, linear.inputs);
         }
         for (int p = 0; p < linear.piece_count; p++) {
             const Piece& piece = linear.pieces[p];
             const int from = std::max(first, piece.first), until = std::min(first + TILE, piece.first + piece.outputs);
             for (int n = from; n < until; n++)
-                out[n - first] += dot(piece.b + int64_t(n - piece.first) * piece.rank, &low_[piece.at], piece.rank);
+                for (int r = 0; r < count_; r++)
+                    out[r][n - first] += dot(piece.b + int64_t(n - piece.first) * piece.rank, &low_[r * low + piece.at], piece.rank);
         }
     }
 
     const float *plain_ = nullptr, *low_of_ = nullptr;
+    int count_ = 0;
     std::vector<float> low_;
-    Row row_;
+    Rounded rounded_;
 };
 
 inline int tiles(const Linear& linear) { return (linear.outputs + TILE - 1) / TILE; }
@@ -293,29 +312,29 @@ inline void put_tile(float* out, int outputs, int number, Floats x) {
 
 // --- many rows ----------------------------------------------------------------------------------------
 
+// out (count, outputs) = x (count, inputs) by quantised weights.
 template <int KIND>
-void rows_by(const Linear& by, const float* x, int count, float* out, int threads) {
+void product(const Linear& by, const float* x, int count, float* out, int threads) {
     constexpr int AT_ONCE = 4;
-    const int inputs = by.inputs, blocks = inputs / BLOCK;
-    std::vector<int8_t> high(int64_t(count) * inputs), low(int64_t(count) * inputs);
-    std::vector<float> scales(int64_t(count) * blocks), sums(int64_t(count) * blocks);
+    const int inputs = by.inputs;
+    Rounded rounded;
+    rounded.fit(int64_t(count) * inputs);
     const std::function<void(int)> work = [&](int thread) {
         const Share mine = share(count, thread, threads);
         for (int r = mine.start; r < mine.stop; r++) {
-            const int64_t at = int64_t(r) * inputs, block = int64_t(r) * blocks;
-            quantise(x + at, inputs, &high[at], &low[at], &scales[block], &sums[block]);
+            const int64_t at = int64_t(r) * inputs, block = at / BLOCK;
+            quantise(x + at, inputs, &rounded.high[at], &rounded.low[at], &rounded.scales[block], &rounded.sums[block]);
         }
         pool().meet();
         const Share some = share(tiles(by), thread, threads);
         for (int t = some.start; t < some.stop; t++) {
             for (int r = 0; r < count;) {
-                const int64_t at = int64_t(r) * inputs, block = int64_t(r) * blocks;
-                const Rows rows{&high[at], &low[at], &scales[block], &sums[block]};
+                const int64_t at = int64_t(r) * inputs, block = at / BLOCK;
+                const Rows rows{&rounded.high[at], &rounded.low[at], &rounded.scales[block], &rounded.sums[block]};
                 Floats found[AT_ONCE];
-                const bool is_full = r + AT_ONCE <= count;
-                is_full ? tile<KIND, AT_ONCE>(by, t, rows, found) : tile<KIND, 1>(by, t, rows, found);
-                for (int i = 0; i < (is_full ? AT_ONCE : 1); i++, r++)
-                    put_tile(out + int64_t(r) * by.outputs, by.outputs, t, found[i]);
+                const int taken = r + AT_ONCE <= count ? AT_ONCE : 1;
+                taken > 1 ? tile_by<KIND, AT_ONCE>(by, t, rows, found) : tile_by<KIND, 1>(by, t, rows, found);
+                for (int i = 0; i < taken; i++, r++) put_tile(out + int64_t(r) * by.outputs, by.outputs, t, found[i]);
             }
         }
     };

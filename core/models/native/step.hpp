@@ -1,4 +1,4 @@
-// One token through a dense decoder: what core/inference/dense.py does for a step, in one call.
+// One token of some sequences, or some tokens of one, through a dense decoder: a step of core/inference/dense.py in a call.
 //
 // Every thread norms and rounds for itself what all have written, so that they only meet where one needs another's part:
 // five times a layer.
@@ -10,7 +10,7 @@
 
 namespace qw {
 
-constexpr int MOST_JOINED = 3;
+constexpr int MOST_JOINED = 3, WIDEST_HEAD = 512;
 
 struct Layer {
     Linear qkv[MOST_JOINED], gate_up[MOST_JOINED], out, down;  // those joined come one after the other; inputs 0: none
@@ -25,8 +25,9 @@ struct Model {
     float least, head_least;  // width times epsilon, of the norms
 };
 
-// cos, sin: (width), the first half of the sine negative; query_scale: 1 for none.
+// Where a token is. cos, sin: (width), the first half of the sine negative; query_scale: 1 for none; caches: of all layers.
 struct Place {
+    const Cache* caches;
     const float *cos, *sin;
     float query_scale;
     int32_t position, rows_kind;  // INT8: see Cache
@@ -34,146 +35,192 @@ struct Place {
 
 class Step {
    public:
-    Step(const Model& model, const Place& place, const Cache* caches, float* x, float* logits)
-        : m_(model), place_(place), caches_(caches), x_(x), logits_(logits),
-          pieces_(Pieces::of(place.position + 1, model.kv_heads, model.threads)),
-          qkv_(int64_t(model.heads + 2 * model.kv_heads) * model.width), inner_(padded(model.intermediate)),
-          found_(int64_t(model.heads) * pieces_.count * piece_size(model.width)) {}
+    Step(const Model& model, const Place* places, int count, float* x, float* logits)
+        : m_(model), places_(places), count_(count), x_(x), logits_(logits),
+          qkv_width_((model.heads + 2 * model.kv_heads) * model.width), qkv_(int64_t(count) * qkv_width_),
+          inner_(int64_t(count) * model.intermediate) {
+        int64_t found = 0;
+        for (int r = 0; r < count; r++) {
+            pieces_.push_back(Pieces::of(places[r].position + 1));
+            begins_.push_back(found);
+            found += int64_t(model.heads) * pieces_[r].count * piece_size(model.width);
+            for (int piece = 0; piece < pieces_[r].count; piece++)
+                for (int kv = 0; kv < model.kv_heads; kv++) items_.push_back({r, kv, piece});
+        }
+        found_.resize(found);
+    }
 
     void run() {
-        const std::function<void(int)> work = [this](int thread) {
-            switch (place_.rows_kind) {
-                case INT8: return through<PackedHead>(thread);
-                case BF16: return through<PlainHead<uint16_t>>(thread);
-                case F16: return through<PlainHead<Half>>(thread);
-                default: return through<PlainHead<float>>(thread);
-            }
-        };
+        const std::function<void(int)> work = [this](int thread) { through(thread); };
         pool().run(m_.threads, work);
     }
 
    private:
+    struct Item {
+        int row, kv, piece;
+    };
+
     // What a thread needs for itself.
     struct Own {
-        std::vector<float> normed, attended, queries, scores;
+        std::vector<float> normed, attended, queries, scores, outputs, others;  // the last two: tiles
         Input input;
     };
 
-    static int64_t padded(int64_t count) { return (count + TILE - 1) / TILE * TILE; }
+    static Floats* tiles_in(std::vector<float>& values) { return reinterpret_cast<Floats*>(values.data()); }
 
-    template <typename Head>
     void through(int thread) {
         static thread_local Own own;
-        own.normed.resize(padded(std::max(m_.hidden, m_.intermediate)));
-        own.attended.resize(int64_t(m_.heads) * m_.width);
-        own.queries.resize(own.attended.size());
+        own.normed.resize(int64_t(count_) * m_.hidden);
+        own.attended.resize(int64_t(count_) * m_.heads * m_.width);
+        own.queries.resize(int64_t(m_.heads) * m_.width);
+        own.outputs.resize(int64_t(count_) * TILE), own.others.resize(int64_t(count_) * TILE);
         for (int number = 0; number < m_.layer_count; number++) {
             const Layer& layer = m_.layers[number];
-            norm(x_, layer.attention_norm, m_.least, m_.hidden, own.normed.data());
-            apply(layer.qkv, own, thread, qkv_.data());
+            norm_rows(layer.attention_norm, own);
+            apply(layer.qkv, MOST_JOINED, own, thread, qkv_.data(), qkv_width_);
             pool().meet();
-            attend_all<Head>(layer, caches_[number], own, thread);
+            if (count_ > 1) keep_all(layer, number, thread), pool().meet();
+            attend_all(layer, number, own, thread);
             pool().meet();
-            gather(own);
+            for (int r = 0; r < count_; r++) gather(r, own);
             add_to_x(layer.out, own.attended.data(), own, thread);
             pool().meet();
-            norm(x_, layer.mlp_norm, m_.least, m_.hidden, own.normed.data());
+            norm_rows(layer.mlp_norm, own);
             gate(layer.gate_up, own, thread);
             pool().meet();
             add_to_x(layer.down, inner_.data(), own, thread);
             pool().meet();
         }
-        norm(x_, m_.final_norm, m_.least, m_.hidden, own.normed.data());
-        apply(&m_.head, own, thread, logits_, 1);
+        norm_rows(m_.final_norm, own);
+        apply(&m_.head, 1, own, thread, logits_, m_.head.outputs);
     }
 
-    void apply(const Linear* joined, Own& own, int thread, float* out, int most = MOST_JOINED) {
+    void norm_rows(const float* weight, Own& own) const {
+        for (int64_t r = 0; r < count_; r++)
+            norm(x_ + r * m_.hidden, weight, m_.least, m_.hidden, own.normed.data() + r * m_.hidden);
+    }
+
+    void apply(const Linear* joined, int most, Own& own, int thread, float* out, int64_t stride) {
         for (int j = 0; j < most && joined[j].inputs; out += joined[j].outputs, j++) {
-            if (j == 0) own.input.take(own.normed.data(), joined[0]);
+            if (j == 0) own.input.take(own.normed.data(), count_, joined[0]);
             const Share mine = share(tiles(joined[j]), thread, m_.threads);
-            for (int t = mine.start; t < mine.stop; t++) put_tile(out, joined[j].outputs, t, own.input.by(joined[j], t));
+            for (int t = mine.start; t < mine.stop; t++) {
+                own.input.by(joined[j], t, tiles_in(own.outputs));
+                for (int r = 0; r < count_; r++) put_tile(out + r * stride, joined[j].outputs, t, load(&own.outputs[r * TILE]));
+            }
         }
     }
 
     void add_to_x(const Linear& by, const float* x, Own& own, int thread) {
-        own.input.take(x, by);
+        own.input.take(x, count_, by);
         const Share mine = share(tiles(by), thread, m_.threads);
         for (int t = mine.start; t < mine.stop; t++) {
-            const Floats found = own.input.by(by, t);
-            for (int n = t * TILE; n < std::min(t * TILE + TILE, by.outputs); n++) x_[n] += found[n - t * TILE];
+            own.input.by(by, t, tiles_in(own.outputs));
+            for (int64_t r = 0; r < count_; r++)
+                for (int n = t * TILE; n < std::min(t * TILE + TILE, by.outputs); n++)
+                    x_[r * m_.hidden + n] += own.outputs[r * TILE + n - t * TILE];
         }
     }
 
     // inner = silu(gate) * up. The tiles of both that belong together fall to one thread.
     void gate(const Linear* joined, Own& own, int thread) {
-        own.input.take(own.normed.data(), joined[0]);
+        own.input.take(own.normed.data(), count_, joined[0]);
         const bool is_one = joined[1].inputs == 0;  // gate and up in one, the width a whole number of tiles
         const Linear& up = is_one ? joined[0] : joined[1];
         const int count = (m_.intermediate + TILE - 1) / TILE, after = is_one ? count : 0;
         const Share mine = share(count, thread, m_.threads);
-        for (int t = mine.start; t < mine.stop; t++)
-            put_tile(inner_.data(), m_.intermediate, t, silu(own.input.by(joined[0], t)) * own.input.by(up, t + after));
-    }
-
-    // Rotated, and rounded as it is kept.
-    void turn(const float* from, const float* weight, float* to) const {
-        const int width = m_.width, half = width / 2;
-        const float* x = from;
-        float normed[512];
-        if (weight) norm(from, weight, m_.head_least, width, normed), x = normed;
-        for (int i = 0; i < width; i++) to[i] = x[i] * place_.cos[i] + x[(i + half) % width] * place_.sin[i];
-    }
-
-    template <typename Head>
-    void attend_all(const Layer& layer, const Cache& cache, Own& own, int thread) {
-        const int width = m_.width, group = m_.heads / m_.kv_heads, last = place_.position;
-        const Share mine = share(m_.kv_heads * pieces_.count, thread, m_.threads);
-        int turned = -1;
-        for (int item = mine.start; item < mine.stop; item++) {
-            const int kv = item / pieces_.count, piece = item % pieces_.count;
-            const int from = piece * pieces_.tokens, until = std::min(from + pieces_.tokens, last + 1);
-            float* queries = own.queries.data();
-            Head head(cache, kv, width);
-            if (turned != kv) {
-                turn_queries(layer, kv, group, queries), turned = kv;
-                for (int g = 0; g < group; g++) head.prepare(queries + g * width);
-            }
-            if (until == last + 1) keep(layer, kv, head);
-            const int64_t stride = int64_t(pieces_.count) * piece_size(width);
-            float* out = &found_[int64_t(kv) * group * stride + int64_t(piece) * piece_size(width)];
-            attend(head, from, until - from, width, queries, group, out, stride, own.scores);
+        for (int t = mine.start; t < mine.stop; t++) {
+            own.input.by(joined[0], t, tiles_in(own.outputs));
+            own.input.by(up, t + after, tiles_in(own.others));
+            for (int64_t r = 0; r < count_; r++)
+                put_tile(&inner_[r * m_.intermediate], m_.intermediate, t, silu(load(&own.outputs[r * TILE])) * load(&own.others[r * TILE]));
         }
     }
 
-    void turn_queries(const Layer& layer, int kv, int group, float* queries) const {
-        const float scale = place_.query_scale / std::sqrt(float(m_.width));
+    void turn(const float* from, const float* weight, const Place& place, float* to) const {
+        const int width = m_.width, half = width / 2;
+        const float* x = from;
+        float normed[WIDEST_HEAD];
+        if (weight) norm(from, weight, m_.head_least, width, normed), x = normed;
+        for (int i = 0; i < half; i++) to[i] = x[i] * place.cos[i] + x[i + half] * place.sin[i];
+        for (int i = half; i < width; i++) to[i] = x[i] * place.cos[i] + x[i - half] * place.sin[i];
+    }
+
+    void turn_queries(const Layer& layer, const Item& item, int group, float* queries) const {
+        const Place& place = places_[item.row];
+        const float scale = place.query_scale / std::sqrt(float(m_.width));
         for (int g = 0; g < group; g++) {
-            const int head = kv * group + g;
-            const float* weight = layer.head_norm ? layer.head_norm + int64_t(head) * m_.width : nullptr;
-            turn(&qkv_[int64_t(head) * m_.width], weight, queries + g * m_.width);
+            const int64_t head = item.kv * group + g;
+            const float* weight = layer.head_norm ? layer.head_norm + head * m_.width : nullptr;
+            turn(&qkv_[int64_t(item.row) * qkv_width_ + head * m_.width], weight, place, queries + g * m_.width);
             for (int i = 0; i < m_.width; i++) queries[g * m_.width + i] *= scale;
         }
     }
 
-    template <typename Head>
-    void keep(const Layer& layer, int kv, Head& rows) const {
-        const int64_t head = m_.heads + kv;
-        float turned[512];
-        turn(&qkv_[head * m_.width], layer.head_norm ? layer.head_norm + head * m_.width : nullptr, turned);
-        rows.put(place_.position, turned, &qkv_[(head + m_.kv_heads) * m_.width]);
+    void keep_all(const Layer& layer, int number, int thread) {
+        const Share mine = share(count_ * m_.kv_heads, thread, m_.threads);
+        for (int i = mine.start; i < mine.stop; i++) {
+            const Item item{i / m_.kv_heads, i % m_.kv_heads, 0};
+            with_rows(item, number, [&](auto& rows) { keep(layer, item, rows); });
+        }
     }
 
-    void gather(Own& own) const {
-        const int64_t stride = int64_t(pieces_.count) * piece_size(m_.width);
-        for (int head = 0; head < m_.heads; head++)
-            join(&found_[head * stride], pieces_.count, m_.width, &own.attended[int64_t(head) * m_.width]);
+    void attend_all(const Layer& layer, int number, Own& own, int thread) {
+        const int width = m_.width, group = m_.heads / m_.kv_heads;
+        const Share mine = share(int(items_.size()), thread, m_.threads);
+        for (int i = mine.start; i < mine.stop; i++) {
+            const Item& item = items_[i];
+            const Pieces& pieces = pieces_[item.row];
+            const int end = places_[item.row].position + 1;
+            const int from = item.piece * pieces.tokens, until = std::min(from + pieces.tokens, end);
+            const int64_t stride = int64_t(pieces.count) * piece_size(width);
+            float* out = &found_[begins_[item.row] + int64_t(item.kv) * group * stride + int64_t(item.piece) * piece_size(width)];
+            turn_queries(layer, item, group, own.queries.data());
+            with_rows(item, number, [&](auto& rows) {
+                for (int g = 0; g < group; g++) rows.prepare(own.queries.data() + g * width);
+                if (count_ == 1 && until == end) keep(layer, item, rows);
+                attend(rows, from, until - from, width, own.queries.data(), group, out, stride, own.scores);
+            });
+        }
+    }
+
+    template <typename Use>
+    void with_rows(const Item& item, int layer, Use use) {
+        const Place& place = places_[item.row];
+        const Cache& cache = place.caches[layer];
+        switch (place.rows_kind) {
+            case INT8: { PackedHead rows(cache, item.kv, m_.width); return use(rows); }
+            case BF16: { PlainHead<uint16_t> rows(cache, item.kv, m_.width); return use(rows); }
+            case F16: { PlainHead<Half> rows(cache, item.kv, m_.width); return use(rows); }
+            default: { PlainHead<float> rows(cache, item.kv, m_.width); return use(rows); }
+        }
+    }
+
+    template <typename Head>
+    void keep(const Layer& layer, const Item& item, Head& rows) const {
+        const int64_t head = m_.heads + item.kv;
+        const float* given = &qkv_[int64_t(item.row) * qkv_width_];
+        float turned[WIDEST_HEAD];
+        const float* weight = layer.head_norm ? layer.head_norm + head * m_.width : nullptr;
+        turn(given + head * m_.width, weight, places_[item.row], turned);
+        rows.put(places_[item.row].position, turned, given + (head + m_.kv_heads) * m_.width);
+    }
+
+    void gather(int row, Own& own) const {
+        const int64_t stride = int64_t(pieces_[row].count) * piece_size(m_.width);
+        for (int64_t head = 0; head < m_.heads; head++)
+            join(&found_[begins_[row] + head * stride], pieces_[row].count, m_.width,
+                 &own.attended[(int64_t(row) * m_.heads + head) * m_.width]);
     }
 
     const Model& m_;
-    const Place& place_;
-    const Cache* caches_;
+    const Place* places_;
+    const int count_;
     float *x_, *logits_;
-    const Pieces pieces_;
+    const int qkv_width_;
+    std::vector<Pieces> pieces_;
+    std::vector<int64_t> begins_;
+    std::vector<Item> items_;
     std::vector<float> qkv_, inner_, found_;
 };
 

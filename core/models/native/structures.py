@@ -56,10 +56,12 @@ class Cache(ctypes.Structure):
 
 
 class Place(ctypes.Structure):
-    """cos, sin: (width,), the first half of the sine negative; query_scale: 1 for none; rows_kind: INT8 of kv_int8."""
+    """Where a token is. cos, sin: (width,), the first half of the sine negative; query_scale: 1 for none; caches: of
+    all layers; rows_kind: INT8 of kv_int8."""
 
     _fields_ = (
-        ("cos", c_void_p), ("sin", c_void_p), ("query_scale", c_float), ("position", c_int32), ("rows_kind", c_int32),
+        ("caches", c_void_p), ("cos", c_void_p), ("sin", c_void_p), ("query_scale", c_float), ("position", c_int32),
+        ("rows_kind", c_int32),
     )  # fmt: skip
 
 

@@ -132,7 +132,7 @@ def test_the_published_form_is_left_to_the_lean_pass() -> None:
     decoder: Any = choose(model, CONTEXT, is_exact=False, kv_cache="int8_compatible")
     cache = decoder.new_cache(8)
     read(decoder, list(range(30, 38)), cache)
-    assert steps(decoder, [40, 41], cache).isfinite().all() and cache.buffers() is None
+    assert steps(decoder, [40, 41], cache).isfinite().all() and cache.buffers(11) is None
 
 
 def test_wrong_numbers_are_noticed_and_torch_takes_over(caplog: pytest.LogCaptureFixture) -> None:
