@@ -137,14 +137,14 @@ def test_the_published_form_is_left_to_the_lean_pass() -> None:
 
 def test_wrong_numbers_are_noticed_and_torch_takes_over(caplog: pytest.LogCaptureFixture) -> None:
     model = tiny_models.model("qwen2", torch.float32)
-    plain = DenseDecoder._native_step
+    plain = DenseDecoder._natively
     with pytest.MonkeyPatch.context() as patched:
 
-        def wrong(self: DenseDecoder, id: int, cache: Any) -> Tensor | None:
-            logits = plain(self, id, cache)
+        def wrong(self: DenseDecoder, tokens: Any) -> Tensor | None:
+            logits = plain(self, tokens)
             return None if logits is None else logits.roll(1)
 
-        patched.setattr(DenseDecoder, "_native_step", wrong)
+        patched.setattr(DenseDecoder, "_natively", wrong)
         decoder: Any = choose(model, CONTEXT, is_exact=False)
     assert isinstance(decoder, DenseDecoder) and not decoder.is_native
     assert "not stepped by native code" in caplog.text
