@@ -23,7 +23,7 @@ from app.detached import DetachedRun, RunStatus, status
 from app.launch import detached_argv
 from app.services.events import Event
 from app.services.library import LibraryService
-from core import paths, store
+from core import hardware, paths, store
 from core.errors import UserError
 from core.protocol.messages import CheckpointSaved, Failed, Finished, Metrics, Progress, RunState
 from core.run_dir import MetricsReader, RunDir, Step
@@ -119,9 +119,13 @@ class TrainingService:
             raise UserError("run_missing", folder=str(paths.runs() / id))
         return self._runs[id]
 
-    def speed(self, model: str, method: str) -> float:
+    def speed(self, model: str, method: str, devices: int = 1) -> float:
         """Tokens a second of the newest run that trained this model in this way here; 0 where there was none."""
-        alike = (run for run in self.runs if (run.origin.model, run.recipe.method) == (model, method))
+        alike = (
+            run
+            for run in self.runs
+            if (run.origin.model, run.recipe.method, run.recipe.devices) == (model, method, devices)
+        )
         return next((speed for run in alike if (speed := run.latest.get("tokens_per_s", 0.0))), 0.0)
 
     async def open(self) -> None:
@@ -169,6 +173,7 @@ class TrainingService:
         if files.adapter is not None:
             raise UserError("training_of_adapter", name=recipe.model, base=files.base)
         self._need_way(recipe)
+        await self._need_devices(recipe)
         made = await asyncio.to_thread(run_files.create, paths.runs(), recipe, files.folder, files.base)
         self._look(made.path)
         self.changed.emit("")
@@ -185,6 +190,14 @@ class TrainingService:
             raise UserError("zero3_lora_base", model=recipe.model)
         if recipe.parallel in ("zero2", "zero3") and find_spec("deepspeed") is None:
             raise UserError("deepspeed_missing")
+
+    async def _need_devices(self, recipe: Recipe) -> None:
+        """Cards that are not there would be waited for; on the processor every process finds a place."""
+        if recipe.devices == 1 or recipe.device == "cpu":
+            return
+        there = await asyncio.to_thread(hardware.usable_cards)
+        if 0 < there < recipe.devices:
+            raise UserError("devices_missing", devices=recipe.devices, count=there)
 
     async def resume(self, id: str) -> None:
         """Go on from the last checkpoint of a run that was paused, stopped, or broke off."""

@@ -41,6 +41,13 @@ class Obeying(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
 
+def least_of_all(value: int, device: torch.device) -> int:
+    """The smallest of what the ranks have, on each the same."""
+    found = torch.tensor([value], dtype=torch.int64, device=device)
+    torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MIN)
+    return int(found.item())
+
+
 class Keeping(TrainerCallback):
     def __init__(self, saved: Callable[[int], None]) -> None:
         self._saved = saved
