@@ -23,6 +23,7 @@ from app.detached import DetachedRun, RunStatus, status
 from app.launch import detached_argv
 from app.services.events import Event
 from app.services.library import LibraryService
+from app.services.pace import LAST, Pace, of_steps
 from core import hardware, paths, store
 from core.errors import UserError
 from core.protocol.messages import CheckpointSaved, Failed, Finished, Metrics, Progress, RunState
@@ -31,7 +32,7 @@ from core.store.store import Store
 from core.training import recipe as recipes
 from core.training import run_files
 from core.training.recipe import Recipe
-from core.training.run_files import Answer, Origin, RunFacts, RunFiles
+from core.training.run_files import Answer, Origin, RunFacts, RunFiles, Validation
 
 if TYPE_CHECKING:
     from core.store.store import Session
@@ -51,6 +52,8 @@ class Run:
         id: the name of its folder; facts: None before it has looked at its data and model
         progress: what it does while it makes no steps; latest: the figures of its last step
         result: the name its adapter or model has in the library, "" before it is there
+        pace: of its last steps
+        best: the checkpoint with the lowest validation loss, None where none was measured
     """
 
     id: str
@@ -62,6 +65,8 @@ class Run:
     progress: Progress | None = None
     latest: dict[str, float] = field(default_factory=dict)
     result: str = ""
+    best: Validation | None = None
+    pace: Pace = Pace()
 
     @property
     def name(self) -> str:
@@ -74,11 +79,12 @@ class Run:
 
     @property
     def seconds_left(self) -> float | None:
-        """By the last step; None where nothing tells."""
-        seconds = self.latest.get("seconds")
-        if not self.status.is_alive or not seconds or not self.steps:
+        """By the last steps; None where nothing tells."""
+        if not self.status.is_alive or not self.steps:
             return None
-        return max(0.0, (self.steps - self.status.step) * seconds)
+        facts = self.facts
+        of_step = facts.tokens * self.recipe.batch / facts.rows if facts is not None and facts.rows else 0.0
+        return self.pace.seconds_for(max(0, self.steps - self.status.step), of_step)
 
 
 class TrainingService:
@@ -302,8 +308,8 @@ class TrainingService:
         before = self._runs.get(path.name)
         found = _run_in(path)
         if found is not None:
-            kept = before.latest if before else found.latest
-            self._runs[found.id] = replace(found, latest=kept or found.latest, result=self._result_of(path))
+            latest, pace = (before.latest, before.pace) if before and before.latest else (found.latest, found.pace)
+            self._runs[found.id] = replace(found, latest=latest, pace=pace, result=self._result_of(path))
 
     def _watch(self, id: str) -> None:
         watching = self._watches.get(id)
@@ -337,7 +343,12 @@ class TrainingService:
         facts = RunFiles(run.path).facts if is_first else run.facts
         state = run.status.state if run.status.is_alive else "running"
         self._runs[id] = replace(
-            run, facts=facts, progress=None, latest=run.latest | values, status=RunStatus(state, step)
+            run,
+            facts=facts,
+            progress=None,
+            latest=run.latest | values,
+            status=RunStatus(state, step),
+            pace=run.pace.after(values),
         )
         self.stepped.emit((id, [(step, values)]))
         self.changed.emit(id)
@@ -416,7 +427,9 @@ def _run_in(path: Path) -> Run | None:
     except UserError as error:
         log.info("%s is no run: %s", path, error)
         return None
-    return Run(path.name, path, recipe, origin, files.facts, status(path), latest=RunDir(path).latest())
+    on_disk, best = RunDir(path), files.best()
+    pace = of_steps(on_disk.last_steps(LAST))
+    return Run(path.name, path, recipe, origin, files.facts, status(path), None, on_disk.latest(), "", best, pace)
 
 
 def _newest(folder: Path) -> float:

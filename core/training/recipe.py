@@ -26,6 +26,7 @@ Optimiser = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd
 Schedule = Literal["cosine", "linear", "constant", "constant_with_warmup"]
 Switch = Literal["auto", "on", "off"]
 NewTokens = Literal["auto", "rows", "full", "none"]
+Result = Literal["last", "best"]
 Parallel = Literal["none", "ddp", "fsdp", "zero2", "zero3"]
 
 
@@ -39,7 +40,8 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Fals
     weights: of a Q-LoRA's base model, "auto" for those it is stored in, else NF4
     new_tokens: how marks of turns that a base model has never seen are learned: their rows, all rows, or not
     targets: the last parts of the names of the layers LoRA is put on, () for those of the family
-    evaluate_every, save_every: steps, 0 for ten times a run; keep: so many of the last checkpoints
+    evaluate_every, save_every: steps, 0 for ten times a run; keep: so many of the last checkpoints, and the best one
+    result: of which step it is: the last, or of the checkpoint with the lowest validation loss
     prompts: answered at every checkpoint
     """
 
@@ -83,6 +85,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Fals
     evaluate_every: int = 0
     save_every: int = 0
     keep: int = 2
+    result: Result = "last"
     prompts: tuple[str, ...] = ()
     answer_tokens: int = 96
     devices: int = 1

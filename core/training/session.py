@@ -120,7 +120,7 @@ class _Session:
             padding=vocabulary_padding(vocabulary),
             head=prepared.head,
             tell=self._told_step,
-            callbacks=[obeying, Keeping(partial(self._saved, keep=recipe.keep))],
+            callbacks=[Keeping(partial(self._saved, keep=recipe.keep), measures=bool(data.kept_aside)), obeying],
         )
         self._asker = _Asker(prepared, vocabulary, data.chat, recipe, self._run, folder)
         last = self._run.last_checkpoint()
@@ -132,10 +132,19 @@ class _Session:
             self.end = "paused"
             return
         self._progress("writing_result")
+        step = self._take_best(trainer) if recipe.result == "best" else trainer.state.global_step
         state = trainer.whole_state()
         if is_first():
-            results.write(prepared, recipe, folder, self._run, trainer.state.global_step, state)
+            results.write(prepared, recipe, folder, self._run, step, state)
         self.end = "stop" if is_done else "cancelled"
+
+    def _take_best(self, trainer: RowTrainer) -> int:
+        """The step whose weights the model has now; the last one where none was measured."""
+        last, best = int(trainer.state.global_step), self._run.best()
+        if best is None or best.step == last:
+            return last
+        trainer.take_weights(self._run.checkpoint(best.step))
+        return best.step
 
     def _own_data(self, recipe: Recipe) -> Recipe:
         """With the copies of the data that lie in the run."""
@@ -147,7 +156,9 @@ class _Session:
     # --- told from within ----------------------------------------------------------------
 
     def _saved(self, step: int, keep: int) -> None:
-        for old in self._run.saved_steps()[:-keep] if is_first() else ():
+        best = self._run.best()
+        olds = self._run.saved_steps()[:-keep] if is_first() else ()
+        for old in (old for old in olds if best is None or old != best.step):
             shutil.rmtree(self._run.checkpoint(old), ignore_errors=True)
         self._asker.ask(step)
         self._tell(CheckpointSaved(self._job_id, step, str(self._run.checkpoint(step))))  # who looks finds the answers
