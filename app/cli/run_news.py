@@ -68,7 +68,12 @@ class JsonNews:
 class ScreenNews:
     def __init__(self) -> None:
         console = Console(stderr=True)
-        columns = (BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"), TextColumn("{task.fields[left]}"))
+        columns = (
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[left]}"),
+        )
         text = TextColumn("{task.description}")
         self._bar = Bar(text, *columns, console=console, transient=True, disable=not console.is_terminal)
         self._line = self._bar.add_task("", total=None, figures="", left="")

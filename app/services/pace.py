@@ -36,8 +36,11 @@ class Pace:
         return steps * usual * pace
 
 
+UNKNOWN = Pace()
+
+
 def of_steps(steps: Iterable[Step]) -> Pace:
-    found = Pace()
+    found = UNKNOWN
     for _, figures in steps:
         found = found.after(figures)
     return found

@@ -23,7 +23,7 @@ from app.detached import DetachedRun, RunStatus, status
 from app.launch import detached_argv
 from app.services.events import Event
 from app.services.library import LibraryService
-from app.services.pace import LAST, Pace, of_steps
+from app.services.pace import LAST, UNKNOWN, Pace, of_steps
 from core import hardware, paths, store
 from core.errors import UserError
 from core.protocol.messages import CheckpointSaved, Failed, Finished, Metrics, Progress, RunState
@@ -66,7 +66,7 @@ class Run:
     latest: dict[str, float] = field(default_factory=dict)
     result: str = ""
     best: Validation | None = None
-    pace: Pace = Pace()
+    pace: Pace = UNKNOWN
 
     @property
     def name(self) -> str:

@@ -73,6 +73,8 @@ def test_script_flags_train_and_the_result_is_merged_and_answers(place: Path) ->
     assert (place / "given" / config["base_model_name_or_path"] / "config.json").is_file()
     assert not (place / "given" / "workbench.json").exists() and (place / "given" / "README.md").is_file()
     assert "given" in run(place, "finetune", "export", "tiny-lora", "--to", "given", code=1).stderr
+    run(place, "finetune", "export", "tiny-lora", "--to", "four", "--format", "int4")
+    assert "quantization_config" in json.loads((place / "four" / "config.json").read_text())
 
 
 def test_ctrl_c_keeps_what_was_learned_and_resume_goes_on(place: Path) -> None:

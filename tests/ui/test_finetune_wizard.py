@@ -12,6 +12,7 @@ from app.services import machine
 from app.services.inference import ModelState
 from app.ui.widgets.button import Button
 from app.ui.widgets.feedback import Banner
+from app.ui.widgets.menu import Menu
 from core import paths
 from core.hardware import Memory
 from core.translation import say
@@ -216,3 +217,14 @@ async def test_a_run_is_paused_resumed_removed_and_brought_back(tmp_path: Path) 
         undo = next(one for one in window.findChildren(Button) if one.text() == say("chat.undo"))
         undo.click()
         await until(lambda: len(page.runs.runs) == 1, 10)
+
+
+async def test_what_lora_left_can_leave_in_four_bits() -> None:
+    put_model("little")
+    shelf_models.put_adapter(paths.models(), "cooking", "little")
+    async with finetune() as (window, page, _):
+        for name, key in (("cooking", "merged_int4"), ("little", "int4")):
+            page._leaving.export(name)
+            menu = window.findChildren(Menu)[-1]
+            assert menu.actions()[-1].text() == say(f"finetune_ui.export_{key}")
+            menu.close()
