@@ -58,15 +58,15 @@ def cards() -> tuple[list[Card], str]:
     return found, "" if found else "no_card"
 
 
-def usable_cards() -> int:
-    """How many cards a process started from here computes on: CUDA_VISIBLE_DEVICES may hide some."""
+def usable_cards() -> tuple[str, ...]:
+    """The cards a process started from here computes on, by what CUDA_VISIBLE_DEVICES calls them: it may hide some."""
     there = len(cards()[0])
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     if shown is None:
-        return there
+        return tuple(map(str, range(there)))
     names = [name.strip() for name in shown.split(",")]
     visible = names[: names.index("-1")] if "-1" in names else names  # what follows -1 is hidden
-    return min(there, len(list(filter(None, visible))))
+    return tuple(filter(None, visible))[:there]
 
 
 @lru_cache(maxsize=1)

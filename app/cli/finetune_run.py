@@ -78,7 +78,7 @@ def _asked(arguments: list[str], changes: list[str]) -> tuple[Recipe, Path | Non
         file = Path(arguments[0])
         values, beside = msgspec.to_builtins(recipe.read(file)), file.absolute().parent
     elif arguments:
-        script = script_flags.read(arguments, hardware.usable_cards())
+        script = script_flags.read(arguments, len(hardware.usable_cards()))
         values, out, rows = script.values, script.out, script.rows
         if script.unused:
             flags = ", ".join(f"--{flag}" for flag in script.unused)

@@ -245,7 +245,7 @@ class FinetuneDraft:
         plan = self.plan()
         if plan is None or self._inference.state.phase != "ready":
             return False
-        return plan.footprint.total > fitting.TIGHT_FROM * (self._now.card if plan.on_card else self._now.memory)
+        return plan.footprint.total > fitting.TIGHT_FROM * training_plan.free_for(self.recipe, self._now)
 
     def proposals(self) -> list[Proposal]:
         return training_plan.proposals(self.recipe, self.subject, self.room, self.report) if self.subject else []

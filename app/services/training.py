@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import shutil
 import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,9 +23,12 @@ import msgspec
 
 from app.detached import DetachedRun, RunStatus, status
 from app.launch import detached_argv
+from app.services import fitting, machine
 from app.services.events import Event
+from app.services.gpu_lease import GpuLease, held_by_process
 from app.services.library import LibraryService
 from app.services.pace import LAST, UNKNOWN, Pace, of_steps
+from app.services.training_plan import plan
 from core import hardware, paths, store
 from core.errors import UserError
 from core.protocol.messages import CheckpointSaved, Failed, Finished, Metrics, Progress, RunState
@@ -101,12 +106,14 @@ class TrainingService:
         opened: Store,
         library: LibraryService,
         argv: Callable[[Path], Sequence[str]] = lambda run_dir: detached_argv("training", run_dir),
+        lease: GpuLease | None = None,
     ) -> None:
         self.changed: Event[str] = Event()
         self.stepped: Event[tuple[str, list[Step]]] = Event()
         self.saved: Event[str] = Event()
         self.ended: Event[Run] = Event()
         self._store, self._library, self._argv = opened, library, argv
+        self._lease = lease or GpuLease()
         self._runs: dict[str, Run] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._opening: asyncio.Task[None] | None = None
@@ -172,7 +179,8 @@ class TrainingService:
         """A new run by this recipe; returns when it is at work.
 
         Raises:
-            UserError: the model is not there, the recipe is wrong, or the run could not be started.
+            UserError: the model is not there, the recipe is wrong, gpu_in_use_chat or gpu_in_use_training, or the run
+                could not be started.
         """
         recipe = recipes.checked(recipe)
         files = self._library.files_of(recipe.model)
@@ -180,6 +188,7 @@ class TrainingService:
             raise UserError("training_of_adapter", name=recipe.model, base=files.base)
         self._need_way(recipe)
         await self._need_devices(recipe)
+        await asyncio.to_thread(lambda: self._lease.need(self._cards(recipe)))  # before anything is made
         made = await asyncio.to_thread(run_files.create, paths.runs(), recipe, files.folder, files.base)
         self._look(made.path)
         self.changed.emit("")
@@ -201,9 +210,12 @@ class TrainingService:
         """Cards that are not there would be waited for; on the processor every process finds a place."""
         if recipe.devices == 1 or recipe.device == "cpu":
             return
-        there = await asyncio.to_thread(hardware.usable_cards)
+        there = len(await asyncio.to_thread(hardware.usable_cards))
         if 0 < there < recipe.devices:
             raise UserError("devices_missing", devices=recipe.devices, count=there)
+
+    def _cards(self, recipe: Recipe) -> tuple[str, ...]:
+        return () if recipe.device == "cpu" else self._lease.cards(recipe.devices)
 
     async def resume(self, id: str) -> None:
         """Go on from the last checkpoint of a run that was paused, stopped, or broke off."""
@@ -220,6 +232,10 @@ class TrainingService:
             raise UserError("run_already_running", run=run.name)
         await asyncio.to_thread(recipes.write, run.path / run_files.CONFIG, recipes.checked(recipe))
         await self._begin(id)
+
+    async def needed(self, id: str) -> int:
+        """Bytes that a run takes on each of its devices; 0 where nothing tells."""
+        return await _needed(self.run(id))
 
     async def more(self, id: str, epochs: float) -> None:
         """Go on with a run for so many more epochs."""
@@ -297,12 +313,29 @@ class TrainingService:
         watching = self._watches.get(id)
         if watching is not None and not watching.done() and not status(path).is_alive:
             await asyncio.wait([watching], timeout=OVER_S)  # of its last life; this one needs a watch of its own
+        begin = partial(DetachedRun.start, self._argv(path), path)
+        run = self.run(id)
         try:
-            await DetachedRun.start(self._argv(path), path)
+            cards = await asyncio.to_thread(self._cards, run.recipe)
+            await (self._begin_on(cards, run, begin) if cards else begin())
         finally:
             self._look(path)
             self.changed.emit(id)
         self._watch(id)
+
+    async def _begin_on(self, cards: Sequence[str], run: Run, begin: Callable[[], Awaitable[DetachedRun]]) -> None:
+        """This process has the cards until the worker is there, which then has them for as long as it lives."""
+        needed = await _needed(run)
+        here = held_by_process("training", run.name, os.getpid(), needed)
+        await asyncio.to_thread(self._lease.take, cards, here)
+        try:
+            await begin()
+            if (record := RunDir(run.path).record()) is not None:
+                worker = held_by_process("training", run.name, record.pid, needed)
+                await asyncio.to_thread(self._lease.take, cards, worker, here.pid)
+        except BaseException:
+            self._lease.give_back(here.pid)
+            raise
 
     def _look(self, path: Path) -> None:
         before = self._runs.get(path.name)
@@ -410,6 +443,15 @@ class TrainingService:
             store.runs.note_metrics(s, known.id, run.status.step, run.latest)
 
         await self._store.call(work)
+
+
+async def _needed(run: Run) -> int:
+    """Bytes on each device; 0 where nothing tells."""
+    try:
+        subject = await fitting.look(run.origin.model, Path(run.origin.model_folder))
+    except (OSError, ValueError, UserError):
+        return 0  # what is wrong with the model is said by the run
+    return plan(run.recipe, subject, fitting.room(await machine.read())).footprint.total
 
 
 def _all_runs() -> list[Run]:

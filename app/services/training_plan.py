@@ -73,7 +73,7 @@ def plan(
 ) -> TrainingPlan:
     """tokens_per_s: what an earlier run with this model and method reached here, 0 where there was none"""
     on_card = bool(room.card) and recipe.device != "cpu"
-    free = _free(recipe, room, on_card=on_card)
+    free = free_for(recipe, room)
     longest, rows, tokens = _data(recipe, report)
     passes = pass_size(recipe, subject.shape, longest, free, "cuda" if on_card else "cpu")
     step = step_of(recipe, passes)
@@ -142,9 +142,9 @@ def _changes(recipe: Recipe, subject: Subject, on_card: bool) -> list[tuple[Chan
     return found
 
 
-def _free(recipe: Recipe, room: Room, *, on_card: bool) -> int:
+def free_for(recipe: Recipe, room: Room) -> int:
     """For one device: of the fullest card that takes part; processes on the processor share the system's memory."""
-    if on_card:
+    if room.card and recipe.device != "cpu":
         return min(card.free_bytes for card in room.cards[: recipe.devices])
     return room.memory // recipe.devices
 

@@ -60,7 +60,7 @@ async def test_devices_that_are_not_there_are_refused_before_anything_is_made(
 ) -> None:
     library: Any = SimpleNamespace(files_of=lambda name: SimpleNamespace(folder=home, base=name, adapter=None))
     service = TrainingService(None, library)  # type: ignore[arg-type]  # nothing is stored
-    monkeypatch.setattr(hardware, "usable_cards", lambda: 1)
+    monkeypatch.setattr(hardware, "usable_cards", lambda: ("0",))
     with pytest.raises(UserError, match="devices") as caught:
         await service.start(recipe(devices=2, parallel="fsdp"))
     assert caught.value.code == "devices_missing" and not (home / "runs").exists()
@@ -69,8 +69,8 @@ async def test_devices_that_are_not_there_are_refused_before_anything_is_made(
 def test_cards_that_are_hidden_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     card = hardware.Card("A", hardware.Memory(1, 0), "1")
     monkeypatch.setattr(hardware, "cards", lambda: ([card] * 3, ""))
-    for shown, count in (("0,1", 2), ("", 0), ("-1", 0), ("0,-1,1", 1), ("0,1,2,3", 3)):
+    for shown, named in (("0,1", "01"), ("", ""), ("-1", ""), ("2,-1,1", "2"), ("0,1,2,3", "012")):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", shown)
-        assert hardware.usable_cards() == count
+        assert hardware.usable_cards() == tuple(named)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert hardware.usable_cards() == 3
+    assert hardware.usable_cards() == ("0", "1", "2")

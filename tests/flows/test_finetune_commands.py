@@ -146,7 +146,7 @@ def test_the_batch_of_the_flags_is_that_of_each_device(place: Path, monkeypatch:
     flags = ["--model_name_or_path", "tiny", "--data_path", str(place / "rows.json"), "--use_lora",
              "--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "8"]  # fmt: skip
     spread = [*flags, "--deepspeed", "finetune/ds_config_zero2.json"]
-    monkeypatch.setattr(hardware, "usable_cards", lambda: 4)
+    monkeypatch.setattr(hardware, "usable_cards", lambda: tuple("0123"))
     asked, _ = finetune_run._asked(spread, [])
     assert (asked.devices, asked.parallel, asked.batch) == (4, "zero2", 64)
     asked, _ = finetune_run._asked(flags, ["devices=2", "parallel=fsdp"])
@@ -154,7 +154,7 @@ def test_the_batch_of_the_flags_is_that_of_each_device(place: Path, monkeypatch:
     assert finetune_run._asked(spread, ["devices=2", "batch=7"])[0].batch == 7
     (place / "mine.json").write_text('{"zero_optimization": {"stage": 3}}')
     assert script_flags.read(["--deepspeed", str(place / "mine.json")], 2).values["parallel"] == "zero3"
-    monkeypatch.setattr(hardware, "usable_cards", lambda: 1)
+    monkeypatch.setattr(hardware, "usable_cards", lambda: ("0",))
     asked, _ = finetune_run._asked(spread, [])
     assert (asked.devices, asked.parallel, asked.batch) == (1, "none", 16)
 

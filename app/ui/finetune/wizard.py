@@ -7,6 +7,7 @@ soon as all before it are done, and what is missing is said beside the button th
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QTimer, Signal
@@ -15,6 +16,7 @@ from PySide6.QtWidgets import QStackedWidget, QWidget
 
 from app.services.finetune_draft import STEPS, Place, Told
 from app.ui import aio, shortcuts
+from app.ui.finetune.making_room import begin
 from app.ui.finetune.memory_foot import MemoryFoot
 from app.ui.finetune.step import Step, emptied
 from app.ui.tokens import Size, Space
@@ -241,13 +243,17 @@ class Wizard(QWidget):
 
     async def _start(self) -> None:
         self._clear_notice()
+        recipe, plan = self.draft.recipe, self.draft.plan()
+        needed = plan.footprint.total if plan is not None else 0
+        start = partial(self._context.training.start, recipe)
         try:
-            id = await self._context.training.start(self.draft.recipe)
+            id = await begin(self._window, self._context, recipe, needed, start)
         except UserError as error:
             self.tell(error)
         else:
-            self.draft.clear()
-            self.started.emit(id)
+            if id is not None:
+                self.draft.clear()
+                self.started.emit(id)
         finally:
             self._starting = None
             self._show_frame()
