@@ -32,7 +32,8 @@ FREE_S, LOOK_S = 10.0, 0.1  # until a card shows the memory of a process that ha
 class Holder(Struct, frozen=True):
     """what: it does with the card; name: of its model or run; bytes: about so many it takes, 0 where nobody knows
 
-    pid, started: of the process that has the memory, or will have it
+    pid, started: of the process that has the memory, or will have it; job: a run's folder, whose next process may
+    begin while the last one is on its way out
     """
 
     what: Literal["chat", "training"]
@@ -40,14 +41,15 @@ class Holder(Struct, frozen=True):
     pid: int
     started: float
     bytes: int = 0
+    job: str = ""
 
     @property
     def is_alive(self) -> bool:
         return owner.is_alive(self.pid, self.started)
 
 
-def held_by_process(what: Literal["chat", "training"], name: str, pid: int, size: int = 0) -> Holder:
-    return Holder(what, name, pid, owner.started(pid), size)
+def held_by_process(what: Literal["chat", "training"], name: str, pid: int, size: int = 0, job: str = "") -> Holder:
+    return Holder(what, name, pid, owner.started(pid), size, job)
 
 
 class GpuLease:
@@ -100,7 +102,8 @@ class GpuLease:
         with FileLock(paths.cards() / ".lock", timeout=LOCK_S):
             for card in cards:
                 found = self.holder(card)
-                if found is None or found.pid != instead_of:
+                is_ours = found is not None and (found.pid == instead_of or (found.job and found.job == holder.job))
+                if not is_ours:
                     self.need([card], holder.pid)
             for card in cards:
                 replace_file(_file(card), msgspec.json.encode(holder))

@@ -326,12 +326,12 @@ class TrainingService:
     async def _begin_on(self, cards: Sequence[str], run: Run, begin: Callable[[], Awaitable[DetachedRun]]) -> None:
         """This process has the cards until the worker is there, which then has them for as long as it lives."""
         needed = await _needed(run)
-        here = held_by_process("training", run.name, os.getpid(), needed)
+        here = held_by_process("training", run.name, os.getpid(), needed, str(run.path))
         await asyncio.to_thread(self._lease.take, cards, here)
         try:
             await begin()
             if (record := RunDir(run.path).record()) is not None:
-                worker = held_by_process("training", run.name, record.pid, needed)
+                worker = held_by_process("training", run.name, record.pid, needed, str(run.path))
                 await asyncio.to_thread(self._lease.take, cards, worker, here.pid)
         except BaseException:
             self._lease.give_back(here.pid)

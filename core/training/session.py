@@ -140,6 +140,7 @@ class _Session:
 
     def _take_best(self, trainer: RowTrainer) -> int:
         """The step whose weights the model has now; the last one where none was measured."""
+        trainer.accelerator.wait_for_everyone()  # until the first has named and kept its checkpoints
         last, best = int(trainer.state.global_step), self._run.best()
         if best is None or best.step == last:
             return last

@@ -67,6 +67,13 @@ def test_the_starter_hands_over_to_its_worker(other: int) -> None:
     assert (found := CARD.holder("0")) is not None and found.pid == other
 
 
+def test_the_next_process_of_a_run_need_not_wait_for_the_last_one_to_be_gone(other: int) -> None:
+    CARD.take(["0"], held_by_process("training", "style", other, job="/runs/style"))
+    CARD.take(["0"], held_by_process("training", "style", owner.here()[0], job="/runs/style"))
+    with pytest.raises(UserError):
+        CARD.take(["0"], held_by_process("training", "style", other, job="/runs/style-2"))
+
+
 @pytest.mark.loops("asyncio")
 async def test_a_model_is_not_loaded_onto_a_card_that_trains(home: Path, other: int) -> None:
     CARD.take(["0"], held_by_process("training", "style", other, 9_000_000_000))
