@@ -22,12 +22,13 @@ from core.inference.attention import Arithmetic, causal_mask
 from core.inference.decoder import KVKind
 from core.inference.kv_cache import KVCache
 from core.inference.kv_rows import plainly
-from core.inference.native_step import NativeStep, Token, Unfit
+from core.inference.native_step import NativeStep, Run, Unfit
 from core.inference.positions import Positions
 
 log = logging.getLogger("inference")
 
 CHUNK = 512  # tokens read at once
+FEW = 64  # so many at the end of a prompt are left to native_step: to torch they cost as many calls as a whole chunk
 
 
 class _Place(NamedTuple):
@@ -80,6 +81,8 @@ class DenseDecoder:
         at_once = len(ids) if self.kv_cache == "int8_compatible" else CHUNK
         for start in range(0, len(ids), at_once):
             chunk = ids[start : start + at_once]
+            if len(chunk) <= FEW and (logits := self._natively([(chunk, cache)], last_only=True)) is not None:
+                return logits[0]
             x, place = self._begin(parts, chunk, cache)
             for index, layer in enumerate(parts.layers):
                 x = self._pass(index, layer, x, cache, place)
@@ -91,7 +94,7 @@ class DenseDecoder:
 
     @torch.inference_mode()
     def step(self, id: int, cache: KVCache) -> Tensor:
-        if (logits := self._natively([(id, cache)])) is not None:
+        if (logits := self._natively([([id], cache)])) is not None:
             return logits[0]
         parts = self.parts[cache.adapter]
         x, place = parts.embedding[id : id + 1].to(parts.dtype), self._place(cache, 1)
@@ -108,26 +111,29 @@ class DenseDecoder:
         found: dict[int, Tensor] = {}
         for places in by_adapter.values():
             some = [tokens[place] for place in places]
-            logits = self._natively(some)
+            logits = self._natively([([id], cache) for id, cache in some])
             found |= zip(places, [self.step(*one) for one in some] if logits is None else logits, strict=True)
         return [found[place] for place in range(len(tokens))]
 
     @torch.inference_mode()
-    def _natively(self, tokens: Sequence[tuple[int, KVCache]]) -> Tensor | None:
-        """The logits, (tokens, vocabulary), and the caches longer by one; None where one of these caches, or the whole
-        model, is not for native_step. All of them name the same adapter."""
-        native = self._native_of(tokens[0][1].adapter) if self.may_use_native else None
+    def _natively(self, runs: Sequence[tuple[Sequence[int], KVCache]], *, last_only: bool = False) -> Tensor | None:
+        """The logits after each token, or the very last, and the caches longer by their tokens; None where one of these
+        caches, or the whole model, is not for native_step. All of them name the same adapter."""
+        native = self._native_of(runs[0][1].adapter) if self.may_use_native else None
         if native is None:
             return None
-        logits = native([self._token(id, cache) for id, cache in tokens])
+        logits = native([self._run(ids, cache) for ids, cache in runs], last_only=last_only)
         if logits is not None:
-            for _, cache in tokens:
-                cache.length += 1  # what is packed is settled already
+            for ids, cache in runs:
+                cache.length += len(ids)  # what is packed is settled already
         return logits
 
-    def _token(self, id: int, cache: KVCache) -> Token:
-        at = self._positions.rows(cache.length, cache.length + 1, cache.ntk_alpha)
-        return Token(id, cache.length, cache, at)
+    def _run(self, ids: Sequence[int], cache: KVCache) -> Run:
+        if not cache.length and not cache.is_packed:
+            nothing = torch.empty(self._kv_heads, 0, self._width)
+            for layer in range(self.layer_count):
+                cache.write(layer, nothing, nothing)  # the rows learn their shape
+        return Run(ids, cache, self._positions.rows(cache.length, cache.length + len(ids), cache.ntk_alpha))
 
     def _native_of(self, adapter: str) -> NativeStep | None:
         parts = self.parts[adapter]

@@ -78,8 +78,6 @@ class KVCache:
         """What all layers keep their rows in, with room for `end`; the same object until one of them moves. None where
         native_step cannot read it, or nothing was written yet."""
         self._pack_if_due(end)
-        if not self.length:
-            return None
         if self._buffers is None or self._buffers[0][0].shape[-2] < end:
             found = [rows.buffers(end) for rows in self.layers]
             self._buffers = [parts for parts in found if parts is not None]

@@ -204,8 +204,8 @@ class Int8Rows(_Rows):
 
     def buffers(self, end: int) -> tuple[Tensor, ...] | None:
         """Keys, values and marks as _Stored has them, and the sizes of channels, (heads, 1, width)."""
-        stored = self._filled()
-        if self.pending is not None or stored.marks.dtype != torch.bfloat16:
+        stored = self._stored
+        if stored is None or self.pending is not None or stored.marks.dtype != torch.bfloat16:
             return None
         if stored.room < end:
             stored = self._stored = stored.with_room(room_for(end, self._shared.most), stored.room)

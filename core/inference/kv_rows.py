@@ -36,10 +36,8 @@ class LayerRows(Protocol):
         ...
 
     def buffers(self, end: int) -> tuple[Tensor, ...] | None:
-        """What it keeps rows in, with room for `end` of them, for native_step; None where that cannot read it.
-
-        Something was written before.
-        """
+        """What it keeps rows in, with room for `end` of them, for native_step; None where that cannot read it, or where
+        nothing was written yet, not even no rows."""
         ...
 
     @property
@@ -89,9 +87,10 @@ class PlainRows:
         assert self._keys is not None and self._values is not None, "nothing was written"
         return self._keys.narrow(2, 0, end), self._values.narrow(2, 0, end)
 
-    def buffers(self, end: int) -> tuple[Tensor, Tensor]:
+    def buffers(self, end: int) -> tuple[Tensor, ...] | None:
         """Keys and values, (1, heads, room, width)."""
-        assert self._keys is not None and self._values is not None, "nothing was written"
+        if self._keys is None or self._values is None:
+            return None
         if (filled := self._keys.shape[2]) < end:
             self._keys = self._roomy(self._keys, self._keys[0], filled, end)
             self._values = self._roomy(self._values, self._values[0], filled, end)

@@ -34,11 +34,11 @@ class Unfit(Exception):
     """args[0]: what of the model the native step does not take."""
 
 
-class Token(NamedTuple):
-    """One to be computed: its id, where it will stand in which sequence, and the tables of that position."""
+class Run(NamedTuple):
+    """Tokens to be computed, one after the other in one sequence: their ids and the tables of their positions, which
+    begin at the length of the cache."""
 
-    id: int
-    position: int
+    ids: Sequence[int]
     cache: KVCache
     at: Tables
 
@@ -69,24 +69,32 @@ class NativeStep:
         )  # fmt: skip
         self._embedding, self._vocabulary = parts.embedding, int(head.outputs)
 
-    def __call__(self, tokens: Sequence[Token]) -> Tensor | None:
-        """The logits after each of the tokens, (tokens, vocabulary), their rows written; None where one of the caches
-        cannot be read. Those of one sequence stand one after the other, and see each other's rows."""
-        rows = [found for token in tokens if (found := _rows_of(token)) is not None]
-        if len(rows) < len(tokens):
+    def __call__(self, runs: Sequence[Run], *, last_only: bool = False) -> Tensor | None:
+        """The logits after each token, or after the very last, (tokens, vocabulary), all rows written; None where one
+        of the caches cannot be read."""
+        kept = [found for run in runs if (found := _rows_of(run)) is not None]
+        if len(kept) < len(runs):
             return None
-        x = self._embedding[[token.id for token in tokens]].to(torch.float32, copy=True)
-        tables = [(token.at.cos.float(), token.at.sin.float()) for token in tokens]
-        places = (structures.Place * len(tokens))()
-        for place, token, (caches, kind), (cos, sin) in zip(places, tokens, rows, tables, strict=True):
-            scale = 1.0 if token.at.query_scale is None else float(token.at.query_scale)
-            at = ctypes.addressof(caches)
-            place.caches, place.cos, place.sin, place.query_scale = at, cos.data_ptr(), sin.data_ptr(), scale
-            place.position, place.rows_kind = token.position, kind
-        logits = torch.empty(len(tokens), self._vocabulary)
+        ids = [id for run in runs for id in run.ids]
+        x = self._embedding[ids].to(torch.float32, copy=True)
+        places, tables = (structures.Place * len(ids))(), []
+        at = 0
+        for run, (caches, kind) in zip(runs, kept, strict=True):
+            cos, sin = run.at.cos.float().contiguous(), run.at.sin.float().contiguous()
+            scales = [1.0] * len(run.ids) if run.at.query_scale is None else run.at.query_scale.flatten().tolist()
+            tables.append((cos, sin))
+            row = cos[0].nbytes
+            for number, scale in enumerate(scales):
+                place = places[at]
+                place.caches, place.query_scale = ctypes.addressof(caches), scale
+                place.cos, place.sin = cos.data_ptr() + number * row, sin.data_ptr() + number * row
+                place.position, place.rows_kind = run.cache.length + number, kind
+                at += 1
+        wanted = 1 if last_only else len(ids)
+        logits = torch.empty(wanted, self._vocabulary)
         self._model.threads = torch.get_num_threads()
-        model, at = ctypes.addressof(self._model), ctypes.addressof(places)
-        self._step(model, at, len(tokens), x.data_ptr(), logits.data_ptr())
+        model = ctypes.addressof(self._model)
+        self._step(model, ctypes.addressof(places), len(ids), x.data_ptr(), logits.data_ptr(), wanted)
         return logits
 
     # --- what the model consists of ---------------------------------------------------
@@ -180,10 +188,10 @@ def _inner(layer: Layer) -> int:
     return sum(part.width for part in layer.gate_up.parts) // 2
 
 
-def _rows_of(token: Token) -> tuple[Any, int] | None:
-    """Where the rows of all layers are, with room for this token's, and their kind; None where they cannot be read."""
-    cache = token.cache
-    buffers = cache.buffers(token.position + 1)
+def _rows_of(run: Run) -> tuple[Any, int] | None:
+    """Where the rows of all layers are, with room for the new ones, and their kind; None where they cannot be read."""
+    cache = run.cache
+    buffers = cache.buffers(cache.length + len(run.ids))
     if buffers is None:
         return None
     if cache.native_places is None or cache.native_places[0] is not buffers:

@@ -19,9 +19,9 @@ void qw_product(const Linear* by, const float* x, int32_t count, float* out, int
 }
 
 // One token of each of `count` places: x (count, hidden) are their embeddings and are used up, their keys and values are
-// written, logits (count, vocabulary). Places of one sequence follow each other, and see the rows of those before.
-void qw_step(const Model* model, const Place* places, int32_t count, float* x, float* logits) {
-    Step(*model, places, count, x, logits).run();
+// written, logits (wanted, vocabulary) are those of the last. Places of one sequence see the rows of those before.
+void qw_step(const Model* model, const Place* places, int32_t count, float* x, float* logits, int32_t wanted) {
+    Step(*model, places, count, x, logits, wanted).run();
 }
 
 }  // extern "C"

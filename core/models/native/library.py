@@ -136,7 +136,7 @@ def _loaded(file: Path) -> ctypes.CDLL:
             raise NotBuilt(f"{structure.__name__} has another size in C++")
     pointer, whole = ctypes.c_void_p, ctypes.c_int32
     found.qw_product.argtypes, found.qw_product.restype = (pointer, pointer, whole, pointer, whole), None
-    found.qw_step.argtypes, found.qw_step.restype = (pointer, pointer, whole, pointer, pointer), None
+    found.qw_step.argtypes, found.qw_step.restype = (pointer, pointer, whole, pointer, pointer, whole), None
     return found
 
 

@@ -6,10 +6,9 @@
 #include <mutex>
 #include <thread>
 #include <vector>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 #include <sched.h>
+
+#include "vectors.hpp"
 
 namespace qw {
 

@@ -31,17 +31,6 @@ struct Linear {
     int32_t outputs, inputs, groups, kind, low, piece_count;
 };
 
-// Rows in 16 bits, one after the other; sums: of each block, high * 254 + low, by its scale.
-struct Rounded {
-    std::vector<int8_t> high, low;
-    std::vector<float> scales, sums;
-
-    void fit(int64_t count) {
-        if (int64_t(high.size()) >= count) return;
-        high.resize(count), low.resize(count), scales.resize(count / BLOCK), sums.resize(count / BLOCK);
-    }
-};
-
 inline void quantise(const float* x, int inputs, int8_t* high, int8_t* low, float* scales, float* sums) {
     for (int at = 0, block = 0; at < inputs; at += BLOCK, block++) {
         const Floats a = load(x + at), b = load(x + at + LANES);
@@ -67,6 +56,24 @@ inline void quantise(const float* x, int inputs, int8_t* high, int8_t* low, floa
         sums[block] = float(added) * step;
     }
 }
+
+// Rows in 16 bits, one after the other; sums: of each block, high * 254 + low, by its scale.
+struct Rounded {
+    std::vector<int8_t> high, low;
+    std::vector<float> scales, sums;
+
+    void fit(int64_t count) {
+        if (int64_t(high.size()) >= count) return;
+        high.resize(count), low.resize(count), scales.resize(count / BLOCK), sums.resize(count / BLOCK);
+    }
+
+    // Row r of x (rows, inputs), as this kind of weights wants it: for plain weights nothing is to be done.
+    void take(const float* x, int r, const Linear& by) {
+        if (by.kind != INT4 && by.kind != INT8) return;
+        const int64_t at = int64_t(r) * by.inputs, block = at / BLOCK;
+        quantise(x + at, by.inputs, &high[at], &low[at], &scales[block], &sums[block]);
+    }
+};
 
 // --- whole numbers: acc += codes (unsigned) * x (signed), four neighbours at a time -------------------
 
@@ -239,14 +246,14 @@ class Input {
    public:
     // x: (count, inputs)
     void take(const float* x, int count, const Linear& by) {
-        plain_ = x, count_ = count, low_of_ = nullptr;
-        if (by.kind != INT4 && by.kind != INT8) return;
-        rounded_.fit(int64_t(count) * by.inputs);
-        for (int r = 0; r < count; r++) {
-            const int64_t at = int64_t(r) * by.inputs, block = at / BLOCK;
-            quantise(x + at, by.inputs, &rounded_.high[at], &rounded_.low[at], &rounded_.scales[block],
-                     &rounded_.sums[block]);
-        }
+        own_.fit(int64_t(count) * by.inputs);
+        for (int r = 0; r < count; r++) own_.take(x, r, by);
+        look(x, count, own_);
+    }
+
+    // The same where the rows were rounded already.
+    void look(const float* x, int count, const Rounded& rounded) {
+        plain_ = x, count_ = count, rounded_ = &rounded, low_of_ = nullptr;
     }
 
     // The outputs of a tile, for every row.
@@ -266,7 +273,7 @@ class Input {
     void rows_by(const Linear& linear, int number, Floats* out) const {
         for (int r = 0; r < count_;) {
             const int64_t at = int64_t(r) * linear.inputs, block = at / BLOCK;
-            const Rows rows{&rounded_.high[at], &rounded_.low[at], &rounded_.scales[block], &rounded_.sums[block]};
+            const Rows rows{&rounded_->high[at], &rounded_->low[at], &rounded_->scales[block], &rounded_->sums[block]};
             if (count_ - r >= 4) tile_by<KIND, 4>(linear, number, rows, out + r), r += 4;
             else if (count_ - r >= 2) tile_by<KIND, 2>(linear, number, rows, out + r), r += 2;
             else tile_by<KIND, 1>(linear, number, rows, out + r), r += 1;
@@ -299,7 +306,8 @@ class Input {
     const float *plain_ = nullptr, *low_of_ = nullptr;
     int count_ = 0;
     std::vector<float> low_;
-    Rounded rounded_;
+    const Rounded* rounded_ = nullptr;
+    Rounded own_;
 };
 
 inline int tiles(const Linear& linear) { return (linear.outputs + TILE - 1) / TILE; }
@@ -321,10 +329,7 @@ void product(const Linear& by, const float* x, int count, float* out, int thread
     rounded.fit(int64_t(count) * inputs);
     const std::function<void(int)> work = [&](int thread) {
         const Share mine = share(count, thread, threads);
-        for (int r = mine.start; r < mine.stop; r++) {
-            const int64_t at = int64_t(r) * inputs, block = at / BLOCK;
-            quantise(x + at, inputs, &rounded.high[at], &rounded.low[at], &rounded.scales[block], &rounded.sums[block]);
-        }
+        for (int r = mine.start; r < mine.stop; r++) rounded.take(x, r, by);
         pool().meet();
         const Share some = share(tiles(by), thread, threads);
         for (int t = some.start; t < some.stop; t++) {

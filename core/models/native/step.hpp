@@ -1,7 +1,7 @@
 // One token of some sequences, or some tokens of one, through a dense decoder: a step of core/inference/dense.py in a call.
 //
-// Every thread norms and rounds for itself what all have written, so that they only meet where one needs another's part:
-// five times a layer.
+// Few rows are normed and rounded by every thread for itself, so that they only meet where one needs another's part: five
+// times a layer. Many rows are shared out for that too.
 #pragma once
 #include <memory>
 
@@ -10,7 +10,7 @@
 
 namespace qw {
 
-constexpr int MOST_JOINED = 3, WIDEST_HEAD = 512;
+constexpr int MOST_JOINED = 3, WIDEST_HEAD = 512, FEW = 4;
 
 struct Layer {
     Linear qkv[MOST_JOINED], gate_up[MOST_JOINED], out, down;  // those joined come one after the other; inputs 0: none
@@ -35,8 +35,8 @@ struct Place {
 
 class Step {
    public:
-    Step(const Model& model, const Place* places, int count, float* x, float* logits)
-        : m_(model), places_(places), count_(count), x_(x), logits_(logits),
+    Step(const Model& model, const Place* places, int count, float* x, float* logits, int wanted)
+        : m_(model), places_(places), count_(count), wanted_(wanted), x_(x), logits_(logits),
           qkv_width_((model.heads + 2 * model.kv_heads) * model.width), qkv_(int64_t(count) * qkv_width_),
           inner_(int64_t(count) * model.intermediate) {
         int64_t found = 0;
@@ -48,6 +48,10 @@ class Step {
                 for (int kv = 0; kv < model.kv_heads; kv++) items_.push_back({r, kv, piece});
         }
         found_.resize(found);
+        if (count <= FEW) return;
+        normed_.resize(int64_t(count) * model.hidden);
+        attended_.resize(int64_t(count) * model.heads * model.width);
+        rounded_.fit(int64_t(count) * std::max({model.hidden, model.intermediate, model.heads * model.width}));
     }
 
     void run() {
@@ -70,49 +74,74 @@ class Step {
 
     void through(int thread) {
         static thread_local Own own;
-        own.normed.resize(int64_t(count_) * m_.hidden);
-        own.attended.resize(int64_t(count_) * m_.heads * m_.width);
+        if (count_ <= FEW) {
+            own.normed.resize(int64_t(count_) * m_.hidden);
+            own.attended.resize(int64_t(count_) * m_.heads * m_.width);
+        }
         own.queries.resize(int64_t(m_.heads) * m_.width);
         own.outputs.resize(int64_t(count_) * TILE), own.others.resize(int64_t(count_) * TILE);
         for (int number = 0; number < m_.layer_count; number++) {
             const Layer& layer = m_.layers[number];
-            norm_rows(layer.attention_norm, own);
-            apply(layer.qkv, MOST_JOINED, own, thread, qkv_.data(), qkv_width_);
+            take_normed(layer.attention_norm, layer.qkv[0], own, thread);
+            apply(layer.qkv, MOST_JOINED, count_, own, thread, qkv_.data(), qkv_width_);
             pool().meet();
             if (count_ > 1) keep_all(layer, number, thread), pool().meet();
             attend_all(layer, number, own, thread);
             pool().meet();
-            for (int r = 0; r < count_; r++) gather(r, own);
-            add_to_x(layer.out, own.attended.data(), own, thread);
+            take(layer.out, own.attended, attended_, own, thread, [&](int r, float* to) { gather(r, to); });
+            add_to_x(layer.out, own, thread);
             pool().meet();
-            norm_rows(layer.mlp_norm, own);
+            take_normed(layer.mlp_norm, layer.gate_up[0], own, thread);
             gate(layer.gate_up, own, thread);
             pool().meet();
-            add_to_x(layer.down, inner_.data(), own, thread);
+            take(layer.down, inner_, inner_, own, thread, [](int, float*) {});
+            add_to_x(layer.down, own, thread);
             pool().meet();
         }
-        norm_rows(m_.final_norm, own);
-        apply(&m_.head, 1, own, thread, logits_, m_.head.outputs);
+        if (wanted_ == count_) {
+            take_normed(m_.final_norm, m_.head, own, thread);
+        } else {
+            own.normed.resize(int64_t(wanted_) * m_.hidden);
+            for (int64_t r = 0; r < wanted_; r++)
+                norm(x_ + (count_ - wanted_ + r) * m_.hidden, m_.final_norm, m_.least, m_.hidden, &own.normed[r * m_.hidden]);
+            own.input.take(own.normed.data(), wanted_, m_.head);
+        }
+        apply(&m_.head, 1, wanted_, own, thread, logits_, m_.head.outputs);
     }
 
-    void norm_rows(const float* weight, Own& own) const {
-        for (int64_t r = 0; r < count_; r++)
-            norm(x_ + r * m_.hidden, weight, m_.least, m_.hidden, own.normed.data() + r * m_.hidden);
+    void take_normed(const float* weight, const Linear& by, Own& own, int thread) {
+        take(by, own.normed, normed_, own, thread, [&](int64_t r, float* to) {
+            norm(x_ + r * m_.hidden, weight, m_.least, m_.hidden, to);
+        });
     }
 
-    void apply(const Linear* joined, int most, Own& own, int thread, float* out, int64_t stride) {
+    // The rows that `make` makes become the input of `by`: all of them in this thread, or its share of them for all.
+    template <typename Make>
+    void take(const Linear& by, std::vector<float>& own_rows, std::vector<float>& shared, Own& own, int thread, Make make) {
+        if (count_ <= FEW) {
+            for (int64_t r = 0; r < count_; r++) make(r, &own_rows[r * by.inputs]);
+            return own.input.take(own_rows.data(), count_, by);
+        }
+        const Share mine = share(count_, thread, m_.threads);
+        for (int64_t r = mine.start; r < mine.stop; r++) {
+            make(r, &shared[r * by.inputs]);
+            rounded_.take(shared.data(), r, by);
+        }
+        pool().meet();
+        own.input.look(shared.data(), count_, rounded_);
+    }
+
+    void apply(const Linear* joined, int most, int count, Own& own, int thread, float* out, int64_t stride) {
         for (int j = 0; j < most && joined[j].inputs; out += joined[j].outputs, j++) {
-            if (j == 0) own.input.take(own.normed.data(), count_, joined[0]);
             const Share mine = share(tiles(joined[j]), thread, m_.threads);
             for (int t = mine.start; t < mine.stop; t++) {
                 own.input.by(joined[j], t, tiles_in(own.outputs));
-                for (int r = 0; r < count_; r++) put_tile(out + r * stride, joined[j].outputs, t, load(&own.outputs[r * TILE]));
+                for (int r = 0; r < count; r++) put_tile(out + r * stride, joined[j].outputs, t, load(&own.outputs[r * TILE]));
             }
         }
     }
 
-    void add_to_x(const Linear& by, const float* x, Own& own, int thread) {
-        own.input.take(x, count_, by);
+    void add_to_x(const Linear& by, Own& own, int thread) {
         const Share mine = share(tiles(by), thread, m_.threads);
         for (int t = mine.start; t < mine.stop; t++) {
             own.input.by(by, t, tiles_in(own.outputs));
@@ -124,7 +153,6 @@ class Step {
 
     // inner = silu(gate) * up. The tiles of both that belong together fall to one thread.
     void gate(const Linear* joined, Own& own, int thread) {
-        own.input.take(own.normed.data(), count_, joined[0]);
         const bool is_one = joined[1].inputs == 0;  // gate and up in one, the width a whole number of tiles
         const Linear& up = is_one ? joined[0] : joined[1];
         const int count = (m_.intermediate + TILE - 1) / TILE, after = is_one ? count : 0;
@@ -206,22 +234,22 @@ class Step {
         rows.put(places_[item.row].position, turned, given + (head + m_.kv_heads) * m_.width);
     }
 
-    void gather(int row, Own& own) const {
+    void gather(int row, float* to) const {
         const int64_t stride = int64_t(pieces_[row].count) * piece_size(m_.width);
         for (int64_t head = 0; head < m_.heads; head++)
-            join(&found_[begins_[row] + head * stride], pieces_[row].count, m_.width,
-                 &own.attended[(int64_t(row) * m_.heads + head) * m_.width]);
+            join(&found_[begins_[row] + head * stride], pieces_[row].count, m_.width, to + head * m_.width);
     }
 
     const Model& m_;
     const Place* places_;
-    const int count_;
+    const int count_, wanted_;
     float *x_, *logits_;
     const int qkv_width_;
     std::vector<Pieces> pieces_;
     std::vector<int64_t> begins_;
     std::vector<Item> items_;
-    std::vector<float> qkv_, inner_, found_;
+    std::vector<float> qkv_, inner_, found_, normed_, attended_;  // the last two: of many rows
+    Rounded rounded_;
 };
 
 }  // namespace qw

@@ -3,6 +3,9 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace qw {
 
@@ -18,11 +21,15 @@ inline Floats all(float x) { return Floats{} + x; }
 inline Floats load(const float* from) { return *reinterpret_cast<const Floats*>(from); }
 inline void store(float* to, Floats x) { *reinterpret_cast<Floats*>(to) = x; }
 inline float total(Floats x) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_ps((__m512)x);
+#else
     float some[LANES];
     store(some, x);
     for (int width = LANES / 2; width; width /= 2)
         for (int i = 0; i < width; i++) some[i] += some[i + width];
     return some[0];
+#endif
 }
 
 inline Floats widened(Halves x) {

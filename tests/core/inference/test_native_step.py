@@ -60,6 +60,20 @@ def off(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).std() / expected.std())
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("before", [0, 70])
+def test_a_few_tokens_are_read_at_once_as_one_by_one(name: str, before: int, threads: int) -> None:
+    """A short prompt, or the rest of one whose beginning is there already."""
+    decoder = made(name, "int8")
+    caches = [decoder.new_cache(50) for _ in range(2)]
+    for cache in caches if before else ():
+        read(decoder, list(range(20, 20 + before)), cache)
+    rest = list(range(200, 237))
+    single = steps(decoder, rest, caches[0])[-1]
+    assert torch.equal(read(decoder, rest, caches[1]).float(), single)
+    assert torch.equal(decoder.step(7, caches[0]), decoder.step(7, caches[1]))
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", NAMES)
 def test_it_computes_what_the_lean_pass_computes(name: str, form: str, threads: int) -> None:
@@ -140,8 +154,8 @@ def test_wrong_numbers_are_noticed_and_torch_takes_over(caplog: pytest.LogCaptur
     plain = DenseDecoder._natively
     with pytest.MonkeyPatch.context() as patched:
 
-        def wrong(self: DenseDecoder, tokens: Any) -> Tensor | None:
-            logits = plain(self, tokens)
+        def wrong(self: DenseDecoder, runs: Any, **options: Any) -> Tensor | None:
+            logits = plain(self, runs, **options)
             return None if logits is None else logits.roll(1)
 
         patched.setattr(DenseDecoder, "_natively", wrong)
