@@ -18,7 +18,7 @@ CellKind = Literal["inference", "training", "quality"]
 TrainingMethod = Literal["full", "lora", "qlora"]
 Preset = Literal["", "readme", "kv-cache", "training"]
 
-QUALITY_TOKENS = 1024  # of the fixed text
+QUALITY_TOKENS = 2048  # of the fixed text, at most
 MARGIN = 64  # tokens of the window that no case uses
 
 

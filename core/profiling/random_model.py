@@ -1,7 +1,7 @@
 """A model of an architecture with random weights, made on the device it will run on: no file, no download.
 
-Invariant: its layers are those that loading a folder in the same form would give, so speed and memory are true; what it
-says is noise. No matrix is there in two forms at once, beyond the one that is being made.
+Invariant: its layers are those of a folder that is stored in the same form (for int8 and int4: of a GPTQ one), so speed
+and memory are true; what it says is noise. No matrix is ever there in two forms.
 """
 
 from __future__ import annotations
