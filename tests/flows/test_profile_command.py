@@ -73,6 +73,7 @@ def test_two_forms_of_the_starter_side_by_side(
         (["--architecture", "tiny", "--prompt", "many"], 2, "many"),
         (["-m", "no-such-model"], 1, "no-such-model"),
         (["--architecture", "8T"], 1, "8T"),
+        (["--architecture", "tiny", "--device", "cpu", "--snapshot"], 1, "card"),
         (["show", "7"], 1, "7"),
         (["resume", "7"], 1, "7"),
         (["--architecture", "72B", "--weights", "fp32", "--device", "cpu"], 1, "free"),
