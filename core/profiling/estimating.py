@@ -19,7 +19,7 @@ from core.models.footprint import DeviceKind
 from core.models.shape import Shape, read_shape, shape_of
 from core.models.training_footprint import estimate_training
 from core.profiling.learning import Learned
-from core.profiling.plan import Cell, Subject
+from core.profiling.plan import QUALITY_ON_PROCESSOR, Cell, Subject
 from core.profiling.result import CellResult, Estimate, MachineProbe
 from core.training.pass_size import PassSize, pass_size, step_of
 from core.training.recipe import Recipe
@@ -72,6 +72,8 @@ def estimate(cell: Cell, shape: Shape, device: DeviceKind, free: int, learned: L
         parts = {name: int(getattr(found, name)) for name in TRAINING_PARTS}
     else:
         tokens, batch = cell.tokens, cell.case.batch if cell.case else 1
+        if cell.kind == "quality" and device == "cpu":
+            tokens = QUALITY_ON_PROCESSOR
         found = footprint.estimate(
             shape, cell.options, context=tokens, batch=batch, device=device, from_files=not cell.subject.is_random
         )

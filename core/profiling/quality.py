@@ -18,7 +18,7 @@ from core.errors import UserError
 from core.paths import resources
 from core.profiling.loading import Ready, loading
 from core.profiling.measure import Measuring, Step
-from core.profiling.plan import QUALITY_TOKENS, Cell
+from core.profiling.plan import QUALITY_ON_PROCESSOR, QUALITY_TOKENS, Cell
 from core.profiling.recorder import Recorder
 from core.profiling.result import QualityFigures
 
@@ -41,7 +41,7 @@ def measured(cell: Cell, recorder: Recorder) -> Measuring:
         raise UserError("profile_quality_of_noise")
     yield {"load_s": ready.load_s}
     text = (resources() / FILE).read_text("utf-8")
-    most = QUALITY_TOKENS if ready.device.startswith("cuda") else PROCESSOR_TOKENS
+    most = QUALITY_TOKENS if ready.device.startswith("cuda") else QUALITY_ON_PROCESSOR
     ids = ready.vocabulary.encode_text(text)[: min(most, ready.loaded.context_length)]
     recorder.mark("read", 1)
     began = time.perf_counter()
