@@ -7,7 +7,7 @@ worker: the same rules choose passes and checkpointing there.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from app.services.fitting import TIGHT_FROM, Room, Subject, Verdict
 from core.data.report import DataReport
 from core.models.training_footprint import TrainingFootprint, estimate_training, trained_parameters
+from core.profiling import learning
 from core.training.pass_size import PassSize, pass_size, step_of
 from core.training.recipe import Recipe
 
@@ -77,7 +78,7 @@ def plan(
     longest, rows, tokens = _data(recipe, report)
     passes = pass_size(recipe, subject.shape, longest, free, "cuda" if on_card else "cpu")
     step = step_of(recipe, passes)
-    footprint = estimate_training(subject.shape, step, "cuda" if on_card else "cpu")
+    footprint = _as_learned(estimate_training(subject.shape, step, "cuda" if on_card else "cpu"), on_card)
     steps = recipe.steps or max(1, math.ceil(rows * recipe.epochs / recipe.batch)) if rows or recipe.steps else 0
     trained = trained_parameters(subject.shape, step)
     of_run = tokens * (steps * recipe.batch / rows) if rows else 0
@@ -94,6 +95,12 @@ def plan(
         trained=trained,
         devices=recipe.devices,
     )
+
+
+def _as_learned(found: TrainingFootprint, on_card: bool) -> TrainingFootprint:
+    """With what profiles on this machine have taught of the process itself."""
+    extra = learning.known().extra_bytes("cuda" if on_card else "cpu", True, found.total)
+    return replace(found, overhead=max(0, found.overhead + extra)) if extra else found
 
 
 def proposals(recipe: Recipe, subject: Subject, room: Room, report: DataReport | None = None) -> list[Proposal]:
