@@ -6,6 +6,8 @@ Invariant: the lean pass is used only after it gave the module's own logits on t
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,8 +15,11 @@ from torch import Tensor
 
 from core.inference import architectures
 from core.inference.adapters import AdapterDecoder
+from core.inference.card.choice import on_card
+from core.inference.card.decoder import CardDecoder
 from core.inference.decoder import AnyDecoder
 from core.inference.dense import DenseDecoder
+from core.inference.kv_cache import KVCache
 from core.inference.kv_choice import keep
 from core.inference.module import ModuleDecoder
 from core.inference.products import is_quantised
@@ -56,9 +61,9 @@ def _checked(model: Any, context_length: int, tell: Tell, *, is_exact: bool) -> 
     decoder = None if reason else DenseDecoder(model, context_length, is_exact=is_exact)
     pack(model, model.dtype, tell, is_exact=is_exact)  # after the lean pass has joined what belongs together
     if decoder is not None:
-        reason = _difference(model, decoder)
+        reason = _difference(model, decoder, decoder.step)
         if not reason:
-            return decoder
+            return on_card(model, decoder, context_length, partial(_captured_difference, model), is_exact=is_exact)
         log.warning("%s is decoded through its module: %s", type(model).__name__, reason)
     else:
         log.info("%s is decoded through its module: %s", type(model).__name__, reason)
@@ -84,15 +89,19 @@ def choose_with_adapters(
     return AdapterDecoder(model, plain, through_module)
 
 
+def _captured_difference(model: Any, decoder: CardDecoder) -> str:
+    return _difference(model, decoder, decoder.logits_after)
+
+
 @torch.inference_mode()
-def _difference(model: Any, decoder: DenseDecoder) -> str:
+def _difference(model: Any, decoder: DenseDecoder, step: Callable[[int, KVCache], Tensor]) -> str:
     """How the decoder's logits differ after reading two tokens and stepping once; empty when they agree."""
     ids = [token % model.config.vocab_size for token in (11, 257, 1031)]
     expected = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1].float()
     cache = decoder.new_cache(len(ids))
     for _ in decoder.read(ids[:2], cache):
         pass
-    found = decoder.step(ids[2], cache).float()
+    found = step(ids[2], cache).float()
     off = _relative(found, expected)
     limit = TOLERANCE.get(model.dtype, 0.1) if decoder.arithmetic.dtype == decoder.dtype else WIDE_TOLERANCE
     if any(is_quantised(module) for module in model.modules()):

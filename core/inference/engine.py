@@ -7,13 +7,14 @@ generation ends with one Ended, and after a cancel no further step is taken.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from core.chat.turns import FinishReason, Sampling
 from core.errors import UserError
-from core.inference.decoder import AnyDecoder
+from core.inference import prompt_lookup
+from core.inference.decoder import AnyDecoder, Continuing, Tally, Verifying
 from core.inference.sampling import Sampler
 from core.inference.sequences import CachedSequence, Sequences
 
@@ -44,10 +45,12 @@ class NewToken:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """`steps` tokens were chosen, the one that ended the reply among them."""
+    """`steps` tokens were chosen, the one that ended the reply among them, in so many passes over the model after the
+    prompt: fewer than tokens where guesses were right."""
 
     reason: FinishReason
     steps: int
+    passes: int = field(default=0, compare=False)
 
 
 Step = Reading | PromptReady | NewToken | Ended | None
@@ -117,32 +120,54 @@ class Engine:
             raise UserError("logits_unusable")
         yield PromptReady(total, reused, sequence.cache.ntk_alpha)
         sampler = Sampler(sampling, sequence.ids, self._rows)
-        yield from self._decode(sequence, sampler, logits, sampling, stop_ids, is_cancelled)
+        yield from self._decode(sequence, sampler, logits, stop_ids, is_cancelled)
 
     def _decode(
         self,
         sequence: CachedSequence,
         sampler: Sampler,
         logits: Tensor,
-        sampling: Sampling,
         stop_ids: Collection[int],
         is_cancelled: Callable[[], bool],
     ) -> Iterator[Step]:
-        steps = 0
-        while steps < sampling.max_new_tokens:
-            id = sampler.pick(logits)
+        steps, tally, most = 0, Tally(), sampler.sampling.max_new_tokens
+        chosen = self._chosen(sequence, sampler, logits, stop_ids, tally) if most > 0 else iter(())
+        for id in chosen:
             steps += 1
             if id in stop_ids:
-                yield Ended("stop", steps)
+                yield Ended("stop", steps, tally.passes)
                 return
             sequence.ids.append(id)
             yield NewToken(id)
             if is_cancelled():
-                yield Ended("cancelled", steps)
+                yield Ended("cancelled", steps, tally.passes)
                 return
             if len(sequence.ids) >= self._context_length:
-                yield Ended("context_full", steps)
+                yield Ended("context_full", steps, tally.passes)
                 return
-            if steps < sampling.max_new_tokens:
-                logits = self._decoder.step(id, sequence.cache)
-        yield Ended("length", steps)
+            if steps == most:
+                break
+        yield Ended("length", steps, tally.passes)
+
+    def _chosen(
+        self, sequence: CachedSequence, sampler: Sampler, logits: Tensor, stop_ids: Collection[int], tally: Tally
+    ) -> Iterator[int]:
+        """Token after token, without an end but where a stop comes; each is in the sequence's ids before the next is
+        asked for."""
+        decoder, cache = self._decoder, sequence.cache
+        id = sampler.pick(logits)
+        yield id
+        if isinstance(decoder, Continuing):
+            following = decoder.go_on(cache, id, sampler, stop_ids, tally)
+            if following is not None:
+                yield from following
+                return
+        if sampler.is_plainly_greedy and isinstance(decoder, Verifying) and decoder.can_verify(cache):
+            most = self._context_length
+            yield from prompt_lookup.go_on(decoder, cache, sequence.ids, tally, rows=sampler.rows, most=most)
+            return
+        while True:
+            logits = decoder.step(id, cache)
+            tally.passes += 1
+            id = sampler.pick(logits)
+            yield id

@@ -196,7 +196,7 @@ class Int8Rows(_Rows):
             stored.values.narrow(1, at, 1).copy_(table)
             return
         self.pending = None
-        codes, most = _rounded(keys * self.sizes.inverse(keys.dtype))
+        codes, most = rounded(keys * self.sizes.inverse(keys.dtype))
         self._put(at, codes, most[None], table)
 
     def settle(self, at: int, codes: Tensor, most: Tensor) -> None:
@@ -230,12 +230,12 @@ def settle(layers: Sequence[LayerRows], at: int) -> None:
     if not held or len(held) < len(layers):
         return
     keys = torch.stack([rows.pending for rows in held if rows.pending is not None])
-    codes, most = _rounded(keys * torch.stack([rows.sizes.inverse(keys.dtype) for rows in held]))
+    codes, most = rounded(keys * torch.stack([rows.sizes.inverse(keys.dtype) for rows in held]))
     for rows, *parts in zip(held, codes.to(torch.int8).unbind(), most.unbind(), strict=True):
         rows.settle(at, *parts)
 
 
-def _rounded(keys: Tensor) -> tuple[Tensor, Tensor]:
+def rounded(keys: Tensor) -> tuple[Tensor, Tensor]:
     """(..., tokens, width) -> whole numbers of 127ths of each row's largest value, and those, (..., tokens) bf16."""
     most = keys.abs().amax(-1, True).clamp_min_(SMALLEST).bfloat16()
     return (keys.float() * LEVELS).div_(most.float()).round_(), most[..., 0]

@@ -14,16 +14,16 @@ from torch import Tensor
 class Norm:
     """weight: (..., width), of the last axis of what is normed."""
 
-    __slots__ = ("_epsilon", "_weight")
+    __slots__ = ("epsilon", "weight")
 
     def __init__(self, weight: Tensor, epsilon: float) -> None:
-        self._weight, self._epsilon = weight, epsilon
+        self.weight, self.epsilon = weight, epsilon
 
     def __call__(self, x: Tensor) -> Tensor:
         # F.rms_norm is slower on a CPU and rounds once less than the module.
         wide = x.float()
-        scale = (wide * wide).mean(-1, True).add_(self._epsilon).rsqrt_()
-        return self._weight * (wide * scale).type_as(x)
+        scale = (wide * wide).mean(-1, True).add_(self.epsilon).rsqrt_()
+        return self.weight * (wide * scale).type_as(x)
 
 
 class WideNorm:
