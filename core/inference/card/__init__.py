@@ -11,6 +11,7 @@
     loop.py         the state of one sequence and the captured steps over its buffers
     decoder.py      the decoder: reads as the lean pass does, goes on by the loop
     choice.py       which of this a model is decoded by, checked against the model itself
+    joining.py      plain weights of the same input laid side by side, without a second copy
     weights.py      which product multiplies by quantised weights, by trying
     accounting.py   bytes and kernels of a step, counted and by formula
     kernels/        the Triton kernels, one file each; nobody else imports Triton

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from core.chat.turns import GREEDY
-from core.inference.card import weights
+from core.inference.card import joining, weights
 from core.inference.card.available import why_no_graph, why_no_kernels
 from core.inference.card.decoder import CardDecoder
 from core.inference.card.operations import Operations, Plain
@@ -33,11 +33,12 @@ def on_card(
 ) -> DenseDecoder:
     """The decoder to use in place of `lean`, which computes what the model computes. difference: how the logits of a
     decoder's captured step differ from the module's, empty when they do not."""
-    reason = why_no_graph(model.device) or ("the same ids as transformers' are asked for" if is_exact else "")
-    if reason:
+    if reason := why_no_graph(model.device):
         log.info("no step is captured: %s", reason)
         return lean
-    for operations in _operations(model):
+    joined = joining.join(model)
+    log.info("%d groups of plain weights lie side by side now", joined)
+    for operations in _operations(model, is_exact=is_exact):
         decoder = CardDecoder(model, context_length, is_exact=is_exact, operations=operations)
         try:
             reason = difference(decoder)
@@ -53,13 +54,14 @@ def on_card(
     return lean
 
 
-def _operations(model: Any) -> list[Operations]:
+def _operations(model: Any, *, is_exact: bool) -> list[Operations]:
     if reason := why_no_kernels(model.device):
         log.info("no fused kernels: %s", reason)
         return [Plain()]
     from core.inference.card.fused import Fused
 
-    weights.prefer_kernels(model)
+    if not is_exact:  # then weights stay what is multiplied by
+        weights.prefer_kernels(model)
     return [Fused(), Plain()]
 
 

@@ -89,7 +89,7 @@ def test_the_reply_is_that_of_single_steps(name: str) -> None:
     assert isinstance(end, Ended) and end == Ended("length", 60)
     assert end.passes == len(decoder.rows)
     if name == "qwen3":  # which repeats itself
-        assert end.passes < 50 and max(decoder.rows) == 1 + GUESSED
+        assert end.passes < 59 and max(decoder.rows) == 1 + GUESSED
 
 
 @given(prompt=st.lists(st.integers(20, 25), min_size=2, max_size=60), most=st.integers(1, 40))
