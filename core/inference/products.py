@@ -44,7 +44,7 @@ class Plain:
     def __init__(
         self, name: str, module: nn.Linear, *, in_fp32: bool = False, dtype: torch.dtype | None = None
     ) -> None:
-        self.parts = (Part(name, module.out_features),)
+        self.parts: tuple[Part, ...] = (Part(name, module.out_features),)
         self._is_converted = dtype not in (None, module.weight.dtype)
         self._weight, self._bias, self._in_fp32 = module.weight, module.bias, in_fp32
 
@@ -102,8 +102,8 @@ def product(name: str, module: Any, *, in_fp32: bool, dtype: torch.dtype | None 
 def fused(names: Sequence[str], modules: Sequence[Any]) -> Product | None:
     """One product for modules of the same input whose weights can be put into one, or lie side by side already
     (card/joining.py); None where neither is so."""
-    if (whole := _side_by_side(modules)) is not None:
-        joined = Plain("", whole)
+    if (plain := _side_by_side(modules)) is not None:
+        joined = Plain("", plain)
         joined.parts = tuple(Part(name, module.out_features) for name, module in zip(names, modules, strict=True))
         return joined
     if not all(is_quantised(module) for module in modules) or len({type(module) for module in modules}) > 1:

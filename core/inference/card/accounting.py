@@ -95,13 +95,14 @@ def weight_bytes(model: Any) -> int:
     table = model.get_input_embeddings()
     wholes = {id(module.whole): module.whole for module in model.modules() if isinstance(module, QuantisedLinear)}
     plain = [module for module in model.modules() if not isinstance(module, QuantisedLinear) and module is not table]
-    own = sum(tensor.nbytes for module in plain for tensor in module.parameters(recurse=False))
+    own: int = sum(tensor.nbytes for module in plain for tensor in module.parameters(recurse=False))
     return own + sum(whole.size_bytes for whole in wholes.values())
 
 
 def launches(call: Callable[[], object]) -> int:
     """How many operations of torch a call sends to a device: views and bare allocations are none."""
-    with _Counting() as counting:
+    counting = _Counting()
+    with counting:
         call()
     return counting.count
 

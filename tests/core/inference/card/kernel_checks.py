@@ -16,14 +16,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.chat.turns import Sampling
 from core.inference.attention import Arithmetic
+from core.inference.card.decoder import CardDecoder
 from core.inference.card.operations import Plain, Spot, rows_seen
 from core.inference.card.rows import StaticInt8Rows, StaticPlainRows
+from core.inference.card.weights import taken
+from core.inference.dense import DenseDecoder
+from core.inference.engine import Engine, NewToken
+from core.inference.kv_choice import keep
 from core.inference.kv_int8 import ChannelSizes
 from core.inference.norms import Norm
+from core.models.quantised import at_load
+from core.models.quantised.linear import QuantisedLinear
 from core.models.quantised.product import multiply_dequantised
 from core.models.quantised.rounding import to_int4, to_int8
 from core.models.quantised.weight import QuantisedWeight
+from tests.helpers import tiny_models, tiny_qwen_v1
 
 IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 # Relative, of each element. The interpreter cuts where a card rounds, and a placed element is rounded four times.
@@ -168,7 +177,50 @@ def product_cases(device: str) -> Iterator[Case]:
                 yield f"{name} {dtype} {rows}x{outputs}x{inputs}", case
 
 
-CHECKS = {"norm": norm_cases, "gate": gate_cases, "rows": rows_cases, "product": product_cases}
+REPLYING = ("llama", "qwen2", "qwen3", "qwen_v1")
+
+
+def decode_cases(device: str) -> Iterator[Case]:
+    """Whole replies of tiny models by the kernels, against the lean pass: tokens that differ."""
+    every = [(name, way) for way in ("", "guessed", "int4", "int8 rows") for name in REPLYING]
+    some = [*every[::5], ("qwen_v1", "")]  # the interpreter takes seconds for each: no architecture and no way left out
+    for name, way in some if IS_INTERPRETED else every:
+        yield f"decode {name} {way}".strip(), lambda name=name, way=way: replied(name, way, device)
+
+
+def replied(name: str, way: str, device: str) -> float:
+    from core.inference.card.fused import Fused
+
+    model: Any = tiny_qwen_v1.model() if name == "qwen_v1" else tiny_models.model(name)
+    if way == "int4":
+        at_load.quantise(model, "int4", torch.device("cpu"), torch.float32, lambda done, total: None)
+    model = model.to(device)
+    lean = DenseDecoder(model, 128, is_exact=True)
+    card = CardDecoder(model, 128, is_exact=True, operations=Fused())
+    if way == "guessed":
+        card.drafted, card.extra_cost = 3, 0.0
+    prompt = [20, 21, 22, 23, 20, 21, 24, 25, 30, 31] * 3  # past the trained length of the first generation
+    expected = said(lean, prompt)
+    if way == "int8 rows":
+        keep(model, card, "int8")
+        other = CardDecoder(model, 128, is_exact=True)
+        keep(model, other, "int8")
+        expected = said(other, prompt)
+    if way == "int4":
+        for layer in [layer for layer in model.modules() if isinstance(layer, QuantisedLinear)]:
+            weight = layer.whole.weight_of()
+            if (make := taken(weight)) is not None and layer.whole.backend == "dequantise":
+                layer.whole.use(make, "backend_plain")
+    return float(sum(a != b for a, b in zip(said(card, prompt), expected, strict=True)))
+
+
+def said(decoder: Any, prompt: list[int]) -> list[int]:
+    sampling = Sampling(temperature=0.0, top_p=1.0, top_k=0, repetition_penalty=1.0, max_new_tokens=7)
+    steps = Engine(decoder, 128).generate(prompt, sampling)
+    return [step.id for step in steps if isinstance(step, NewToken)]
+
+
+CHECKS = {"norm": norm_cases, "gate": gate_cases, "rows": rows_cases, "product": product_cases, "decode": decode_cases}
 
 
 def run(device: str = "cpu") -> dict[str, float | str]:
@@ -180,7 +232,7 @@ def run(device: str = "cpu") -> dict[str, float | str]:
                 try:
                     found[name] = case()
                 except Exception:
-                    found[name] = traceback.format_exc(limit=-3)
+                    found[name] = traceback.format_exc(limit=-3, chain=False)[-600:]
     return found
 
 
