@@ -1,8 +1,9 @@
 """Tokens guessed from what was said before, and verified several at a time: greedy replies that quote come faster.
 
 Owns what is guessed, and when guessing is worth its price. Invariant: a token is taken only where the model itself
-chooses it. The reply is that of single steps, but where products of several rows round otherwise than of one (8 bits,
-half precisions, and fp32 in the last bits) and the two best logits nearly tie.
+chooses it, and where the two best logits nearly tie only from a single step: products of several rows round otherwise
+than of one (8 bits, half precisions, and fp32 in the last bits). What is left of that is in the rows of keys and
+values, a rounding away from those of single steps.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from core.inference.decoder import Tally, Verifying
+from core.inference.sampling import is_clear
 
 GUESSED = 3  # with the token they follow these are 4 rows, which the products of 8 bits take almost for the price of 1
+NEAR = 0.02  # of the spread of scores: what products of 8 bits make of the same row among others
 REST = 64  # passes without guesses after guessing did not pay
 FIRST_PASSES = 3  # single ones, to know their price
 SHARE = 0.125  # of the newest in the running means
@@ -86,22 +89,28 @@ def go_on(
     rows: as Sampler. most: tokens a sequence can have.
     """
     seen, pace, costs = Seen(ids), Pace(GUESSED), _Costs()
-    id = ids[-1]
+    id, is_tied = ids[-1], False  # then the next step is a single one
     while True:
         room = most - cache.length - 1
         count = min(GUESSED if costs.wants_try else pace.guesses(), room)
-        guesses = seen.guess(count) if count > 0 and costs.one_is_known else []
+        guesses = seen.guess(count) if count > 0 and costs.one_is_known and not is_tied else []
         begin, before = clock(), cache.length
         logits = decoder.verify([id, *guesses], cache)
-        chosen = logits[:, : rows or None].float().argmax(-1).tolist()
+        scores = logits[:, : rows or None].float()
+        chosen = scores.argmax(-1).tolist()
         costs.note(len(guesses), clock() - begin)
         tally.passes += 1
-        right = next((at for at, guess in enumerate(guesses) if guess != chosen[at]), len(guesses))
+        taken = 1 + next((at for at, guess in enumerate(guesses) if guess != chosen[at]), len(guesses))
         if guesses:
-            cache.crop(before + 1 + right)
-            pace.note(len(guesses), right)
+            clear = is_clear(scores[:taken], logits.dtype, NEAR).tolist()
+            is_tied = not all(clear)
+            taken = clear.index(False) if is_tied else taken
+            cache.crop(before + taken)
+            pace.note(len(guesses), max(taken - 1, 0))
             pace.extra_cost = costs.extra
-        for id in chosen[: right + 1]:
+        else:
+            is_tied = False
+        for id in chosen[:taken]:
             seen.add(id)
             yield id
 

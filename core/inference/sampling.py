@@ -94,3 +94,11 @@ def top_p(scores: Tensor, share: float) -> tuple[Tensor, Tensor]:
     # A token stays when those before it do not reach the share yet; the likeliest always stays.
     keep = 1 + int((before[:-1] < share).sum())
     return values[:keep], places[:keep]
+
+
+def is_clear(scores: Tensor, precision: torch.dtype, near: float) -> Tensor:
+    """Whether the best of each row, (rows, vocabulary) fp32, would be the best had its products been rounded otherwise,
+    (rows,) bool. precision: what the scores were computed in; near: a share of their spread that may be rounding."""
+    best = scores.topk(2).values
+    step = 2 * torch.finfo(precision).eps * best[:, 0].abs()
+    return best[:, 0] - best[:, 1] > step + near * scores.std(-1)

@@ -72,11 +72,11 @@ class CardDecoder(DenseDecoder):
         return loop.logits[0]
 
     def _tokens(self, cache: KVCache, loop: Loop, stop_ids: Collection[int], tally: Tally) -> Iterator[int]:
-        pace = Pace(loop.drafted, self.extra_cost)
+        pace, is_tied = Pace(loop.drafted, self.extra_cost), False
         waiting: deque[Ticket] = deque()
         while True:
             end = cache.length + sum(ticket.put for ticket in waiting)
-            new = 1 + pace.guesses()
+            new = 1 if is_tied else 1 + pace.guesses()
             if end + new > self.context_length:
                 new = 1
             if end + new <= self.context_length:
@@ -87,8 +87,8 @@ class CardDecoder(DenseDecoder):
             elif not waiting:
                 return
             ticket = waiting.popleft()
-            chosen = ticket.read()
-            pace.note(ticket.put - 1, len(chosen) - 1)
+            chosen, is_tied = ticket.read()
+            pace.note(ticket.put - 1, max(len(chosen) - 1, 0))
             for id in chosen:
                 cache.length += 1
                 yield id

@@ -1,7 +1,7 @@
 """Tokens guessed on the device: what followed the last two or three tokens where they stood before in the sequence.
 
-Invariant: a guess only decides what is tried, never what is chosen; so a reply is the same with it as without, but for
-places where products of several rows round otherwise than of one and the two best logits nearly tie.
+Invariant: a guess only decides what is tried, never what is chosen; so a reply is the same with it as without, as
+prompt_lookup.py says it.
 """
 
 from __future__ import annotations

@@ -23,10 +23,11 @@ from core.inference.card.rows import StaticRows, bucket_of
 from core.inference.card.step import Step
 from core.inference.kv_cache import KVCache
 from core.inference.positions import Positions
-from core.inference.sampling import Sampler
+from core.inference.sampling import Sampler, is_clear
 
 log = logging.getLogger("inference")
 
+NEAR = 0.01  # of the spread of scores: what half precision makes of the same row among others
 SLOTS = 4  # results on their way to the host; two are ever in use
 
 
@@ -37,12 +38,13 @@ class Ticket(NamedTuple):
     event: torch.cuda.Event | None
     put: int
 
-    def read(self) -> list[int]:
-        """The tokens it chose; none when the reply had ended before."""
+    def read(self) -> tuple[list[int], bool]:
+        """The tokens it chose, none when the reply had ended before; and whether the one after them is for a launch of
+        one token to choose, being nearly tied."""
         if self.event is not None:
             self.event.synchronize()
-        *ids, count = self.slot.tolist()
-        return ids[:count]
+        *ids, is_tied, count = self.slot.tolist()
+        return ids[:count], self.put > 1 and bool(is_tied)
 
 
 class Loop:
@@ -58,13 +60,13 @@ class Loop:
         self._tokens = torch.zeros(1 + drafted, dtype=torch.int64, device=device)
         self._position = torch.zeros(1, dtype=torch.int64, device=device)
         self._done = torch.zeros(1, dtype=torch.bool, device=device)
-        self._out = torch.zeros(2 + drafted, dtype=torch.int64, device=device)
+        self._out = torch.zeros(3 + drafted, dtype=torch.int64, device=device)
         self._one = torch.ones(1, dtype=torch.int64, device=device)
         vocabulary = sum(part.width for part in parts.head.parts)
         self._choosing = Choosing(way, vocabulary, most + 1, device)
         self._drafting = Drafting(most, drafted, device) if drafted else None
         self.logits: Tensor | None = None  # of the last launch, as long as it was not captured anew
-        self._slots = [torch.zeros(2 + drafted, dtype=torch.int64, pin_memory=self._is_card) for _ in range(SLOTS)]
+        self._slots = [torch.zeros(3 + drafted, dtype=torch.int64, pin_memory=self._is_card) for _ in range(SLOTS)]
         self._launched = 0
         self._steps: dict[tuple[int, int], Callable[[], None]] = {}
         self._stamp: tuple[int, ...] = ()
@@ -137,9 +139,15 @@ class Loop:
             chosen, count = self._choosing.pick(logits[0]), self._one
             following = chosen
         else:
-            chosen = logits[:, : self.way.rows or None].float().argmax(-1)
-            right = agreeing(tokens, chosen)
-            count, following = right + 1, chosen.index_select(0, right)
+            scores = logits[:, : self.way.rows or None].float()
+            chosen = scores.argmax(-1)
+            # A near tie is left to a launch of one token, whose products round as those of single steps.
+            near = 0.0 if logits.dtype == torch.float32 else NEAR
+            clear = is_clear(scores, logits.dtype, near).long().cumprod(0).sum(0, keepdim=True)
+            right = agreeing(tokens, chosen) + 1
+            count = right.minimum(clear)
+            self._out[-2:-1] = clear < right
+            following = torch.cat((tokens[:1], chosen)).index_select(0, count)
         taken = count * ~self._done
         self._out[:new] = chosen
         self._out[-1:] = taken

@@ -151,6 +151,38 @@ def test_where_rows_round_otherwise_the_replies_part_only_at_near_ties(kind: str
     assert gap < 0.05 * float(logits.std())
 
 
+class Rounding:
+    """Says 0, 1, 2, 0, 1, 2 and so on; after a 2, several rows at once round so that 3 is as good as 0, and better."""
+
+    def __init__(self) -> None:
+        self.length = 6
+        self.tied = 0
+
+    def can_verify(self, cache: Any) -> bool:
+        return True
+
+    def crop(self, length: int) -> None:
+        self.length = length
+
+    def verify(self, ids: Sequence[int], cache: Any) -> Tensor:
+        self.length += len(ids)
+        logits = torch.randn(len(ids), 50, generator=torch.Generator().manual_seed(0))
+        for row, id in enumerate(ids):
+            logits[row, (id + 1) % 3] = 20.0
+            if id == 2 and len(ids) > 1:
+                logits[row, 3] = 20.001
+                self.tied += 1
+        return logits
+
+
+def test_a_near_tie_is_decided_by_a_single_step() -> None:
+    decoder = Rounding()
+    tally = Tally()
+    replies = prompt_lookup.go_on(decoder, decoder, [0, 1, 2, 0, 1, 2, 0], tally, rows=0, most=400)
+    assert [next(replies) for _ in range(90)] == [1, 2, 0] * 30
+    assert decoder.tied and tally.passes < 75
+
+
 def test_of_three_ids_the_longest_and_latest_match_counts() -> None:
     seen = Seen([1, 2, 3, 4, 9, 2, 3, 5, 1, 2, 3])
     assert seen.guess(2) == [4, 9]  # after 1 2 3; after 2 3 alone it would be 5
