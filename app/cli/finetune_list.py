@@ -59,12 +59,13 @@ async def _ask(name: str, what: Literal["stop", "pause"], as_json: bool) -> None
 
 def _table(runs: list[Run]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for key in ("run", "model", "method", "steps", "loss", "result", "state"):
+    for key in ("run", "model", "method", "steps", "loss", "best", "result", "state"):
         table.add_column(say(f"finetune.column_{key}"), overflow="fold")
     for run in runs:
         loss = run.latest.get("loss")
         steps = f"{run.status.step}/{run.steps or '?'}"
         shown = "" if loss is None else f"{loss:.4f}"
         state = say(f"finetune.state_{stands(run)}")
-        table.add_row(run.id, run.origin.model, run.recipe.method, steps, shown, run.result, state)
+        best = say("finetune.best_step", step=run.best.step, loss=f"{run.best.loss:.4f}") if run.best else ""
+        table.add_row(run.id, run.origin.model, run.recipe.method, steps, shown, best, run.result, state)
     return table

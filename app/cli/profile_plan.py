@@ -13,9 +13,9 @@ import msgspec
 import typer
 
 from app.services.profiling import ProfilingService
-from core import hardware
+from core.errors import UserError
 from core.load_options import DeviceChoice, KVChoice, WeightChoice
-from core.profiling import presets, shapes
+from core.profiling import machine, presets, shapes
 from core.profiling.plan import Case, Preset, ProfilePlan, TrainingCase, TrainingMethod
 from core.translation import say
 
@@ -66,10 +66,12 @@ def preset_of(word: str) -> Preset:
 def made(asked: Asked, service: ProfilingService) -> ProfilePlan:
     """
     Raises:
-        UserError: a model or an architecture is not there.
+        UserError: a model or an architecture is not there; snapshot_needs_card.
         typer.BadParameter: a word is not known.
     """
-    on_card = bool(hardware.cards()[0]) and asked.device != "cpu"
+    on_card = machine.runs_on_card(asked.device)
+    if asked.snapshot and not on_card:
+        raise UserError("snapshot_needs_card")
     models = asked.models
     if asked.preset and not on_card and not models and not asked.architectures:
         models = ("starter",)

@@ -199,7 +199,7 @@ class ProfilingService:
         Raises:
             UserError: profile_idle, snapshot_needs_card.
         """
-        if not here.this_machine().card:
+        if not here.runs_on_card():
             raise UserError("snapshot_needs_card")
         if self._table is None:
             raise UserError("profile_idle")
@@ -233,8 +233,7 @@ class ProfilingService:
 
     def known_probe(self, device: DeviceChoice = "auto") -> MachineProbe | None:
         """What is kept of the last probe, if it was of this machine."""
-        machine = here.this_machine()
-        return here.known_probe("cuda" if machine.card and device != "cpu" else "cpu", machine)
+        return here.known_probe("cuda" if here.runs_on_card(device) else "cpu", here.this_machine())
 
     # --- what was measured -----------------------------------------------------------
 
@@ -405,7 +404,7 @@ def foresee_now(plan: ProfilePlan) -> list[Foreseen]:
     shapes = {subject.name: estimating.shape_of_subject(subject) for subject in plan.subjects}
     learned, found = learning.known(), list[Foreseen]()
     for cell in cells_of(plan):
-        on_card = bool(cards) and cell.device != "cpu"
+        on_card = bool(cards) and here.runs_on_card(cell.device)
         there = cards[0].memory if on_card else memory
         wanted = estimating.estimate(cell, shapes[cell.subject.name], "cuda" if on_card else "cpu", there.free, learned)
         why = estimating.obstacle(cell, wanted, there.free, there.total)

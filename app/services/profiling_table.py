@@ -208,7 +208,7 @@ class Table:
         return await asyncio.to_thread(look)
 
     def _device_of(self, asked: DeviceChoice) -> DeviceKind:
-        return "cuda" if self._machine.card and asked != "cpu" else "cpu"
+        return "cuda" if here.runs_on_card(asked) else "cpu"
 
     def _ended(self, cell: Cell, state: str, why: Obstacle) -> CellResult:
         found: CellResult = msgspec.convert(

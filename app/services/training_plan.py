@@ -39,7 +39,8 @@ class Proposal:
 class TrainingPlan:
     """
     Attributes:
-        footprint: bytes, part by part; free: what they are held against, of the card where there is one
+        footprint: bytes of one device, part by part; free: what they are held against, of the card where there is one
+        devices: over which the rows of a step are dealt out
         passes: how the rows go through the model
         steps, steps_of_epoch: optimiser steps; tokens: of one epoch, cut rows counted as cut; 0 without a report
         seconds: of the whole run, None where this machine has not been measured
@@ -56,6 +57,7 @@ class TrainingPlan:
     seconds: float | None
     disk: int
     trained: int
+    devices: int = 1
 
     @property
     def verdict(self) -> Verdict:
@@ -72,7 +74,7 @@ def plan(
 ) -> TrainingPlan:
     """tokens_per_s: what an earlier run with this model and method reached here, 0 where there was none"""
     on_card = bool(room.card) and recipe.device != "cpu"
-    free = room.card if on_card else room.memory
+    free = free_for(recipe, room)
     longest, rows, tokens = _data(recipe, report)
     passes = pass_size(recipe, subject.shape, longest, free, "cuda" if on_card else "cpu")
     step = step_of(recipe, passes)
@@ -91,6 +93,7 @@ def plan(
         seconds=of_run / tokens_per_s if tokens_per_s and of_run else None,
         disk=trained * CHECKPOINT_BYTES * (recipe.keep + 1) + trained * 4,
         trained=trained,
+        devices=recipe.devices,
     )
 
 
@@ -144,6 +147,13 @@ def _changes(recipe: Recipe, subject: Subject, on_card: bool) -> list[tuple[Chan
     if recipe.method != "full" and recipe.rank > 8:
         found.append(("smaller_rank", str(recipe.rank // 2), other(rank=recipe.rank // 2)))
     return found
+
+
+def free_for(recipe: Recipe, room: Room) -> int:
+    """For one device: of the fullest card that takes part; processes on the processor share the system's memory."""
+    if room.card and recipe.device != "cpu":
+        return min(card.free_bytes for card in room.cards[: recipe.devices])
+    return room.memory // recipe.devices
 
 
 def _data(recipe: Recipe, report: DataReport | None) -> tuple[int, int, int]:

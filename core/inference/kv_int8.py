@@ -124,6 +124,9 @@ class _Rows:
         """Keys and values of some heads, (heads, end, width)."""
         raise NotImplementedError
 
+    def for_native(self, end: int) -> tuple[Tensor, ...] | None:
+        return None
+
     def plain(self, end: int) -> tuple[Tensor, Tensor]:
         keys, values = self._floats(self._filled(), slice(None), end)
         return keys[None].to(self._shared.how.dtype), values[None].to(self._shared.how.dtype)
@@ -196,8 +199,17 @@ class Int8Rows(_Rows):
             stored.values.narrow(1, at, 1).copy_(table)
             return
         self.pending = None
-        codes, most = _rounded(keys * self.sizes.inverse(keys.dtype))
+        codes, most = rounded(keys * self.sizes.inverse(keys.dtype))
         self._put(at, codes, most[None], table)
+
+    def for_native(self, end: int) -> tuple[Tensor, ...] | None:
+        """Keys, values and marks as _Stored has them, and the sizes of channels, (heads, 1, width)."""
+        stored = self._stored
+        if stored is None or self.pending is not None or stored.marks.dtype != torch.bfloat16:
+            return None
+        if stored.room < end:
+            stored = self._stored = stored.with_room(room_for(end, self._shared.most), stored.room)
+        return stored.keys, stored.values, stored.marks, self.sizes.times(1.0, torch.float32)
 
     def settle(self, at: int, codes: Tensor, most: Tensor) -> None:
         """Store the keys of a step: (heads, 1, width) int8, (heads, 1)."""
@@ -230,12 +242,12 @@ def settle(layers: Sequence[LayerRows], at: int) -> None:
     if not held or len(held) < len(layers):
         return
     keys = torch.stack([rows.pending for rows in held if rows.pending is not None])
-    codes, most = _rounded(keys * torch.stack([rows.sizes.inverse(keys.dtype) for rows in held]))
+    codes, most = rounded(keys * torch.stack([rows.sizes.inverse(keys.dtype) for rows in held]))
     for rows, *parts in zip(held, codes.to(torch.int8).unbind(), most.unbind(), strict=True):
         rows.settle(at, *parts)
 
 
-def _rounded(keys: Tensor) -> tuple[Tensor, Tensor]:
+def rounded(keys: Tensor) -> tuple[Tensor, Tensor]:
     """(..., tokens, width) -> whole numbers of 127ths of each row's largest value, and those, (..., tokens) bf16."""
     most = keys.abs().amax(-1, True).clamp_min_(SMALLEST).bfloat16()
     return (keys.float() * LEVELS).div_(most.float()).round_(), most[..., 0]

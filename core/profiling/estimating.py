@@ -19,12 +19,13 @@ from core.models.footprint import DeviceKind
 from core.models.shape import Shape, read_shape, shape_of
 from core.models.training_footprint import estimate_training
 from core.profiling.learning import Learned
-from core.profiling.plan import Cell, Subject
+from core.profiling.plan import QUALITY_ON_PROCESSOR, Cell, Subject
 from core.profiling.result import CellResult, Estimate, MachineProbe
 from core.training.pass_size import PassSize, pass_size, step_of
 from core.training.recipe import Recipe
 
 HEADROOM = 0.06  # of all memory of the device
+PACKING = 3  # bytes an element, measured with Qwen3-0.6B's shape
 RANK, ALPHA = 64, 16.0  # as the README's scripts
 PARTS = ("weights", "kv_cache", "workspace", "overhead")
 TRAINING_PARTS = ("weights", "adapter", "gradients", "optimiser", "activations", "overhead")
@@ -71,15 +72,29 @@ def estimate(cell: Cell, shape: Shape, device: DeviceKind, free: int, learned: L
         parts = {name: int(getattr(found, name)) for name in TRAINING_PARTS}
     else:
         tokens, batch = cell.tokens, cell.case.batch if cell.case else 1
-        found = footprint.estimate(shape, cell.options, context=tokens, batch=batch, device=device)
+        if cell.kind == "quality" and device == "cpu":
+            tokens = QUALITY_ON_PROCESSOR
+        found = footprint.estimate(
+            shape, cell.options, context=tokens, batch=batch, device=device, from_files=not cell.subject.is_random
+        )
         parts = {name: int(getattr(found, name)) for name in PARTS}
-    if cell.subject.is_random and device == "cpu":  # no tokenizer is read
-        parts["overhead"] -= shape.vocabulary * footprint.VOCABULARY_ENTRY_BYTES
-        formula = int(found.total) - shape.vocabulary * footprint.VOCABULARY_ENTRY_BYTES
-    else:
-        formula = int(found.total)
+    formula = int(found.total)
+    if cell.subject.is_random and device == "cpu":
+        formula += _of_random(parts, cell, shape)
     extra = learned.extra_bytes(device, cell.kind == "training", formula) if learned else 0
     return Estimate(formula + extra, formula, parts)
+
+
+def _of_random(parts: dict[str, int], cell: Cell, shape: Shape) -> int:
+    """What a model that was made in this memory takes more than one that is mapped from files; written into parts. No
+    tokenizer is read, and while the largest matrix is packed no pages of files can go in exchange."""
+    before = sum(parts.values())
+    parts["overhead"] -= shape.vocabulary * footprint.VOCABULARY_ENTRY_BYTES
+    if cell.kind == "inference" and cell.weights in ("int8", "int4"):
+        matrices = [matrix.rows * matrix.columns for block in shape.blocks for matrix in block.matrices]
+        largest = max(shape.vocabulary * shape.hidden, *matrices)
+        parts["workspace"] = max(parts["workspace"], PACKING * largest)
+    return sum(parts.values()) - before
 
 
 def obstacle(cell: Cell, wanted: Estimate, free: int, whole: int) -> Obstacle | None:

@@ -22,6 +22,8 @@ from core.profiling.measure import Step
 from core.profiling.plan import Cell
 from core.profiling.recorder import Recorder
 
+NOWHERE = "/nowhere"  # the folder of a model that comes from no files
+
 
 @dataclass(slots=True)
 class Ready:
@@ -54,29 +56,24 @@ def loading(cell: Cell, recorder: Recorder) -> Iterator[Step | Ready]:
     began = recorder.mark("load")
     yield Step("loading_weights")
     vocabulary = chat = None
-    if cell.subject.is_random:
-        loaded = random_model.make(cell.subject.config, cell.options)
-        decoder = choose(
-            loaded.model, loaded.context_length, is_exact=loaded.placement.is_exact, kv_cache=cell.kv_cache
-        )
-    else:
-        folder = Path(cell.subject.folder)
+    folder = Path(cell.subject.folder or NOWHERE)
+    if not cell.subject.is_random:
         vocabulary = Vocabulary.load(folder)
         vocabulary.need_rows(table_rows(folder), folder)
         chat = chat_format(folder, vocabulary)
         memory.trim_heap()
-        found: list[AnyDecoder] = []
+    found: list[AnyDecoder] = []
 
-        def decode(loaded: LoadedModel, tell: Any) -> None:
-            made = choose(
-                loaded.model, loaded.context_length, is_exact=loaded.placement.is_exact, kv_cache=cell.kv_cache,
-                tell=lambda done, total: tell(LoadStep("packing_weights", done, total)),
-            )  # fmt: skip
-            found.append(made)
+    def decode(loaded: LoadedModel, tell: Any) -> None:
+        made = choose(
+            loaded.model, loaded.context_length, is_exact=loaded.placement.is_exact, kv_cache=cell.kv_cache,
+            tell=lambda done, total: tell(LoadStep("packing_weights", done, total)),
+        )  # fmt: skip
+        found.append(made)
 
-        work = Loading(folder, cell.options, then=decode)
-        for step in work:
-            if step is not None:
-                yield Step(step.stage, step.done, step.total)
-        loaded, decoder = work.model, found[0]
+    work = Loading(folder, cell.options, random_model.loader(cell.subject) if cell.subject.is_random else None, decode)
+    for step in work:
+        if step is not None:
+            yield Step(step.stage, step.done, step.total)
+    loaded, decoder = work.model, found[0]
     yield Ready(loaded, decoder, vocabulary, chat, recorder.seconds - began)

@@ -12,6 +12,7 @@ import msgspec
 
 from core import hardware, paths
 from core.files import replace_file
+from core.load_options import DeviceChoice
 from core.profiling.result import Machine, MachineProbe
 
 PACKAGES = ("qwen-workbench", "torch", "transformers", "peft", "bitsandbytes", "triton")
@@ -31,6 +32,11 @@ def this_machine() -> Machine:
         card_bytes=card.memory.total if card else 0,
         driver=card.driver if card else "",
     )
+
+
+def runs_on_card(asked: DeviceChoice = "auto") -> bool:
+    """Whether cells will run on the card: there is one, and PyTorch is no build for processors alone."""
+    return asked != "cpu" and bool(this_machine().card) and "+cpu" not in versions().get("torch", "")
 
 
 def identity(machine: Machine) -> str:

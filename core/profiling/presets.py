@@ -13,7 +13,7 @@ from core.profiling.readme_table import CASES, KV_BATCHES, KV_LENGTHS, TRAINING_
 from core.profiling.shapes import named
 
 PRESETS: tuple[Preset, ...] = ("readme", "kv-cache", "training")
-README_SHAPES, KV_SHAPES = ("1.8B", "7B", "14B"), ("7B",)
+README_SHAPES, KV_SHAPES = ("1.8B", "7B", "14B", "72B"), ("7B",)
 SMALL_CASES = (Case(1, 64), Case(1, 256), Case(256, 1))
 SMALL_BATCHES, SMALL_NEW = (1, 2, 4, 8), 32
 SMALL_LENGTHS = (32, 64, 128)

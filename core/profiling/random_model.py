@@ -1,7 +1,7 @@
 """A model of an architecture with random weights, made on the device it will run on: no file, no download.
 
-Invariant: its layers are those that loading a folder in the same form would give, so speed and memory are true; what it
-says is noise. No matrix is there in two forms at once, beyond the one that is being made.
+Invariant: its layers are those of a folder that is stored in the same form (for int8 and int4: of a GPTQ one), so speed
+and memory are true; what it says is noise. No matrix is ever there in two forms.
 """
 
 from __future__ import annotations
@@ -19,13 +19,18 @@ from core.errors import UserError
 from core.load_options import LoadOptions
 from core.models import context, tree
 from core.models.attention import choose_attention
-from core.models.load import LoadedModel, weight_bytes
+from core.models.load import LoadedModel, LoadStep, weight_bytes
 from core.models.placement import DTYPES, place
 from core.models.quantised import choice
-from core.models.quantised.at_load import NARROW, quantised
+from core.models.quantised.at_load import NARROW
+from core.models.quantised.linear import Int4Linear, Int8Linear
+from core.models.quantised.rounding import group_of
+from core.models.quantised.weight import QuantisedWeight
 from core.models.shape import shape_of
+from core.profiling.plan import Subject
 
 SPREAD = 0.02  # of the weights, as models are initialised
+SPREAD_OF_CODES = {8: 73.6, 4: 4.6}  # of codes that are all as likely
 Tell = Callable[[int, int], None]
 
 
@@ -71,14 +76,25 @@ def make(
     )
 
 
+def loader(subject: Subject) -> Callable[[Path, LoadOptions, Callable[[LoadStep], None]], LoadedModel]:
+    """For core.models.load.Loading, which gives back to the system what making it needed for a while."""
+
+    def load(folder: Path, options: LoadOptions, tell: Callable[[LoadStep], None]) -> LoadedModel:
+        return make(subject.config, options, lambda done, total: tell(LoadStep("loading_weights", done, total)))
+
+    return load
+
+
 class _Filling:
     def __init__(self, model: Any, device: torch.device, dtype: torch.dtype, seed: int) -> None:
         self._model, self._device, self._dtype = model, device, dtype
         self._chance = torch.Generator(device).manual_seed(seed)
 
     def run(self, form: str, tell: Tell) -> None:
-        modules = [(name, module) for name, module in self._model.named_modules() if module._parameters]
         head = self._model.get_output_embeddings()
+        is_tied = bool(self._model.config.get_text_config().tie_word_embeddings)
+        modules = [(name, module) for name, module in self._model.named_modules()
+                   if module._parameters and not (form == "plain" and is_tied and module is head)]  # fmt: skip
         for done, (name, module) in enumerate(modules):
             tell(done, len(modules))
             is_wide = type(module) is nn.Linear and min(module.in_features, module.out_features) >= NARROW
@@ -94,10 +110,29 @@ class _Filling:
         self._model.requires_grad_(False)
 
     def _quantise(self, name: str, layer: nn.Linear, kind: str) -> None:
-        weight = self._random(layer.weight.shape)
+        """With codes by chance: rounding weights that nobody has trained would only take time and memory."""
+        is_int4 = kind == "int4" and layer.in_features % 2 == 0
+        weight = self._int4(layer) if is_int4 else self._int8(layer)
         bias = None if layer.bias is None else self._random(layer.bias.shape)
         parent, _, leaf = name.rpartition(".")
-        setattr(self._model.get_submodule(parent), leaf, quantised(weight, bias, kind).eval())
+        made = Int4Linear(weight, bias) if is_int4 else Int8Linear(weight, bias)
+        setattr(self._model.get_submodule(parent), leaf, made.eval())
+
+    def _int8(self, layer: nn.Linear) -> QuantisedWeight:
+        codes = self._codes(1, layer.out_features, layer.in_features)
+        scales = torch.full((layer.out_features, 1), SPREAD / SPREAD_OF_CODES[8], device=self._device)
+        return QuantisedWeight(codes, scales, None, None, 8)
+
+    def _int4(self, layer: nn.Linear) -> QuantisedWeight:
+        codes = self._codes(0, layer.out_features, layer.in_features // 2)
+        groups = layer.in_features // group_of(layer.in_features)
+        scales = torch.full((layer.out_features, groups), SPREAD / SPREAD_OF_CODES[4], device=self._device)
+        zeros = torch.full(scales.shape, 8, dtype=torch.uint8, device=self._device)
+        return QuantisedWeight(codes, scales.bfloat16(), zeros, None, 4)
+
+    def _codes(self, least: int, rows: int, columns: int) -> Tensor:
+        empty = torch.empty(rows, columns, dtype=torch.uint8, device=self._device)
+        return empty.random_(least, 256, generator=self._chance)
 
     def _fill(self, module: nn.Module) -> None:
         for name, parameter in module._parameters.items():

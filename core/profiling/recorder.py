@@ -21,6 +21,7 @@ from core.profiling.result import PhaseMemory
 from core.profiling.timeline import MemorySample, MemoryTimeline, Phase, PhaseMark
 
 EVERY_S = 0.05
+CARD_EVERY_S = 0.2  # asking PyTorch takes time from the loop that keeps the card busy
 MOST = 600
 LEAST_FREE = 200_000_000  # bytes of the system's memory; below, the desktop would be next
 
@@ -33,6 +34,7 @@ class Recorder:
 
     def __init__(self, model: Path | None = None, *, every_s: float = EVERY_S, most: int = MOST) -> None:
         self._model, self._every_s, self._most = model, every_s, most
+        self._card_every_s = CARD_EVERY_S * every_s / EVERY_S
         self._began = time.perf_counter()
         self._lock = threading.Lock()
         self._samples: list[MemorySample] = []
@@ -142,6 +144,7 @@ class Recorder:
     def _sample(self) -> None:
         every = self._every_s
         while not self._is_over.wait(every):
+            every = max(every, self._card_every_s) if self._card is not None else every
             if psutil.virtual_memory().available < LEAST_FREE:
                 os.kill(os.getpid(), signal.SIGKILL)
             sample = self._now(self.seconds)

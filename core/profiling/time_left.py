@@ -15,7 +15,7 @@ from core.profiling.result import CellResult
 START = 60.0  # what starting and loading is, in tokens of the same model
 PROMPT = 0.15  # a token that is read, of one that is decoded
 TRAINED = 1.5
-QUALITY_TOKENS = 1100.0
+QUALITY_TOKENS = 600.0
 
 
 def left(cells: Sequence[Cell], results: Mapping[str, CellResult], parameters: Mapping[str, int]) -> float | None:

@@ -22,8 +22,10 @@ import torch
 
 from core.models import memory
 from core.models.footprint import DeviceKind
+from core.models.load import Loading
 from core.profiling import random_model
 from core.profiling.estimating import passes_of, recipe_of, shape_of_subject
+from core.profiling.loading import NOWHERE
 from core.profiling.measure import Measuring, Step
 from core.profiling.plan import Cell
 from core.profiling.recorder import Recorder
@@ -71,7 +73,10 @@ def _prepared(cell: Cell) -> Prepared:
     config = json.loads(cell.subject.config)
     shape = shape_of_subject(cell.subject)
     options, compute, reason = preparing.how_loaded(recipe, shape.stored, config, False)  # type: ignore[arg-type]
-    return preparing.made_ready(recipe, random_model.make(cell.subject.config, options), compute, reason, new_ids)
+    loading = Loading(Path(NOWHERE), options, random_model.loader(cell.subject))
+    for _ in loading:
+        pass
+    return preparing.made_ready(recipe, loading.model, compute, reason, new_ids)
 
 
 class Clock(TrainerCallback):

@@ -129,6 +129,7 @@ class MergeAdapter(Job, frozen=True, tag=True):
     Progress and ModelStored.
 
     adapter, base: folders; adapter_name, base_name: for people; out: a folder outside the library in its place
+    int4: rounded to 4 bits, into `out` only
     """
 
     adapter: str
@@ -138,6 +139,7 @@ class MergeAdapter(Job, frozen=True, tag=True):
     name: str
     models_folder: str
     out: str = ""
+    int4: bool = False
 
 
 class WriteInt4(Job, frozen=True, tag=True):

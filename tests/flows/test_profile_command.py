@@ -24,11 +24,25 @@ def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     return found
 
 
+def here(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> tuple[str, str]:
+    """In this process: what was printed, and what was said on standard error."""
+    language = translation.language()
+    try:
+        assert entry.run(["profile", *arguments]) == code
+    finally:
+        translation.use(language)
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.err
+    return shown.out, shown.err
+
+
 def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_two_forms_of_the_starter_side_by_side(home_with_starter: Path, tmp_path: Path) -> None:
+def test_two_forms_of_the_starter_side_by_side(
+    home_with_starter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     csv = tmp_path / "table.csv"
     asked = ("-m", "starter", "--weights", "bf16,int8", "--prompt", "16", "--new", "4", "--repeats", "1")
     events = lines(run(*asked, "--json", "--csv", str(csv)).stdout)
@@ -43,12 +57,12 @@ def test_two_forms_of_the_starter_side_by_side(home_with_starter: Path, tmp_path
         assert cell["command"].startswith("qwen-workbench profile -m starter --weights ")
     assert csv.read_text().count("\n") == 3
     number = str(events[0]["id"])
-    assert json.loads(run("show", number, "--json").stdout)["results"][0]["key"] == plain["key"]
-    compared = json.loads(run("compare", number, number, "--json").stdout)
+    assert json.loads(here(capsys, "show", number, "--json")[0])["results"][0]["key"] == plain["key"]
+    compared = json.loads(here(capsys, "compare", number, number, "--json")[0])
     assert {row["ratio"] for row in compared["cells"]} == {1.0}
-    shown = run("show", number).stdout
+    shown = here(capsys, "show", number)[0]
     assert "starter" in shown and "Int8" in shown and "Decode /s" in shown
-    assert "| starter | int8 |" in run("export", number).stdout
+    assert "| starter | int8 |" in here(capsys, "export", number)[0]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +73,7 @@ def test_two_forms_of_the_starter_side_by_side(home_with_starter: Path, tmp_path
         (["--architecture", "tiny", "--prompt", "many"], 2, "many"),
         (["-m", "no-such-model"], 1, "no-such-model"),
         (["--architecture", "8T"], 1, "8T"),
+        (["--architecture", "tiny", "--device", "cpu", "--snapshot"], 1, "card"),
         (["show", "7"], 1, "7"),
         (["resume", "7"], 1, "7"),
         (["--architecture", "72B", "--weights", "fp32", "--device", "cpu"], 1, "free"),
@@ -67,17 +82,9 @@ def test_two_forms_of_the_starter_side_by_side(home_with_starter: Path, tmp_path
 def test_wrong_words_and_what_cannot_be_run_are_told(
     arguments: list[str], code: int, told: str, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    language = translation.language()
-    try:
-        assert entry.run(["profile", *arguments]) == code
-    finally:
-        translation.use(language)
-    shown = capsys.readouterr()
-    assert told in shown.err and "Traceback" not in shown.err
+    assert told in here(capsys, *arguments, code=code)[1]
 
 
 def test_without_a_table_the_lists_are_empty(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert entry.run(["profile", "list"]) == 0
-    assert capsys.readouterr().out.strip()
-    assert entry.run(["profile", "list", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"runs": []}
+    assert here(capsys, "list")[0].strip()
+    assert json.loads(here(capsys, "list", "--json")[0]) == {"runs": []}

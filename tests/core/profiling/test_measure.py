@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from core.load_options import LoadOptions, WeightChoice
+from core.models.quantised.linear import QuantisedLinear
 from core.profiling import random_model, shapes
 from core.profiling.inference import percentile
 from core.profiling.measure import measure
@@ -138,6 +139,9 @@ def test_random_weights_make_the_model_that_loading_would(kind: str, weights: We
         first, again = (loaded.model(ids).logits for _ in range(2))
     assert torch.isfinite(first).all() and torch.equal(first, again) and float(first.std()) > 0
     assert loaded.weights == weights
+    spread = torch.cat([layer.weight_of().dequantised().flatten() for layer in loaded.model.modules()
+                        if isinstance(layer, QuantisedLinear)]) if weights != "float32" else None  # fmt: skip
+    assert spread is None or float(spread.float().std()) == pytest.approx(0.02, rel=0.1)
     if weights == "float32":
         assert sum(p.numel() for p in loaded.model.parameters()) == loaded.parameters
         assert not any(p.is_meta for p in loaded.model.parameters())
