@@ -21,6 +21,7 @@ from app.ui.tour_finetune import NAME, QUESTION, TRAIN_S, _compared, _is_built, 
 from app.ui.widgets.feedback import Toast
 from core.chat.turns import Sampling
 from core.paths import HOME_VARIABLE
+from core.profiling.plan import Case, ProfilePlan
 from core.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ QUESTIONS = (
 LOOKS = {"light": ("en", "light"), "dark": ("en", "dark"), "zh": ("zh", "light")}
 SIZE = (1440, 900)
 TALL = (1440, 1056)  # for a run with its answers
+CELLS = (Case(64, 32), Case(256, 32))  # of the profile
 STEPS = 24  # of the fine-tune
 
 
@@ -55,6 +57,10 @@ async def take_all(folder: Path, window: Window, context: AppContext) -> None:
         window.preferences.change(language=language, theme=theme)
         await _pages(folder, look, window)
         await _models(folder, look, window, context)
+    await _measure(context)
+    for look, (language, theme) in LOOKS.items():
+        window.preferences.change(language=language, theme=theme)
+        await _profiler(folder, look, window)
     recipe, run = await _train(context)
     for toast in window.findChildren(Toast):
         toast.dismiss()
@@ -137,6 +143,46 @@ async def _models(folder: Path, look: str, window: Window, context: AppContext) 
     context.downloads.items = []
     context.downloads.changed.emit(None)
     page.show_view("installed")
+
+
+async def _measure(context: AppContext) -> None:
+    """Three forms of the starter at two lengths."""
+    await context.inference.unload()
+    subject = context.profiling.subject("starter")
+    plan = ProfilePlan((subject,), ("bfloat16", "int8", "int4"), ("plain",), CELLS, repeats=1)
+    async for _ in context.profiling.start(plan):
+        pass
+
+
+async def _profiler(folder: Path, look: str, window: Window) -> None:
+    """The table, a cell of it, and a new one."""
+    from app.ui.profiler.detail import CellDialog
+
+    for toast in window.findChildren(Toast):
+        toast.dismiss()
+    page: Any = window.go("profiler")
+    await until(lambda: page.is_open, SHORT_S)
+    page.show_run(page.runs[0].id)
+    await until(lambda: page.shown is not None and page.run_view.is_built, SHORT_S)
+    await until(lambda: page.run_view.timeline.lines, SHORT_S)
+    await settle(20)
+    _save(window, folder / f"profiler-{look}.png")
+    bar = page.run_view.area.verticalScrollBar()
+    bar.setValue(bar.maximum())
+    await settle(20)
+    _save(window, folder / f"profiler-cells-{look}.png")
+    bar.setValue(0)
+    dialog = CellDialog(window, page.run_view.result(page.shown.cells[-1].key))
+    dialog.show()
+    await settle(12)
+    _save(dialog, folder / f"profiler-detail-{look}.png")
+    dialog.close()
+    dialog.deleteLater()
+    page.show_new()
+    await until(lambda: page.new_view.plan is not None, SHORT_S)
+    await settle(20)
+    _save(window, folder / f"profiler-new-{look}.png")
+    page.go_back()
 
 
 async def _train(context: AppContext) -> tuple[Recipe, str]:

@@ -1,8 +1,8 @@
 """The tour: the main job done in the real window as a newcomer would, with numbered pictures and tour.json.
 
-Fetch the starter model, ask, watch the answer stream, ask again, find it by search; then the program is started anew
-and the conversation must be there. Invariant: nothing is simulated. Widgets are clicked and typed into, the program is
-the one that users start, on a home of its own, so no tour touches anybody's conversations.
+Fetch the starter model, ask, watch the answer stream, ask again, find it by search, measure the model; then the program
+is started anew and the conversation must be there. Invariant: nothing is simulated. Widgets are clicked and typed into,
+the program is the one that users start, on a home of its own, so no tour touches anybody's conversations.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ if TYPE_CHECKING:
     from app.context import AppContext
     from app.ui.chat.panel import ChatPanel
     from app.ui.models.page import ModelsPage
+    from app.ui.profiler.page import ProfilerPage
     from app.ui.window import Window
 
 PHASE = "QWEN_WORKBENCH_TOUR"  # which part of the tour a started program does; set by `run` only
 FINETUNE = ("trained", "reopened")  # the phases of the second tour
 QUESTIONS = ("Why is the sky blue? Answer in two sentences.", "Write a Python function that adds two numbers.")
-FETCH_S, REPLY_S, SHORT_S = 600.0, 300.0, 30.0
+FETCH_S, REPLY_S, SHORT_S, PROFILE_S = 600.0, 300.0, 30.0, 240.0
 
 
 class Step(Struct):
@@ -129,6 +130,7 @@ class Tour:
                 await self._ask(window, question, number)
             await self._search(window)
             await self._looks(window)
+            await self._profile(window, context)
         except TourFailed:
             return
 
@@ -225,6 +227,27 @@ class Tour:
                 await settle(12)
                 self._picture(window, f"{page}-{language}-{theme}")
             window.preferences.change(language="en", theme="light")
+
+    async def _profile(self, window: Window, context: AppContext) -> None:
+        """The starter is measured until a first bar stands there; the rest is cancelled and kept for later."""
+        with self._step("profile", window) as step:
+            page: ProfilerPage = window.go("profiler")  # type: ignore[assignment]
+            await until(lambda: page.is_open and page.starter.isVisible(), SHORT_S)
+            page.starter.click()
+            await until(lambda: bool(context.profiling.state.results), PROFILE_S)
+            await until(lambda: page.shown is not None and len(page.shown.results) == 1, SHORT_S)
+            page.strip.cancel.click()
+            await until(lambda: page.shown is not None and page.shown.run.state == "cancelled", SHORT_S)
+            assert page.shown is not None
+            (result,) = page.shown.results.values()
+            hold(result.inference is not None, f"the cell ended as {result.state} {result.code}")
+            assert result.inference is not None
+            step.figures = {
+                "tokens_per_s": round(result.inference.decode_tokens_per_s, 1),
+                "peak_bytes": result.peak_bytes,
+                "seconds_of_the_cell": round(result.seconds, 1),
+            }
+            await settle()
 
     # --- keeping count -----------------------------------------------------------------
 

@@ -48,7 +48,7 @@ def test_the_plan_is_what_is_chosen() -> None:
 def test_a_table_of_the_readme_is_named_as_one_only_while_it_is() -> None:
     wish = Wish(models=["a"])
     for kind in ("readme", "kv-cache", "training"):
-        wish.turn(kind)  # type: ignore[arg-type]
+        wish.turn(kind)
         assert wish.plan(subject).preset == kind
     wish.lengths = (32,)
     assert wish.plan(subject).preset == ""

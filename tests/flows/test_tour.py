@@ -44,7 +44,7 @@ def check(out: Path, report: dict[str, object]) -> None:
     steps = report["steps"]
     assert isinstance(steps, list)
     assert [step["name"] for step in steps] == [
-        "first-start", "fetch-starter", "ask-1", "ask-2", "search", "looks", "restart", "ask-3",
+        "first-start", "fetch-starter", "ask-1", "ask-2", "search", "looks", "profile", "restart", "ask-3",
     ]  # fmt: skip
     assert all((out / step["picture"]).stat().st_size > 10_000 for step in steps)
     asked = [step["figures"] for step in steps if step["name"].startswith("ask")]

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from app.context import AppContext
 from app.ui.profiler.page import ProfilerPage
 from app.ui.window import Window
+from core.load_options import WeightChoice
 from core.store.records import ProfileRun
 from tests.helpers.fake_profile_worker import ARGV
 from tests.helpers.live_window import live, settle
@@ -42,12 +43,12 @@ async def shown(page: ProfilerPage, run: ProfileRun | int) -> None:
     await settle(8)
 
 
-async def begin(page: ProfilerPage, *weights: str, news: tuple[int, ...] = (4,)) -> None:
+async def begin(page: ProfilerPage, *weights: WeightChoice, news: tuple[int, ...] = (4,)) -> None:
     """A table of the tiny shape, chosen in the form and started by its button."""
     wish = page._context.profiling_wish
     page.show_new()
     wish.models, wish.shapes, wish.is_touched = [], ["tiny"], True
-    wish.weights, wish.prompts, wish.news = list(weights), (4,), news  # type: ignore[assignment]
+    wish.weights, wish.prompts, wish.news = list(weights), (4,), news
     page.new_view.form.changed.emit()
     await until(page.new_view.start.isEnabled, LONG_S)
     page.new_view.start.click()

@@ -9,6 +9,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication, QImage
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QWidget
 
 from app.launch import worker_argv
 from app.ui.profiler.bars import decode_speed
@@ -35,7 +36,7 @@ def bars(page: ProfilerPage, name: str) -> dict[str, tuple[str, str]]:
     return {item.name: (item.shown, item.remark) for item in part.bars[name].items}
 
 
-def button(root: Any, words: str) -> Button:
+def button(root: QWidget, words: str) -> Button:
     return next(one for one in root.findChildren(Button) if one.text() == words and one.isVisible())
 
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QStackedWidget, QWidget
 from shiboken6 import isValid
 
@@ -101,7 +102,7 @@ class ProfilerPage(QWidget):
         whole = column(self.head, Line(), self._notice, self._strip, self._stack, gap=0)
         whole.setStretch(4, 1)
         self.setLayout(whole)
-        self.setFocusProxy(self.head.new)
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # what holds it before anything on the page does
         self._turn("waiting")
 
     def _empty(self) -> QWidget:
