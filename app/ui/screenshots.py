@@ -149,7 +149,7 @@ async def _measure(context: AppContext) -> None:
     """Three forms of the starter at two lengths."""
     await context.inference.unload()
     subject = context.profiling.subject("starter")
-    plan = ProfilePlan((subject,), ("bfloat16", "int8", "int4"), ("plain",), CELLS, repeats=1)
+    plan = ProfilePlan((subject,), ("bfloat16", "int8", "int4"), ("plain",), CELLS, repeats=3)
     async for _ in context.profiling.start(plan):
         pass
 

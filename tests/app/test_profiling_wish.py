@@ -6,6 +6,7 @@ import pytest
 
 from app.services.profiling_wish import Wish, numbers, on_the_starter
 from core.errors import UserError
+from core.profiling import presets
 from core.profiling.command import command_of_plan
 from core.profiling.plan import Case, Subject, cells_of
 
@@ -23,7 +24,7 @@ def test_what_is_usual_goes_by_the_machine_until_somebody_chooses() -> None:
     assert wish.models == ["starter"]
     wish = Wish(kind="readme")
     wish.settle(["starter"], on_card=True)
-    assert (wish.models, wish.shapes) == ([], ["1.8B", "7B", "14B"])
+    assert (wish.models, wish.shapes) == ([], list(presets.README_SHAPES))
     wish = Wish(models=["gone"], is_touched=True)
     wish.settle(["starter"], on_card=False)
     assert wish.models == []

@@ -215,7 +215,8 @@ async def test_a_table_goes_out_as_csv_markdown_and_a_picture(tmp_path: Path) ->
         assert image.width() > 2000 and image.height() > 2000
         await out.copy(page.run_view)
         assert QGuiApplication.clipboard().text().startswith("# forms")
-        await page.guarded(out.write("csv", page.run_view, tmp_path / "no" / "such" / "table.csv"))
+        nowhere = tmp_path / "no" / "such" / "table.csv"
+        await page.guarded(lambda: out.write("csv", page.run_view, nowhere))
         assert "could not be written" in page.failure()
 
 

@@ -58,7 +58,7 @@ class TableActions:
     # --- while it is measured ---------------------------------------------------------------
 
     def snapshot(self) -> None:
-        aio.spawn(self._page.guarded(self._snapshot()), "snapshot")
+        aio.spawn(self._page.guarded(self._snapshot), "snapshot")
 
     async def _snapshot(self) -> None:
         dialog = QFileDialog(self._window, say("profile_ui.snapshot"), str(Path.home()))
@@ -70,7 +70,7 @@ class TableActions:
             self._window.notify("ok", say("profile_ui.written", file=file.name))
 
     def probe(self) -> None:
-        aio.spawn(self._page.guarded(self._probe()), "probe")
+        aio.spawn(self._page.guarded(self._probe), "probe")
 
     async def _probe(self) -> None:
         self._window.notify("info", say("profile_ui.probing"))
@@ -94,11 +94,11 @@ class TableActions:
         for form in FORMS:
             menu.add(say(f"profile_ui.save_{form}"), partial(self._export, out, form), "download")
         copy = partial(out.copy, page.run_view)
-        menu.add(say("profile_ui.copy_markdown"), lambda: aio.spawn(page.guarded(copy()), "copy table"), "copy")
+        menu.add(say("profile_ui.copy_markdown"), lambda: aio.spawn(page.guarded(copy), "copy table"), "copy")
         menu.popup(page.head.export.mapToGlobal(page.head.export.rect().bottomLeft()))
 
     def _export(self, out: Exporting, form: str) -> None:
-        aio.spawn(self._page.guarded(out.ask(form, self._page.run_view)), "export table")
+        aio.spawn(self._page.guarded(partial(out.ask, form, self._page.run_view)), "export table")
 
     # --- its menu -----------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class TableActions:
         menu.popup(where)
 
     def delete(self, run_id: int) -> None:
-        aio.spawn(self._page.guarded(self._delete(run_id)), "delete profile")
+        aio.spawn(self._page.guarded(partial(self._delete, run_id)), "delete profile")
 
     async def _delete(self, run_id: int) -> None:
         gone = await self._profiling.delete(run_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
@@ -229,7 +230,7 @@ class ProfilerPage(QWidget):
     def show_run(self, run_id: int) -> None:
         """One table, from the service while it is measured, else from the store."""
         self._need("run")
-        aio.spawn(self.guarded(self._read_run(run_id)), "read profile")
+        aio.spawn(self.guarded(partial(self._read_run, run_id)), "read profile")
 
     async def _read_run(self, run_id: int) -> None:
         state = self._profiling.state
@@ -255,7 +256,7 @@ class ProfilerPage(QWidget):
             self.show_run(run.id)
 
     def compare(self, first: int, second: int) -> None:
-        aio.spawn(self.guarded(self._compare(first, second)), "compare profiles")
+        aio.spawn(self.guarded(partial(self._compare, first, second)), "compare profiles")
 
     async def _compare(self, first: int, second: int) -> None:
         before, after = await self._profiling.run(first), await self._profiling.run(second)
@@ -278,7 +279,7 @@ class ProfilerPage(QWidget):
 
     def compare_on_starter(self) -> None:
         self.starter.setEnabled(False)
-        aio.spawn(self.guarded(self._compare_on_starter()), "compare on the starter")
+        aio.spawn(self.guarded(self._compare_on_starter), "compare on the starter")
 
     async def _compare_on_starter(self) -> None:
         try:
@@ -344,7 +345,7 @@ class ProfilerPage(QWidget):
             if isinstance(one, TableEnded) and "run" in self._views:
                 shown = self.run_view.shown
                 if shown is not None and shown.run.id == one.run.id:
-                    aio.spawn(self.guarded(self._reread(one.run.id)), "read profile")
+                    aio.spawn(self.guarded(partial(self._reread, one.run.id)), "read profile")
         elif isinstance(one, Probed) and "run" in self._views:
             self.run_view.show_probe(one.probe)
 
@@ -410,11 +411,11 @@ class ProfilerPage(QWidget):
 
     # --- what went wrong ----------------------------------------------------------------------------------
 
-    async def guarded(self, work: Awaitable[None]) -> None:
+    async def guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do it; its error stands on the page until it is closed or the next verb begins."""
         self._clear_notice()
         try:
-            await work
+            await work()
         except UserError as error:
             if isValid(self):
                 self.tell(error)
