@@ -170,13 +170,13 @@ class ProfilingService:
     async def resume(self, run_id: int, *, failed_too: bool = False) -> AsyncGenerator[News, None]:
         """Go on with a table that is not done: cells that have a result stay as they are.
 
-        failed_too: those that could not be measured are tried again
+        failed_too: those that could not be measured are tried again, also of a table that is done
         Raises:
             UserError: profile_busy, profile_gone, profile_done, profile_elsewhere (another front is at it).
         """
         self._need_idle()
         await asyncio.to_thread(here.this_machine)
-        run = await self._store.call(lambda s: store.profiles.take(s, run_id))
+        run = await self._store.call(lambda s: store.profiles.take(s, run_id, failed_too=failed_too))
         found = await self._store.call(lambda s: store.profiles.results(s, run_id))
         kept = [result for result in found if result.state == "done" or not failed_too]
         async with aclosing(self._run(run, cells_of(run.plan), kept)) as news:

@@ -232,8 +232,8 @@ class Tour:
         """The starter is measured until a first bar stands there; the rest is cancelled and kept for later."""
         with self._step("profile", window) as step:
             page: ProfilerPage = window.go("profiler")  # type: ignore[assignment]
-            await until(lambda: page.is_open and page.starter.isVisible(), SHORT_S)
-            page.starter.click()
+            await until(lambda: page.is_open and page.empty.starter.isVisible(), SHORT_S)
+            page.empty.starter.click()
             await until(lambda: bool(context.profiling.state.results), PROFILE_S)
             await until(lambda: page.shown is not None and len(page.shown.results) == 1, SHORT_S)
             page.strip.cancel.click()

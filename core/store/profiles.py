@@ -46,14 +46,16 @@ def get(s: Session, run_id: int) -> ProfileRun:
     return _record(s, _row(s, run_id))
 
 
-def take(s: Session, run_id: int) -> ProfileRun:
-    """Go on with a table; it is this process's from now on.
+def take(s: Session, run_id: int, *, failed_too: bool = False) -> ProfileRun:
+    """Go on with a table; it is this process's from now on. failed_too: also where every cell has a result, but one
+    of them has no figures
 
     Raises:
         UserError: profile_gone, profile_done, profile_elsewhere.
     """
     row = _row(s, run_id)
-    if row.state == "done":
+    has_lost = failed_too and any(result.state != "done" for result in results(s, run_id))
+    if row.state == "done" and not has_lost:
         raise UserError("profile_done", run=run_id)
     pid, started = owner.here()
     if row.state == "running" and (row.owner_pid, row.owner_started) != (pid, started) and _is_at_work(row):

@@ -47,7 +47,7 @@ def toast(window: Window) -> Any:
 async def test_a_table_is_chosen_measured_and_its_bars_appear() -> None:
     async with profiler() as (window, context):
         page = await page_of(window)
-        assert page.view == "empty" and page.starter.text() == say("profile_ui.fetch_and_compare")
+        assert page.view == "empty" and page.empty.starter.text() == say("profile_ui.fetch_and_compare")
         page.show_new()
         view = page.new_view
         await until(lambda: view.plan is not None, LONG_S)
@@ -71,7 +71,7 @@ async def test_a_table_is_chosen_measured_and_its_bars_appear() -> None:
 
 
 async def test_a_crash_and_a_full_memory_stand_in_their_place_and_the_table_goes_on() -> None:
-    async with profiler() as (window, _):
+    async with profiler() as (window, context):
         page = await page_of(window)
         await begin(page, "int8", "int4", "bfloat16")
         await ended(page)
@@ -84,6 +84,14 @@ async def test_a_crash_and_a_full_memory_stand_in_their_place_and_the_table_goes
         assert "crashed" in " ".join(label.text() for label in dialog.findChildren(type(page.run_view.facts)))
         dialog.accept()
         await settle(3)
+        before = page.run_view.shown.results["tiny|bfloat16|plain|4+4x1"].measured_at  # type: ignore[union-attr]
+        button(page, say("profile_ui.try_again")).click()
+        await until(lambda: context.profiling.state.run is not None, LONG_S)
+        await ended(page)
+        assert page.shown is not None and [one.state for one in page.shown.results.values()] == [
+            "failed", "out_of_memory", "done"
+        ]  # fmt: skip
+        assert page.shown.results["tiny|bfloat16|plain|4+4x1"].measured_at == before, "what was measured stays"
 
 
 async def test_a_cancelled_table_keeps_its_cells_and_is_gone_on_with() -> None:

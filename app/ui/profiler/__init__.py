@@ -1,7 +1,7 @@
 """The Profiler page: what a model costs on this machine, measured, compared and kept.
 
 page.py, head.py, strip.py, news.py   the page and its views; its head; how far a table is; what the window says of it
-new_view.py, form.py   a new table: what it would come to, and what is asked for
+empty.py, new_view.py, form.py   before the first table; a new one: what it would come to, and what is asked for
 run_view.py, parts.py, words.py   one table; what its parts are made of; cells and figures in words
 bars.py, curves.py, timeline.py, limits.py   forms beside one another; over lengths; memory over time; limits
 readme_view.py, kv_view.py, tables.py   the README's tables beside ours; keys and values; every cell, and fine-tunes

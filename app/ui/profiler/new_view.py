@@ -24,8 +24,9 @@ from app.ui.widgets.button import Button
 from app.ui.widgets.layout import Card, Line, Scroll, column, label, pane, row
 from app.ui.widgets.page import section
 from app.ui.widgets.table import Cell, Rows, Table
-from core import figures, hardware
+from core import figures
 from core.errors import UserError
+from core.profiling.machine import runs_on_card
 from core.profiling.plan import ProfilePlan
 from core.translation import say
 
@@ -125,7 +126,7 @@ class NewView(QWidget):
         for _ in self._parts:
             await asyncio.sleep(0)
         if self._on_card is None:
-            self._on_card = await asyncio.to_thread(lambda: bool(hardware.cards()[0]))
+            self._on_card = await asyncio.to_thread(runs_on_card)
         installed = await self._context.library.installed()
         if isValid(self):
             names = [one.manifest.name for one in installed if not one.manifest.base]

@@ -20,13 +20,14 @@ from app.services.profiling_wish import STARTER, on_the_starter
 from app.ui import aio, shortcuts
 from app.ui.pacing import Paced
 from app.ui.profiler.actions import TableActions
+from app.ui.profiler.empty import EmptyProfiler
 from app.ui.profiler.head import ProfilerHead
 from app.ui.profiler.strip import Strip
 from app.ui.profiler.words import Shown
 from app.ui.tokens import Space
 from app.ui.why import why
-from app.ui.widgets.button import Button, IconButton
-from app.ui.widgets.feedback import Banner, EmptyState, Skeleton
+from app.ui.widgets.button import IconButton
+from app.ui.widgets.feedback import Banner, Skeleton
 from app.ui.widgets.layout import Line, column, pane
 from core.errors import UserError
 from core.profiling.plan import ProfilePlan, cells_of
@@ -68,10 +69,12 @@ class ProfilerPage(QWidget):
         self._build()
         self._bind()
         self._wait = Paced(self, EVERY_MS, self._show_state)
+        self._starter_wait = Paced(self, EVERY_MS, self._show_starter)
         self._ends: list[Callable[[], None]] = [
             self._profiling.changed.listen(self._wait.ask),
             self._profiling.news.listen(self._on_news),
-            context.library.changed.listen(lambda _: self._show_starter()),
+            context.library.changed.listen(self._starter_wait.ask),
+            context.library.progressed.listen(self._starter_wait.ask),
         ]
         self._opening = aio.spawn(self._open(), "profiler page")
 
@@ -107,12 +110,11 @@ class ProfilerPage(QWidget):
         self._turn("waiting")
 
     def _empty(self) -> QWidget:
-        self.starter = Button(say("profile_ui.compare_starter"), "primary", "play")
-        self.starter.clicked.connect(self.compare_on_starter)
-        new = Button(say("profile_ui.choose_myself"), "secondary", "plus")
-        new.clicked.connect(self.show_new)
-        state = EmptyState("profiler", say("profile_ui.empty"), say("profile_ui.empty_means"), self.starter, new)
-        return state
+        self.empty = EmptyProfiler()
+        self.empty.starter_asked.connect(self.compare_on_starter)
+        self.empty.new_asked.connect(self.show_new)
+        self.empty.cancel_asked.connect(lambda: self._context.library.cancel(STARTER))
+        return self.empty
 
     def _add(self, name: str, widget: QWidget) -> None:
         self._views[name] = widget
@@ -199,6 +201,7 @@ class ProfilerPage(QWidget):
         for end in self._ends:
             end()
         self._wait.stop()
+        self._starter_wait.stop()
         self._opening.cancel()
         for name in ("run", "new"):
             if name in self._views:
@@ -278,30 +281,32 @@ class ProfilerPage(QWidget):
     # --- measuring ---------------------------------------------------------------------------------
 
     def compare_on_starter(self) -> None:
-        self.starter.setEnabled(False)
+        self.empty.starter.setEnabled(False)
         aio.spawn(self.guarded(self._compare_on_starter), "compare on the starter")
 
     async def _compare_on_starter(self) -> None:
         try:
-            if STARTER not in {one.manifest.name for one in await self._context.library.installed()}:
+            if not self._has_starter():
                 await self._context.library.fetch(STARTER)
-            self.start(on_the_starter(self._profiling.subject(STARTER)))
+            if self._has_starter():  # else it was cancelled
+                self.start(on_the_starter(self._profiling.subject(STARTER)))
         finally:
             if isValid(self):
-                self.starter.setEnabled(True)
+                self.empty.starter.setEnabled(True)
+
+    def _has_starter(self) -> bool:
+        try:
+            return bool(self._context.library.find(STARTER))
+        except UserError:
+            return False
 
     def _show_starter(self) -> None:
         """What the button does first, where the model is not there yet."""
-        if not isValid(self):
-            return
-        try:
-            self._context.library.find(STARTER)
-            words = say("profile_ui.compare_starter")
-        except UserError:
-            words = say("profile_ui.fetch_and_compare")
-        self.starter.setText(words)
-        self.starter.setAccessibleName(words)
-        self.starter.updateGeometry()
+        if isValid(self):
+            transfer = self._context.library.transfers.get(STARTER)
+            self.empty.show_transfer(transfer)
+            if transfer is None:
+                self.empty.show_starter(is_there=self._has_starter())
 
     def start(self, plan: ProfilePlan) -> None:
         aio.spawn(self._follow(self._profiling.start(plan)), "profile")
@@ -333,7 +338,7 @@ class ProfilerPage(QWidget):
     def _start_by_key(self) -> None:
         if self.view == "new":
             self.new_view.go()
-        elif self.view == "empty" and self.starter.isEnabled():
+        elif self.view == "empty" and self.empty.starter.isEnabled():
             self.compare_on_starter()
 
     # --- what the service tells ----------------------------------------------------------------------

@@ -23,7 +23,7 @@ from app.ui.tokens import Space
 from app.ui.widgets.button import Button
 from app.ui.widgets.feedback import Banner
 from app.ui.widgets.layout import Scroll, column, label, pane, row
-from core import hardware
+from core.profiling.machine import runs_on_card
 from core.profiling.result import CellResult, MachineProbe
 from core.translation import say
 
@@ -84,7 +84,7 @@ class RunView(QWidget):
 
     async def _build(self) -> None:
         await asyncio.to_thread(importlib.import_module, "app.ui.widgets.chart.plot")  # most of a second, once
-        card = await asyncio.to_thread(lambda: bool(hardware.cards()[0]))
+        card = await asyncio.to_thread(runs_on_card)
         self._probe = await asyncio.to_thread(self._profiling.known_probe)
         for name, part in self._parts(card):
             self.sections[name] = part
@@ -167,16 +167,18 @@ class RunView(QWidget):
         shown = self.shown
         assert shown is not None
         lost = [one for one in shown.results.values() if one.state != "done"]
+        again = Button(say("profile_ui.try_again"), "secondary", "refresh", small=True)
+        again.clicked.connect(lambda: self.resume_asked.emit(True))
         if is_resumable(shown.run):
             resume = Button(say("profile_ui.resume"), "secondary", "play", small=True)
-            resume.clicked.connect(lambda: self.resume_asked.emit(bool(lost)))
+            resume.clicked.connect(lambda: self.resume_asked.emit(False))
             done = say("profile_ui.kept", done=len(shown.results), cells=len(shown.cells))
             words = say(f"profile_ui.was_{shown.run.state}")
-            self._notice.addWidget(Banner("info", words, done, resume))
+            self._notice.addWidget(Banner("info", words, done, *([again] if lost else []), resume))
         elif lost and shown.run.state == "done":
             names = {state: sum(one.state == state for one in lost) for state in ("out_of_memory", "failed", "not_run")}
             said = [say(f"profile_ui.count_{state}", count=count) for state, count in names.items() if count]
-            self._notice.addWidget(Banner("warn", ", ".join(said), say("profile_ui.lost_means")))
+            self._notice.addWidget(Banner("warn", ", ".join(said), say("profile_ui.lost_means"), again))
 
     # --- memory over time ---------------------------------------------------------------------
 
