@@ -94,7 +94,7 @@ class ProfilerPage(QWidget):
         self.strip.show_asked.connect(self._show_under_way)
         self._notice = column(gap=0)
         strip = column(self.strip)
-        strip.setContentsMargins(Space.XL, Space.M, Space.XL, 0)
+        strip.setContentsMargins(Space.XL, Space.M, Space.XL, Space.S)
         self._strip = pane(strip)
         self._strip.hide()
         self._stack = QStackedWidget()

@@ -104,10 +104,15 @@ class TrainingView(Section):
 
 def error_words(shown: Shown) -> str:
     """How good the estimates of this table were."""
-    found = sorted(abs(r.estimate_error) for r in shown.results.values() if r.estimate_error is not None)
+    found = sorted(abs(error) for r in shown.results.values() if (error := estimate_error(r)) is not None)
     if not found:
         return ""
     return say("profile_ui.estimates", median=f"{found[len(found) // 2]:.1%}", most=f"{found[-1]:.1%}")
+
+
+def estimate_error(result: CellResult) -> float | None:
+    """Of a cell that came to its end: what another one took at most is not known."""
+    return result.estimate_error if result.state == "done" else None
 
 
 def _number(words: str, *, strong: bool = False) -> Cell:
@@ -126,7 +131,7 @@ def _estimate(result: CellResult | None) -> list[Cell]:
     """What was said before, and by how much that was off."""
     if result is None or result.estimate is None:
         return [_number(NONE), _number(NONE)]
-    return [_number(size(result.estimate.total)), _number(signed_fine(result.estimate_error))]
+    return [_number(size(result.estimate.total)), _number(signed_fine(estimate_error(result)))]
 
 
 def _state(cell: plan.Cell, shown: Shown) -> Cell:
