@@ -22,8 +22,8 @@ from app.ui.widgets.feedback import Toast
 from app.ui.window import PAGES, Window
 from core.translation import say
 from tests.helpers import profile_tables as tables
-from tests.helpers.fake_profile_worker import HANGS
-from tests.helpers.live_window import settle
+from tests.helpers.fake_profile_worker import ARGV, HANGS
+from tests.helpers.live_window import live, settle
 from tests.helpers.profiler_page import LONG_S, begin, ended, page_of, profiler, shown
 from tests.helpers.waiting import until
 
@@ -122,6 +122,44 @@ async def test_a_cancelled_table_keeps_its_cells_and_is_gone_on_with() -> None:
         ]  # fmt: skip
 
 
+async def test_a_window_that_is_closed_meanwhile_keeps_what_was_measured() -> None:
+    async with live() as (window, context):
+        context.profiling._argv = list(ARGV)
+        page = await page_of(window)
+        await begin(page, "bfloat16", news=(4, HANGS))
+        await until(lambda: len(context.profiling.state.results) == 1, LONG_S)
+    async with profiler() as (window, _):
+        page = await page_of(window)
+        await until(lambda: page.shown is not None and page.run_view.is_built, LONG_S)
+        assert page.shown is not None and page.shown.run.state == "cancelled" and len(page.shown.results) == 1
+        assert button(page, say("profile_ui.resume")).isEnabled()
+
+
+async def test_a_table_that_was_begun_outlives_a_change_of_language() -> None:
+    async with profiler() as (window, context):
+        page = await page_of(window)
+        page.show_new()
+        form = page.new_view.form
+        await until(lambda: page.new_view.plan is not None, LONG_S)
+        form.kinds["own"].click()
+        form.chips["weights"]["int4"].click()
+        form.chips["kv_caches"]["int8"].click()
+        form.chips["methods"]["lora"].click()
+        form.quality.click()
+        form.repeats.choose(3)
+        form.fields["batches"].edit.setText("1, 2")
+        form.fields["batches"].edit.editingFinished.emit()
+        context.preferences.change(language="zh")
+        page = await page_of(window)
+        await until(lambda: page.view == "new" and page.new_view.plan is not None, LONG_S)
+        form, plan = page.new_view.form, page.new_view.plan
+        assert plan is not None and plan.weights == ("bfloat16", "int8") and plan.kv_caches == ("plain", "int8")
+        assert [work.method for work in plan.training] == ["lora", "lora"] and plan.quality and plan.repeats == 5
+        assert {case.batch for case in plan.cases} == {1, 2}
+        assert form.quality.isChecked() and form.repeats.current == 3 and form.kinds["own"].isChecked()
+        assert form.fields["batches"].edit.text() == "1, 2"
+
+
 async def opened(window: Window, page: ProfilerPage, key: str) -> CellDialog:
     page.run_view.asked.emit(key)
     await until(lambda: window.findChildren(CellDialog))
@@ -199,6 +237,10 @@ async def test_two_tables_are_compared_and_one_is_deleted_and_brought_back() -> 
         model = view.rows.table.model()
         said = [str(model.index(row, 3).data()) for row in range(model.rowCount())]
         assert f"{say('profile_ui.better')} +20.0%" in said and f"{say('profile_ui.same')} +0.0%" in said
+        view.rows.table.clicked.emit(model.index(0, 1))
+        await until(lambda: window.findChildren(CellDialog))
+        window.findChildren(CellDialog)[-1].accept()
+        await settle(3)
         page.go_back()
         page.actions_.delete(second.id)
         await until(lambda: [run.id for run in page.runs] == [first.id])

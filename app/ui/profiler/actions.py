@@ -18,6 +18,7 @@ from app.ui import aio
 from app.ui.profiler.words import run_title
 from app.ui.widgets.menu import Menu
 from core.profiling.command import command_of_plan
+from core.profiling.result import CellResult
 from core.translation import say
 
 if TYPE_CHECKING:
@@ -36,18 +37,22 @@ class TableActions:
     # --- a cell, a command ------------------------------------------------------------------
 
     def show_cell(self, key: str) -> None:
-        aio.spawn(self._show_cell(key), "cell")
-
-    async def _show_cell(self, key: str) -> None:
+        """Of the table in view."""
         result = self._page.run_view.result(key)
-        if result is None:
-            return
+        if result is not None:
+            aio.spawn(self._show_cell(result, has_timeline=True), "cell")
+
+    def show_result(self, result: CellResult) -> None:
+        """Of another table."""
+        aio.spawn(self._show_cell(result, has_timeline=False), "cell")
+
+    async def _show_cell(self, result: CellResult, *, has_timeline: bool) -> None:
         from app.ui.profiler.detail import CellDialog
 
-        dialog = CellDialog(self._window, result)
+        dialog = CellDialog(self._window, result, has_timeline=has_timeline)
         await aio.ask(dialog)
         if dialog.wants_timeline and isValid(self._page):
-            self._page.run_view.see_timeline(key)
+            self._page.run_view.see_timeline(result.cell.key)
 
     def show_command(self) -> None:
         if (shown := self._page.shown) is not None:

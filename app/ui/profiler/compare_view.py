@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
 from app.ui.profiler.parts import CellTable, Section
@@ -33,9 +34,18 @@ WRITES: dict[str, Callable[[float], str]] = {
 
 
 class CompareView(QWidget):
+    """
+    Signals:
+        asked: a CellResult of the second table
+    """
+
+    asked = Signal(object)
+
     def __init__(self) -> None:
         super().__init__()
+        self._after: dict[str, CellResult] = {}
         self.rows = CellTable(say("profile_ui.compare"), tall=True, least=220)
+        self.rows.asked.connect(lambda key: self.asked.emit(self._after[key]))
         self._heads = column(gap=Space.XS)
         self._part = Section(say("profile_ui.compare_part"), say("profile_ui.compare_remark"))
         self._part.add(self.rows)
@@ -63,6 +73,7 @@ class CompareView(QWidget):
             line = row(name, called, label(facts, "caption", "muted", wrap=True), gap=Space.M)
             line.setStretch(2, 1)
             self._heads.addWidget(pane(line))
+        self._after = {result.cell.key: result for result in after[1]}
         changes = comparing.compared(before[1], after[1])
         self._part.setVisible(bool(changes))
         self._none.setVisible(not changes)

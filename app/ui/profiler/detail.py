@@ -29,8 +29,10 @@ CARD_MEMORY, MEMORY = ("allocated", "reserved", "device"), ("own", "resident")
 class CellDialog(QDialog):
     """`wants_timeline`: set when it was left by the button that shows the memory over time."""
 
-    def __init__(self, parent: QWidget, result: CellResult) -> None:
+    def __init__(self, parent: QWidget, result: CellResult, *, has_timeline: bool = True) -> None:
+        """has_timeline: whether the page can show the memory over time of this cell"""
         super().__init__(parent)
+        self._has_timeline = has_timeline
         self.result_ = result
         self.wants_timeline = False
         self.setWindowTitle(w.title(result.cell))
@@ -59,6 +61,8 @@ class CellDialog(QDialog):
     def _foot(self) -> QWidget:
         timeline = Button(say("profile_ui.see_timeline"), "ghost", "clock")
         timeline.clicked.connect(self._see_timeline)
+        if not self._has_timeline:
+            timeline.hide()
         self.copy_all = Button(say("profile_ui.copy_all"), "secondary", "copy")
         self.copy_all.clicked.connect(lambda: _copy(self.text()))
         close = Button(say("kit.close"), "primary")

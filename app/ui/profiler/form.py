@@ -25,7 +25,7 @@ from app.ui.widgets.layout import Card, Line, column, label, pane, row
 from app.ui.widgets.menu import Menu
 from app.ui.widgets.page import section
 from app.ui.widgets.toggle import Segmented, Switch
-from core.load_options import WeightChoice
+from core.load_options import DeviceChoice, WeightChoice
 from core.profiling import shapes
 from core.profiling.plan import TrainingMethod
 from core.translation import say
@@ -33,6 +33,8 @@ from core.translation import say
 WEIGHTS: tuple[WeightChoice, ...] = ("bfloat16", "int8", "int4", "nf4", "float16", "float32")
 KV = ("plain", "int8", "int8_compatible")
 METHODS: tuple[TrainingMethod, ...] = get_args(TrainingMethod)
+REPEATS = (0, 1, 3, 5)  # 0: what is usual
+DEVICES: tuple[DeviceChoice, ...] = ("auto", "cpu")
 NUMBERS = {"prompts": "cases", "news": "cases", "batches": "cases", "lengths": "training", "rows": "training"}
 
 
@@ -180,10 +182,10 @@ class ProfileForm(QWidget):
     def _options(self) -> QWidget:
         self.quality = Switch(say("profile_ui.quality"))
         self.quality.toggled.connect(lambda on: self._set("quality", on))
-        self.repeats = Segmented(say("profile_ui.repeats"), [say("profile_ui.usual"), "1", "3", "5"])
-        self.repeats.chosen.connect(lambda place: self._set("repeats", (0, 1, 3, 5)[place]))
+        self.repeats = Segmented(say("profile_ui.repeats"), [say("profile_ui.usual"), *map(str, REPEATS[1:])])
+        self.repeats.chosen.connect(lambda place: self._set("repeats", REPEATS[place]))
         self.device = Segmented(say("profile_ui.device"), [say("profile_ui.device_card"), say("profile_ui.device_cpu")])
-        self.device.chosen.connect(lambda place: self._set_device(("auto", "cpu")[place]))
+        self.device.chosen.connect(lambda place: self._set_device(DEVICES[place]))
         self.snapshot = Switch(say("profile_ui.keep_snapshot"))
         self.snapshot.toggled.connect(lambda on: self._set("snapshot", on))
         self._card_only = [
@@ -217,9 +219,11 @@ class ProfileForm(QWidget):
         self._quality_row.setVisible(wish.kind not in ("training",))
         for one in self._card_only:
             one.setVisible(on_card)
-        for control, on in ((self.quality, wish.quality), (self.snapshot, wish.snapshot)):
+        self.quality.setChecked(wish.quality)  # which tells of what the wish holds already
+        self.snapshot.setChecked(wish.snapshot)
+        for control, place in ((self.repeats, REPEATS.index(wish.repeats)), (self.device, DEVICES.index(wish.device))):
             control.blockSignals(True)
-            control.setChecked(on)
+            control.choose(place)
             control.blockSignals(False)
 
     def _show_models(self) -> None:
@@ -281,7 +285,7 @@ class ProfileForm(QWidget):
         setattr(self.wish, name, value)
         self.changed.emit()
 
-    def _set_device(self, device: str) -> None:
+    def _set_device(self, device: DeviceChoice) -> None:
         self._set("device", device)
         if self.wish.kind == "training":
             self.wish.turn("training")

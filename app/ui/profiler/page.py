@@ -163,6 +163,7 @@ class ProfilerPage(QWidget):
             from app.ui.profiler.compare_view import CompareView
 
             self.compare_view = CompareView()
+            self.compare_view.asked.connect(self.actions_.show_result)
             self._add(name, self.compare_view)
 
     # --- life -------------------------------------------------------------------------------
