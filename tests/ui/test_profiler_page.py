@@ -11,12 +11,9 @@ from PySide6.QtGui import QGuiApplication, QImage
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
 
-from app.launch import worker_argv
-from app.ui.profiler.bars import decode_speed
 from app.ui.profiler.compare_view import CompareView
 from app.ui.profiler.detail import CellDialog
 from app.ui.profiler.page import ProfilerPage
-from app.ui.profiler.words import rate
 from app.ui.widgets.button import Button
 from app.ui.widgets.feedback import Toast
 from app.ui.window import PAGES, Window
@@ -66,6 +63,8 @@ async def test_a_table_is_chosen_measured_and_its_bars_appear() -> None:
         await until(lambda: set(timeline.lines) == {"own", "resident"})
         assert [phase.name for phase in timeline.chart.plot.frame.phases] == ["Load", "Write"]
         assert not timeline.snapshot.isEnabled() and timeline.snapshot.accessibleDescription()
+        limits: Any = page.run_view.sections["limits"]
+        assert limits.rates["read"][0].text() == "20.0 GB/s" and limits.bars["bandwidth"].items
         page.show_new()
         await until(lambda: page.new_view.time.text().startswith("about"), LONG_S)  # learned from this table
 
@@ -289,19 +288,3 @@ async def test_what_would_not_fit_is_said_before_and_two_tables_never_run_at_onc
         assert page.new_view.why.text() == say("profile_ui.busy") and not page.new_view.start.isEnabled()
         page.start(page.new_view.plan)  # type: ignore[arg-type]
         await until(lambda: say("error.profile_busy") == page.failure())
-
-
-async def test_a_real_worker_measures_a_shape_without_a_download() -> None:
-    async with profiler() as (window, context):
-        context.profiling._argv = worker_argv("profile")
-        page = await page_of(window)
-        await begin(page, "bfloat16")
-        await until(lambda: context.profiling.state.run is None, 60)
-        await ended(page)
-        result = next(iter(page.run_view.shown.results.values()))  # type: ignore[union-attr]
-        assert result.state == "done" and bars(page, "speed")["BF16"][0] == rate(decode_speed(result))
-        timeline = page.run_view.timeline
-        assert timeline is not None
-        await until(lambda: len(timeline.chart.plot.frame.phases) > 3)
-        part: Any = page.run_view.sections["limits"]
-        assert part._known.isVisible() and "GB/s" in part.rates["read"][0].text()

@@ -246,6 +246,9 @@ class ProfilerPage(QWidget):
                 return
             found = {result.cell.key: result for result in results}
             self.run_view.show_table(Shown(run, cells_of(run.plan), found))
+        await self.run_view.until_filled()
+        if not isValid(self):
+            return
         self._turn("run")
         self.run_view.show_state(self._profiling.state)
 

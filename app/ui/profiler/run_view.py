@@ -62,6 +62,8 @@ class RunView(QWidget):
         self._context, self._profiling = context, context.profiling
         self._probe: MachineProbe | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._filling: asyncio.Task[None] | None = None
+        self._is_new = False  # no timeline was chosen yet
         self.facts = label("", "caption", "muted", wrap=True)
         self.command = Button(say("profile_ui.command"), "ghost", "terminal", small=True)
         self.command.clicked.connect(self.command_asked)
@@ -76,9 +78,9 @@ class RunView(QWidget):
         self._building = aio.spawn(self._build(), "profile view")
 
     def leave(self) -> None:
-        self._building.cancel()
-        if self._reading is not None:
-            self._reading.cancel()
+        for task in (self._building, self._reading, self._filling):
+            if task is not None:
+                task.cancel()
 
     # --- building -----------------------------------------------------------------------
 
@@ -139,14 +141,28 @@ class RunView(QWidget):
         self._show_notice()
         if is_other:
             self.area.verticalScrollBar().setValue(0)
-        for name in self.sections:
+        if self._filling is not None:
+            self._filling.cancel()
+        self._is_new = self._is_new or is_other
+        self._filling = aio.spawn(self._fill(), "fill profile view")
+
+    async def _fill(self) -> None:
+        for name in list(self.sections):
             self._show_part(name)
-        if self.is_built and (is_other or self._is_timeline_gone()):
+            await asyncio.sleep(0)
+        if self.is_built and (self._is_new or self._is_timeline_gone()):
+            self._is_new = False
             self._pick_timeline()
+
+    async def until_filled(self) -> None:
+        """What show_table was given stands there; at once where it was given nothing."""
+        if self._filling is not None:
+            await asyncio.wait([self._filling])
 
     def _show_part(self, name: str) -> None:
         part = self.sections[name]
-        assert self.shown is not None
+        if self.shown is None:  # it was deleted
+            return
         if name == "timeline":
             part.show()
             return
