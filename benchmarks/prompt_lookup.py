@@ -1,8 +1,8 @@
 """What guessing from the text gains: `PYTHONPATH=. python benchmarks/prompt_lookup.py FOLDER` prints one JSON object.
 
-Greedy replies of the model in FOLDER to a question that asks for its own text back, and to two that do not, with guesses
-and without, in turn. By question the medians' ratio, tokens a pass, and where the replies part, if they do: at which token
-and how far apart the two best logits of single steps are there, in steps of the precision they come in.
+Greedy replies of the model in FOLDER to a question that asks for its own text back, and to two that do not, with
+guesses and without, in turn. By question the medians' ratio, tokens a pass, and where the replies part, if they do: at
+which token and how far apart the two best logits of single steps are there, in steps of the precision they come in.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def main() -> None:
     report: dict[str, Any] = {"weights": options.weights, "torch": torch.__version__}
     for name, question in QUESTIONS.items():
         ids = template.prompt([Turn("user", question)]).ids
-        pairs = [(reply(guessing, ids, options.tokens), reply(single, ids, options.tokens)) for _ in range(options.rounds)]
+        count = options.tokens
+        pairs = [(reply(guessing, ids, count), reply(single, ids, count)) for _ in range(options.rounds)]
         (said, _, passes), (expected, _, _) = pairs[0]
         parts = next((at for at, (a, b) in enumerate(zip(said, expected, strict=False)) if a != b), None)
         with_guesses, without = (statistics.median(run[1] for run in side) for side in zip(*pairs, strict=True))
