@@ -73,6 +73,31 @@ class Run:
         return self.facts.steps if self.facts else self.recipe.steps
 
     @property
+    def is_stopped(self) -> bool:
+        """It was ended early by somebody's wish."""
+        end = self.status.end
+        return self.status.state == "finished" and isinstance(end, Finished) and end.reason == "cancelled"
+
+    @property
+    def can_be_kept(self) -> bool:
+        """It is not at work, left no result yet, and its last checkpoint can become one."""
+        is_over = self.status.state == "finished" and not (self.is_stopped and not (self.path / run_files.RESULT).is_dir())
+        return not self.status.is_alive and not is_over and bool(RunFiles(self.path).saved_steps())
+
+    @property
+    def why_at_rest(self) -> UserError | None:
+        """Why nothing can be asked of it; None while it is at work."""
+        match self.status.state:
+            case "finished":
+                return UserError("run_is_stopped" if self.is_stopped else "run_is_finished", run=self.id)
+            case "paused":
+                return UserError("run_is_paused", run=self.id)
+            case "new" | "failed" | "interrupted":
+                return UserError("run_not_running", run=self.id)
+            case _:
+                return None
+
+    @property
     def seconds_left(self) -> float | None:
         """By the last step; None where nothing tells."""
         seconds = self.latest.get("seconds")
@@ -214,12 +239,27 @@ class TrainingService:
         await self.change_and_resume(id, longer)
 
     async def pause(self, id: str) -> None:
-        """Returns when its memory is free again."""
+        """Returns when its memory is free again.
+
+        Raises:
+            UserError: it is not at work, in the words of how it stands.
+        """
+        if why := self.run(id).why_at_rest:
+            raise why
         await DetachedRun.attach(self.run(id).path).pause()
 
     async def stop(self, id: str) -> None:
-        """End it early and keep what it has learned."""
-        await DetachedRun.attach(self.run(id).path).stop()
+        """End it early and keep what it has learned; of a run that rests or broke off, what its last checkpoint holds.
+
+        Raises:
+            UserError: it is over, or there is nothing to keep.
+        """
+        run = self.run(id)
+        if why := run.why_at_rest:
+            if not run.can_be_kept:
+                raise why if run.status.state == "finished" else UserError("run_nothing_to_keep", run=run.id)
+            await self._begin(id)
+        await DetachedRun.attach(run.path).stop()
 
     async def kill(self, id: str) -> None:
         await DetachedRun.attach(self.run(id).path).kill()

@@ -10,6 +10,7 @@ import errno
 import math
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,7 +31,7 @@ from core.protocol.messages import CheckpointSaved, Finished, JobEvent, Metrics,
 from core.training import answers as wall
 from core.training import results
 from core.training.arguments import arguments
-from core.training.callbacks import Control, Keeping, Obeying
+from core.training.callbacks import Control, Enough, Keeping, Obeying
 from core.training.first_rank import is_first
 from core.training.packing import Plan
 from core.training.pass_size import pass_size
@@ -79,7 +80,7 @@ class _Session:
         memory.trim_heap()  # reading it takes twice what it keeps
         self._progress("reading_data")
         data = read_data(recipe, folder, vocabulary, self._told_rows)
-        if self._control.is_cancelled:
+        if self._control.is_cancelled and not self._run.saved_steps():  # nothing was learned yet
             self.end = "cancelled"
             return
         if (
@@ -121,7 +122,8 @@ class _Session:
         last = self._run.last_checkpoint()
         if last is None:
             self._asker.ask(0)
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        with suppress(Enough):
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
         is_done = trainer.state.global_step >= facts.steps
         if not is_done and obeying.wish == "paused":
             self.end = "paused"
