@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli.finetune_run import RunId, found
-from app.cli.run_news import described, stands
+from app.cli.run_news import described, short, state_words
 from app.cli.session import training
 from app.cli.transfer import print_json
 from app.services.inference import as_error
@@ -23,6 +23,7 @@ from core.training.run_files import RunFiles
 from core.translation import say
 
 AsJson = Annotated[bool, typer.Option("--json", help=say("library.help_json"))]
+NAME_MOST = 32
 
 
 def list_runs(as_json: AsJson = False) -> None:
@@ -78,6 +79,14 @@ def _table(runs: list[Run]) -> Table:
         loss = run.latest.get("loss")
         steps = f"{run.status.step}/{run.steps or '?'}"
         shown = "" if loss is None else f"{loss:.4f}"
-        state = say(f"finetune.state_{stands(run)}")
-        table.add_row(run.id, run.origin.model, run.recipe.method, steps, shown, run.result, state)
+        state = state_words(run)
+        table.add_row(
+            short(run.id, NAME_MOST),
+            run.origin.model,
+            run.recipe.method,
+            steps,
+            shown,
+            short(run.result, NAME_MOST),
+            state,
+        )
     return table

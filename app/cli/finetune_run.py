@@ -27,7 +27,7 @@ from core.protocol.messages import Failed, Progress
 from core.run_dir import Step
 from core.training import exporting, recipe
 from core.training.recipe import Recipe
-from core.training.run_files import RESULT, RunFiles
+from core.training.run_files import RESULT, RunFiles, slug
 from core.translation import say
 
 STOPPED = 130
@@ -129,6 +129,10 @@ def _model(asked: str) -> str:
 async def _run(asked: Recipe, out: Path | None, shown: News, *, detach: bool) -> int:
     async with training() as service:
         id = await service.start(asked)
+        if asked.name and id != asked.name:
+            plain = slug(asked.name)
+            key = "finetune.name_taken" if plain != id else "finetune.name_changed"
+            print(say(key, name=plain if plain != id else asked.name, run=id), file=sys.stderr)
         if detach and out is not None:
             print(say("finetune.not_copied", folder=str(out), run=id), file=sys.stderr)
         return await _shown(service, id, shown, None if detach else out, detach=detach)
@@ -143,14 +147,17 @@ async def _resume(run: str, shown: News, *, detach: bool) -> int:
 
 
 def found(service: TrainingService, run: str) -> Run:
-    """By its id, or its folder. Raises UserError when there is none."""
+    """By its id, as the list may shorten it too, or its folder. Raises UserError when there is none."""
+    begun = [one for one in service.runs if run.endswith("…") and one.id.startswith(run[:-1])]
+    if len(begun) == 1:
+        return begun[0]
     place = Path(run).expanduser()
     known = {one.path.resolve(): one for one in service.runs}
     return known.get(place.resolve()) or service.run(run)
 
 
 async def _shown(service: TrainingService, id: str, shown: News, out: Path | None, *, detach: bool) -> int:
-    shown.started(service.run(id))
+    shown.started(service.run(id), is_left=detach)
     if detach:
         return 0
     following = _Following(service, id, shown)

@@ -24,6 +24,8 @@ from app.launch import detached_argv
 from app.services.events import Event
 from app.services.library import LibraryService
 from core import paths, store
+from core.data.shape import columns_of
+from core.data.usable import need_usable
 from core.errors import UserError
 from core.protocol.messages import CheckpointSaved, Failed, Finished, Metrics, Progress, RunState
 from core.run_dir import MetricsReader, RunDir, Step
@@ -81,7 +83,9 @@ class Run:
     @property
     def can_be_kept(self) -> bool:
         """It is not at work, left no result yet, and its last checkpoint can become one."""
-        is_over = self.status.state == "finished" and not (self.is_stopped and not (self.path / run_files.RESULT).is_dir())
+        is_over = self.status.state == "finished" and not (
+            self.is_stopped and not (self.path / run_files.RESULT).is_dir()
+        )
         return not self.status.is_alive and not is_over and bool(RunFiles(self.path).saved_steps())
 
     @property
@@ -187,9 +191,10 @@ class TrainingService:
         """A new run by this recipe; returns when it is at work.
 
         Raises:
-            UserError: the model is not there, the recipe is wrong, or the run could not be started.
+            UserError: the model or the data is not there, the recipe is wrong, or the run could not be started.
         """
         recipe = recipes.checked(recipe)
+        await asyncio.to_thread(_need_data, recipe)
         files = self._library.files_of(recipe.model)
         if files.adapter is not None:
             raise UserError("training_of_adapter", name=recipe.model, base=files.base)
@@ -338,6 +343,14 @@ class TrainingService:
             self._watches[id] = asyncio.get_running_loop().create_task(self._follow(id), name=f"watch {id}")
 
     async def _follow(self, id: str) -> None:
+        """Invariant: whoever waits for the end of the run hears of it, whatever else fails."""
+        try:
+            await self._listen(id)
+        except Exception:
+            log.exception("%s is not followed any more", id)
+        await self._over(id)
+
+    async def _listen(self, id: str) -> None:
         run = DetachedRun.attach(self._runs[id].path)
         await self._sum_up(id)
         async with contextlib.aclosing(run.events(after_step=self._runs[id].status.step)) as events:
@@ -356,7 +369,6 @@ class TrainingService:
                         break
                     case _:
                         pass
-        await self._over(id)
 
     def _stepped(self, id: str, step: int, values: dict[str, float]) -> None:
         run = self._runs[id]
@@ -378,9 +390,12 @@ class TrainingService:
             await asyncio.sleep(0.02)
         self._look(self._runs[id].path)
         self._runs[id] = replace(self._runs[id], progress=None)
-        await self._sum_up(id)
-        if self._runs[id].status.state == "finished":
-            await self._register(id)
+        try:
+            await self._sum_up(id)
+            if self._runs[id].status.state == "finished":
+                await self._register(id)
+        except Exception:
+            log.exception("the end of %s could not be written down", id)
         self.changed.emit(id)
         self.ended.emit(self._runs[id])
 
@@ -426,6 +441,14 @@ class TrainingService:
             store.runs.note_metrics(s, known.id, run.status.step, run.latest)
 
         await self._store.call(work)
+
+
+def _need_data(recipe: Recipe) -> None:
+    """Before anything is made. Raises UserError."""
+    columns = columns_of(recipe.columns)
+    need_usable(Path(recipe.data), columns)
+    if recipe.eval_data:
+        need_usable(Path(recipe.eval_data), columns, must_have=False)
 
 
 def _all_runs() -> list[Run]:

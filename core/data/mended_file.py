@@ -18,6 +18,7 @@ import msgspec
 
 from core.data.csv_rows import CsvRows
 from core.data.dataset import Dataset
+from core.data.encoding import DAMAGED
 from core.data.mending import DROPPED, Mended, mend
 from core.data.new_file import new_file
 from core.data.problems import KINDS
@@ -87,7 +88,8 @@ def _form(data: Dataset) -> _Form:
 
 
 def _mended(data: Dataset, row: int, fix: Set[str], drop: Set[str]) -> Mended:
-    if (encoding := data.rows.odd(row)) is not None and not (encoding and "mixed_encoding" in fix - drop):
+    encoding = data.rows.odd(row)
+    if encoding in ("", DAMAGED) or (encoding is not None and "mixed_encoding" not in fix - drop):
         return DROPPED
     try:
         value = data.rows.value(row)

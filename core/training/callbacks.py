@@ -24,7 +24,7 @@ class Control(Protocol):
 
 
 class Enough(Exception):
-    """Raised before the first step since a start, when no more are wanted: the checkpoint is all that there shall be."""
+    """Raised before the first step since a start, when no more are wanted: the checkpoint is all there shall be."""
 
 
 class Obeying(TrainerCallback):
