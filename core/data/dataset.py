@@ -86,8 +86,8 @@ class Dataset:
 
 
 def open_data(path: Path, columns: Columns = Columns(), *, must_have: bool = True) -> Work[Dataset]:
-    """columns: which one holds what, where the user has said so; must_have: a file without those is refused, not read by
-    the names it has.
+    """columns: which one holds what, where the user has said so; must_have: a file without those is refused, else it is
+    read by the names it has.
 
     Raises:
         UserError: data_missing, data_unreadable, data_not_a_file, data_binary, data_empty, data_format_unknown,

@@ -1,7 +1,8 @@
 """A text file of any usual encoding as UTF-8, with the lines that are in another one than the rest.
 
-Owns the way of a file to UTF-8. Invariant: nothing is replaced silently; a line that does not decode by the file's own
-encoding is named in `odd`, a spot that is no character in `spots`, and every byte that comes out of here is valid UTF-8.
+Owns the way of a file to UTF-8. Invariant: nothing is replaced silently; a line that does not decode by the file's
+own encoding is named in `odd`, a spot that is no character in `spots`, and every byte that comes out of here is valid
+UTF-8.
 """
 
 from __future__ import annotations

@@ -113,8 +113,8 @@ def test_data_that_cannot_be_used_makes_no_run(capsys: Said, model: str, tmp_pat
     files = {"empty.json": "", "rows.jsonl": as_lines([3]), "odd.csv": "left,right\nq,a\n", "none.json": "[]"}
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    for name, word in [("missing.json", "no file"), (".", "folder"), ("empty.json", "no rows"),
-                       ("none.json", "no rows"), ("rows.jsonl", "finetune check"), ("odd.csv", "[columns]")]:  # fmt: skip
+    words = {"missing.json": "no file", ".": "folder", "empty.json": "no rows", "none.json": "no rows"}
+    for name, word in (words | {"rows.jsonl": "finetune check", "odd.csv": "[columns]"}).items():
         for how in ((), ("--detach",)):
             given = ("--set", f"model={model}", "--set", f"data={tmp_path / name}")
             err = call(capsys, "run", *given, *how, code=1)[1]
