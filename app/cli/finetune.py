@@ -13,7 +13,10 @@ from core.translation import say
 
 app = typer.Typer(no_args_is_help=True)
 app.command("check", help=say("finetune.check"))(check_data)
-app.command("run", help=say("finetune.run"), context_settings=finetune_run.LOOSE)(finetune_run.run_training)
+app.command(
+    "run", help=say("finetune.run"), options_metavar="[RECIPE.toml | FLAGS] [OPTIONS]",
+    context_settings=finetune_run.LOOSE,
+)(finetune_run.run_training)  # fmt: skip
 app.command("resume", help=say("finetune.resume"))(finetune_run.resume_training)
 app.command("list", help=say("finetune.list"))(finetune_list.list_runs)
 app.command("pause", help=say("finetune.pause"))(finetune_list.pause_run)

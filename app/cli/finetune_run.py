@@ -72,12 +72,13 @@ def _asked(arguments: list[str], changes: list[str]) -> tuple[Recipe, Path | Non
     beside = Path.cwd()
     if arguments and not arguments[0].startswith("-"):
         if len(arguments) > 1:
-            raise typer.BadParameter(say("finetune.flag_stray", word=arguments[1]))
+            raise typer.BadParameter(script_flags.beside_a_recipe(arguments[1:]))
         file = Path(arguments[0])
         values, beside = msgspec.to_builtins(recipe.read(file)), file.absolute().parent
     elif arguments:
         script = script_flags.read(arguments)
         values, out = script.values, script.out
+        _need_flags(values, changes)
         if script.unused:
             flags = ", ".join(f"--{flag}" for flag in script.unused)
             print(say("finetune.flags_unused", flags=flags), file=sys.stderr)
@@ -89,9 +90,20 @@ def _asked(arguments: list[str], changes: list[str]) -> tuple[Recipe, Path | Non
     for key in ("data", "eval_data"):
         if values.get(key):
             values[key] = str(_place(str(values[key]), beside))
-    if "model" in values:
+    if values.get("model"):
         values["model"] = _model(str(values["model"]))
     return recipe.made(values), out
+
+
+def _need_flags(values: dict[str, Any], changes: list[str]) -> None:
+    """
+    Raises:
+        typer.BadParameter: a flag that nothing can do without.
+    """
+    given = {*values, *(change.partition("=")[0].strip() for change in changes)}
+    for key, flag in (("model", "--model_name_or_path"), ("data", "--data_path")):
+        if key not in given:
+            raise typer.BadParameter(say("finetune.flag_needed", flag=flag))
 
 
 def _change(change: str) -> tuple[str, Any]:

@@ -124,3 +124,55 @@ def test_data_that_cannot_be_used_makes_no_run(capsys: Said, model: str, tmp_pat
         capsys, "run", *wrong, 'columns={question="frag", answer="right"}', code=1)[1]  # fmt: skip
     assert "conversation" in call(capsys, "run", *wrong, 'columns={question="left"}', code=1)[1]
     assert not paths.runs().exists()
+
+
+# --- what is asked for, and said of it ----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [("weight_decay=abc", "It can be a number from 0 to 10."), ("method=banana", "It can be full, lora or qlora."),
+     ("packing=5", "It can be true or false."), ("steps=1.5", "It can be a whole number from 0 to 100,000,000."),
+     ("length=9999999", "between 16 and 1,048,576"), ("seed=-1", "between 0 and 2,147,483,647"),
+     ("targets=5", "It can be a list of texts"), ("learnig_rate=1", "Did you mean learning_rate?"),
+     ("model=", '"model" is empty')],
+)  # fmt: skip
+def test_what_a_setting_can_be_is_said_as_a_sentence(capsys: Said, model: str, change: str, said: str) -> None:
+    given = ("--set", f"model={model}", "--set", "data=d.jsonl", "--set", change)
+    assert said in call(capsys, "run", *given, code=1)[1]
+
+
+def test_what_is_no_recipe_is_said_in_words(capsys: Said, tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text(as_lines(MESSAGES))
+    (tmp_path / "latin.toml").write_bytes("name = 'é'".encode("latin-1"))
+    (tmp_path / "wrong.toml").write_text("model = 'm'\nepochs 3\n")
+    (tmp_path / "cut.toml").write_text("model = '")
+    words = {"none.toml": "no recipe", ".": "a folder", "d.jsonl": "training data and no recipe", "latin.toml": "UTF-8",
+             "wrong.toml": "Line 2", "cut.toml": "recipe"}  # fmt: skip
+    for name, word in words.items():
+        err = call(capsys, "run", str(tmp_path / name), code=1)[1]
+        assert word in err and "Errno" not in err and "codec" not in err and "(at" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [("--model_name_or_path tiny", "--data_path is missing"), ("--data_path x", "--model_name_or_path is missing"),
+     ("--q_lora maybe", "True or False"), ("--lora_r four", "whole number"), ("--optim lion", "adamw_torch"),
+     ("--learning_rat 1", "Did you mean --learning_rate?"), ("r.toml --learning_rate 3", "--set learning_rate=3"),
+     ("r.toml --num_train_epochs=2", "--set epochs=2"), ("r.toml stray", "stray")],
+)  # fmt: skip
+def test_flags_are_refused_with_what_to_do(
+    capsys: Said, words: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERMINAL_WIDTH", "200")
+    err = call(capsys, "run", *words.split(), code=2)[1]
+    assert said in " ".join(err.replace("│", " ").split()) and "RECIPE.toml" in err
+
+
+def test_an_export_into_a_folder_that_cannot_be_made_does_not_speak_of_a_full_disk(capsys: Said) -> None:
+    run_files = put(recipe(), end=finished())
+    run_files.result.mkdir()
+    (run_files.result / "config.json").write_text('{"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}')
+    (run_files.result / "model.safetensors").write_bytes(b"")
+    err = call(capsys, "export", "identity", "--to", "/proc/nope/x", code=1)[1]
+    assert "/proc/nope" in err and "cannot be made" in err

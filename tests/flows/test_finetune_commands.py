@@ -104,7 +104,10 @@ def test_ctrl_c_keeps_what_was_learned_and_resume_goes_on(place: Path) -> None:
     assert told["state"] == "running"
     assert json.loads(run(place, "finetune", "pause", "mine", "--json").stdout)["state"] == "paused"
     assert listed(place)["state"] == "paused"
-    assert "mine" in run(place, "finetune", "stop", "mine", code=1).stderr
+    assert json.loads(run(place, "finetune", "stop", "mine", "--json").stdout)["state"] == "stopped"
+    assert "stopped before" in run(place, "finetune", "stop", "mine", code=1).stderr
+    run(place, "finetune", "export", "mine", "--to", "kept")
+    assert (place / "kept" / "adapter_model.safetensors").is_file()
 
 
 def listed(place: Path) -> dict[str, Any]:
