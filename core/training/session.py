@@ -147,6 +147,7 @@ class _Session:
         for old in self._run.saved_steps()[:-keep] if is_first() else ():
             shutil.rmtree(self._run.checkpoint(old), ignore_errors=True)
         self._asker.ask(step)
+        self._asker.name_format(step)
         self._tell(CheckpointSaved(self._job_id, step, str(self._run.checkpoint(step))))  # who looks finds the answers
 
     def _told_step(self, step: int, figures: dict[str, float]) -> None:
@@ -206,6 +207,11 @@ class _Asker:
         for prompt, text in found:
             if is_first():  # the others ask as well: a model that is spread over them answers only together
                 self._run.add_answer(Answer(step, prompt, text))
+
+    def name_format(self, step: int) -> None:
+        """So that whoever chats with the checkpoint asks as it was asked here."""
+        if is_first() and self._recipe.method != "full":
+            results.name_format(self._vocabulary, self._run.checkpoint(step))
 
 
 class _memory_in_words:

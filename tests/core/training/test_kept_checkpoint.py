@@ -1,4 +1,4 @@
-"""A stop before the first step of a resumed run: its checkpoint becomes the result, and no step is made."""
+"""What is kept of a run that ends before its first step, and what its checkpoints answer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec import structs
 from safetensors.torch import load_file
 
+from core.chat.chat_format import chat_format
+from core.chat.turns import GREEDY, Turn
+from core.chat.vocabulary import Vocabulary
+from core.inference.choice import choose_with_adapters
+from core.inference.engine import Engine, NewToken
+from core.load_options import LoadOptions
+from core.models.load import Loading
 from core.protocol.messages import Finished, Metrics
 from tests.core.training.test_session import Wish, create, data, folder, follow, losses, recipe
 
@@ -47,3 +55,24 @@ def test_a_run_that_was_stopped_before_it_learned_anything_leaves_nothing(
     run = create(tmp_path, folder, recipe(data))
     assert list(follow(run, AtOnce()))[-1] == Finished("job", "cancelled")
     assert not run.result.exists() and not run.saved_steps()
+
+
+def test_samples_and_chat_answer_the_same(tmp_path: Path, folder: Path, data: Path) -> None:
+    """The samples chose ids that stand for no token, which a chat never does."""
+    prompts = tuple(f"Explain hello {number}" for number in range(3))
+    run = create(tmp_path, folder, recipe(data, steps=4, save_every=4, prompts=prompts, answer_tokens=12))
+    list(follow(run))
+    loading = Loading(folder, LoadOptions(weights="float32"))
+    for _ in loading:
+        pass
+    loaded, vocabulary = loading.model, Vocabulary.load(folder)
+    decoder = choose_with_adapters(loaded.model, loaded.context_length, is_exact=True)
+    decoder.need(str(run.checkpoint(4)))
+    chat = chat_format(folder, vocabulary)
+    assert vocabulary.size < loaded.model.config.vocab_size
+    engine = Engine(decoder, loaded.context_length, keep_bytes=0, rows=vocabulary.size)
+    sampling = structs.replace(GREEDY, max_new_tokens=12)
+    for sample in (answer for answer in run.answers() if answer.step == 4):
+        ids = chat.prompt((Turn("user", sample.prompt),), thinking=False).ids
+        steps = engine.generate(ids, sampling, stop_ids=loaded.stop_ids, adapter=str(run.checkpoint(4)))
+        assert vocabulary.decode([step.id for step in steps if isinstance(step, NewToken)]) == sample.text
