@@ -20,6 +20,7 @@ from app.services.hub_access import HubAccess
 from app.services.inference import InferenceService, ModelState
 from app.services.library import LibraryService
 from app.services.preferences import Preferences
+from app.services.profiling import ProfilingService
 from app.services.secrets import Secrets
 from app.services.training import TrainingService
 from core import paths, store
@@ -49,6 +50,7 @@ class AppContext:
         self.chat = ChatService(self.store, self.inference)
         self.datasets = DatasetService(self.store)
         self.training = TrainingService(self.store, self.library)
+        self.profiling = ProfilingService(self.store, self.library)
         self.finetune_draft = FinetuneDraft(self.datasets, self.library, self.inference, self.training.speed)
         self._in_use: set[str] = set()  # the model in memory, and the adapter it answers with
         self._noting: set[asyncio.Task[None]] = set()
@@ -97,6 +99,7 @@ class AppContext:
         await self.downloads.close()
         await self.discovery.close()
         await self.training.close()
+        await self.profiling.close()
         await self.finetune_draft.close()
         await self.datasets.close()
         await self.library.close()

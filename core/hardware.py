@@ -6,6 +6,7 @@ Invariant: a card is only reported when NVIDIA's own library (NVML) answers; its
 from __future__ import annotations
 
 import logging
+import os
 import platform
 from dataclasses import dataclass
 from functools import lru_cache
@@ -55,6 +56,17 @@ def cards() -> tuple[list[Card], str]:
         name = _text(pynvml.nvmlDeviceGetName(handle))
         found.append(Card(name, Memory(int(memory.total), int(memory.used)), driver))
     return found, "" if found else "no_card"
+
+
+def usable_cards() -> tuple[str, ...]:
+    """The cards a process started from here computes on, by what CUDA_VISIBLE_DEVICES calls them: it may hide some."""
+    there = len(cards()[0])
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if shown is None:
+        return tuple(map(str, range(there)))
+    names = [name.strip() for name in shown.split(",")]
+    visible = names[: names.index("-1")] if "-1" in names else names  # what follows -1 is hidden
+    return tuple(filter(None, visible))[:there]
 
 
 @lru_cache(maxsize=1)

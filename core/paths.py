@@ -47,6 +47,11 @@ def runs() -> Path:
     return home() / "runs"
 
 
+def cards() -> Path:
+    """Which job a graphics card belongs to now."""
+    return home() / "cards"
+
+
 def logs() -> Path:
     return home() / "logs"
 

@@ -118,6 +118,10 @@ class RunDir:
         steps = _steps(self._last_lines()[-1:])
         return steps[-1][0] if steps else 0
 
+    def last_steps(self, count: int) -> list[Step]:
+        """So many at the most."""
+        return _steps(self._last_lines()[-count:])
+
     def latest(self) -> dict[str, float]:
         """Each figure as it was last among the last steps: some are not measured at every step."""
         found: dict[str, float] = {}

@@ -9,6 +9,7 @@ import inspect
 import logging
 import os
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
 
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
+# Built once for all tests and their workers, whose homes come and go.
+os.environ.setdefault(
+    "QWEN_WORKBENCH_NATIVE", str(Path(tempfile.gettempdir()) / f"qwen-workbench-native-{os.getuid()}")
+)
 LOOPS = ("asyncio", "qasync")
 PATIENCE_S = 2.0
 _spared = [0]  # modules that are spared by the collector

@@ -73,20 +73,14 @@ async def _ask(name: str, what: Literal["stop", "pause"], as_json: bool) -> None
 
 def _table(runs: list[Run]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for key in ("run", "model", "method", "steps", "loss", "result", "state"):
+    for key in ("run", "model", "method", "steps", "loss", "best", "result", "state"):
         table.add_column(say(f"finetune.column_{key}"), overflow="fold")
     for run in runs:
         loss = run.latest.get("loss")
         steps = f"{run.status.step}/{run.steps or '?'}"
         shown = "" if loss is None else f"{loss:.4f}"
-        state = state_words(run)
-        table.add_row(
-            short(run.id, NAME_MOST),
-            run.origin.model,
-            run.recipe.method,
-            steps,
-            shown,
-            short(run.result, NAME_MOST),
-            state,
-        )
+        best = say("finetune.best_step", step=run.best.step, loss=f"{run.best.loss:.4f}") if run.best else ""
+        names = short(run.id, NAME_MOST), short(run.result, NAME_MOST)
+        row = (names[0], run.origin.model, run.recipe.method, steps, shown, best, names[1], state_words(run))
+        table.add_row(*row)
     return table

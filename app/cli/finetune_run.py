@@ -21,6 +21,7 @@ from app.cli.run_news import JsonNews, News, ScreenNews
 from app.cli.session import library, training
 from app.services.inference import as_error
 from app.services.training import Run, TrainingService
+from core import hardware
 from core.errors import UserError
 from core.models.steps import result
 from core.protocol.messages import Failed, Progress
@@ -69,6 +70,7 @@ def _asked(arguments: list[str], changes: list[str]) -> tuple[Recipe, Path | Non
     """
     values: dict[str, Any]
     out: Path | None = None
+    rows = 0  # of each device, where they are counted so
     beside = Path.cwd()
     if arguments and not arguments[0].startswith("-"):
         if len(arguments) > 1:
@@ -76,8 +78,8 @@ def _asked(arguments: list[str], changes: list[str]) -> tuple[Recipe, Path | Non
         file = Path(arguments[0])
         values, beside = msgspec.to_builtins(recipe.read(file)), file.absolute().parent
     elif arguments:
-        script = script_flags.read(arguments)
-        values, out = script.values, script.out
+        script = script_flags.read(arguments, len(hardware.usable_cards()))
+        values, out, rows = script.values, script.out, script.rows
         _need_flags(values, changes)
         if script.unused:
             flags = ", ".join(f"--{flag}" for flag in script.unused)
@@ -86,7 +88,10 @@ def _asked(arguments: list[str], changes: list[str]) -> tuple[Recipe, Path | Non
         values = {}
     else:
         raise typer.BadParameter(say("finetune.nothing_asked"))
-    values |= dict(_change(change) for change in changes)
+    changed = dict(_change(change) for change in changes)
+    values |= changed
+    if rows and "batch" not in changed and isinstance(devices := values.get("devices", 1), int):
+        values["batch"] = rows * devices
     for key in ("data", "eval_data"):
         if values.get(key):
             values[key] = str(_place(str(values[key]), beside))

@@ -14,11 +14,12 @@ from typing import Any, Protocol
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from app.cli.transfer import print_json
 from app.services.training import Run
+from core.figures import duration
 from core.protocol.messages import Failed, Progress
 from core.run_dir import Step
 from core.translation import say
@@ -69,10 +70,15 @@ class JsonNews:
 class ScreenNews:
     def __init__(self) -> None:
         console = Console(stderr=True)
-        columns = (BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[figures]}"), TimeRemainingColumn())
+        columns = (
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[left]}"),
+        )
         text = TextColumn("{task.description}")
         self._bar = Bar(text, *columns, console=console, transient=True, disable=not console.is_terminal)
-        self._line = self._bar.add_task("", total=None, figures="")
+        self._line = self._bar.add_task("", total=None, figures="", left="")
         self._is_seen = console.is_terminal
 
     def started(self, run: Run, *, is_left: bool) -> None:
@@ -89,8 +95,9 @@ class ScreenNews:
         shown = {"loss": values.get("loss", math.nan), "speed": round(values.get("tokens_per_s", 0.0))}
         figures = say("finetune.step_figures", loss=f"{shown['loss']:.4f}", speed=shown["speed"])
         self._bar.update(
-            self._line, description=say("finetune.training"), completed=step, total=run.steps or None, figures=figures
-        )
+            self._line, description=say("finetune.training"), completed=step, total=run.steps or None, figures=figures,
+            left=say("finetune.left_s", time=duration(left)) if (left := run.seconds_left) else "",
+        )  # fmt: skip
         every = max(1, run.steps // LINES)
         if not self._is_seen and (step % every == 0 or step == run.steps):
             print(f"{step}/{run.steps}  {figures}", file=sys.stderr)
@@ -105,6 +112,8 @@ class ScreenNews:
             print(say("finetune.failed_after", count=run.status.step))
         elif run.status.state != "interrupted":
             print(run.status)
+        if run.best is not None:
+            print(say("finetune.best", step=run.best.step, loss=f"{run.best.loss:.4f}"), file=sys.stderr)
         if run.result:
             print(say("finetune.result", name=run.result))
         if copied_to:
@@ -125,6 +134,8 @@ def described(run: Run) -> dict[str, Any]:
         "step": run.status.step,
         "steps": run.steps,
         "loss": finite(run.latest).get("loss"),
+        "seconds_left": run.seconds_left,
+        "best": {"step": run.best.step, "eval_loss": run.best.loss} if run.best else None,
         "result": run.result or None,
         "error": failure,
     }

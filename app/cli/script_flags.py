@@ -5,6 +5,7 @@ Invariant: a flag that changes what is learned is followed or refused in words; 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -34,7 +35,7 @@ STRAIGHT: dict[str, tuple[str, Callable[[str], Any]]] = {
     "lora_dropout": ("dropout", float),
 }  # fmt: skip
 HARMLESS = frozenset({
-    "lazy_preprocess", "deepspeed", "report_to", "cache_dir", "per_device_eval_batch_size", "lora_weight_path",
+    "lazy_preprocess", "report_to", "cache_dir", "per_device_eval_batch_size", "lora_weight_path",
     "logging_steps", "logging_strategy", "logging_dir", "logging_first_step", "log_level", "disable_tqdm", "tf32",
     "save_strategy", "save_safetensors", "overwrite_output_dir", "do_train", "do_eval", "remove_unused_columns",
     "dataloader_num_workers", "dataloader_pin_memory", "ddp_find_unused_parameters", "ddp_timeout", "local_rank",
@@ -58,15 +59,18 @@ class ScriptRun:
     """
     Attributes:
         values: of the recipe; out: where the result is wanted; unused: flags that have no effect here
+        rows: that each device learns from in a step, as these scripts count
     """
 
     values: dict[str, Any]
+    rows: int = DEFAULTS["batch"]
     out: Path | None = None
     unused: list[str] = field(default_factory=list)
 
 
-def read(arguments: Sequence[str]) -> ScriptRun:
-    """
+def read(arguments: Sequence[str], devices: int = 1) -> ScriptRun:
+    """devices: that this machine has
+
     Raises:
         typer.BadParameter: a flag that is unknown, has no value, or wants what is not done here.
     """
@@ -89,6 +93,7 @@ def read(arguments: Sequence[str]) -> ScriptRun:
         if flag in given:
             follow(run, flag, given[flag])
     _put_together(run, given)
+    _spread(run, given, devices)
     return run
 
 
@@ -161,7 +166,7 @@ SPECIAL: dict[str, Callable[[ScriptRun, str, list[str]], None]] = {
     "gradient_checkpointing": _checkpointing, "use_cpu": _processor, "no_cuda": _processor,
     "torch_compile": _turned("compile"), "use_liger_kernel": _turned("liger"),
     "bf16": _later, "fp16": _later, "use_lora": _later, "q_lora": _later, "per_device_train_batch_size": _later,
-    "gradient_accumulation_steps": _later, "evaluation_strategy": _later, "eval_strategy": _later,
+    "gradient_accumulation_steps": _later, "deepspeed": _later, "evaluation_strategy": _later, "eval_strategy": _later,
 }  # fmt: skip
 
 
@@ -175,10 +180,32 @@ def _put_together(run: ScriptRun, given: dict[str, list[str]]) -> None:
         run.values["new_tokens"] = "full"  # as the script does with base models
     rows = {flag: _one(flag, given[flag], int) for flag in BATCH if flag in given}
     if rows:
-        run.values["batch"] = rows.get(BATCH[0], 2) * rows.get(BATCH[1], 1 if BATCH[0] in rows else 8)
+        run.rows = rows.get(BATCH[0], 2) * rows.get(BATCH[1], 1 if BATCH[0] in rows else 8)
     strategy = given.get("evaluation_strategy", given.get("eval_strategy", ["steps"]))
     if strategy == ["no"] and run.values.pop("eval_data", None):
         run.unused.append("eval_data_path")
+
+
+def _spread(run: ScriptRun, given: dict[str, list[str]], devices: int) -> None:
+    """With --deepspeed the scripts take every card there is, and give each as many rows. On one it changes nothing."""
+    if "deepspeed" in given:
+        stage = _stage(Path(_one("deepspeed", given["deepspeed"], str)).expanduser())
+        if not stage:
+            raise _refused("finetune.flag_value", "deepspeed", given["deepspeed"])
+        if devices > 1:
+            run.values |= {"devices": devices, "parallel": stage}
+        else:
+            run.unused.append("deepspeed")
+    run.values["batch"] = run.rows * run.values.get("devices", 1)
+
+
+def _stage(file: Path) -> str:
+    """ "zero2" or "zero3", as the file says, or its name where it is not here; "" for what is neither."""
+    try:
+        stage = str(json.loads(file.read_bytes())["zero_optimization"]["stage"])
+    except (OSError, ValueError, KeyError, TypeError):
+        stage = file.stem[-1:] if "zero" in file.stem else ""
+    return f"zero{stage}" if stage in ("2", "3") else ""
 
 
 BATCH = ("per_device_train_batch_size", "gradient_accumulation_steps")

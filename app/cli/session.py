@@ -14,6 +14,7 @@ from app.services.hub_access import HubAccess
 from app.services.inference import InferenceService
 from app.services.library import LibraryService
 from app.services.preferences import Preferences
+from app.services.profiling import ProfilingService
 from app.services.secrets import Secrets
 from app.services.training import TrainingService
 from core import paths, settings
@@ -69,6 +70,19 @@ async def training() -> AsyncIterator[TrainingService]:
     """The fine-tunes of this machine; those at work go on after the block."""
     store, models = Store(paths.database()), library()
     service = TrainingService(store, models)
+    try:
+        yield service
+    finally:
+        await service.close()
+        await models.close()
+        await store.close()
+
+
+@asynccontextmanager
+async def profiling() -> AsyncIterator[ProfilingService]:
+    """The profiler; a table under way is cancelled with the block, and can be resumed."""
+    store, models = Store(paths.database()), library()
+    service = ProfilingService(store, models)
     try:
         yield service
     finally:

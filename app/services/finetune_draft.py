@@ -56,9 +56,9 @@ class FinetuneDraft:
         datasets: DatasetService,
         library: LibraryService,
         inference: InferenceService,
-        speed: Callable[[str, str], float] = lambda model, method: 0.0,
+        speed: Callable[[str, str, int], float] = lambda model, method, devices: 0.0,
     ) -> None:
-        """speed: tokens a second that a model has been trained with here in a way, 0 where it has not"""
+        """speed: tokens a second that a model has been trained with here in a way on so many devices, 0 where not"""
         self.changed: Event[Told] = Event()
         self._speed = speed
         self._datasets, self._library, self._inference = datasets, library, inference
@@ -182,8 +182,12 @@ class FinetuneDraft:
             self.changed.emit("recipe")
 
     def take_preset(self, name: str) -> None:
-        """How to learn, by one of the recipes that come with the program; a way that is closed is not taken."""
-        recipe = presets.applied(name, self.recipe)
+        """How to learn, by one of the recipes that come with the program; a way that is closed is not taken.
+
+        Raises:
+            UserError: preset_needs_devices
+        """
+        recipe = presets.applied(name, self.recipe, max(1, len(self.room.cards)))
         if self.refusal(recipe.method):
             recipe = msgspec.structs.replace(recipe, method=self.recipe.method)
         self.change(name, **msgspec.structs.asdict(recipe))
@@ -232,7 +236,7 @@ class FinetuneDraft:
         if self.subject is None:
             return None
         recipe = msgspec.structs.replace(self.recipe, method=method) if method else self.recipe
-        speed = self._speed(recipe.model, recipe.method)
+        speed = self._speed(recipe.model, recipe.method, recipe.devices)
         return training_plan.plan(recipe, self.subject, self.room, self.report, speed)
 
     @property
@@ -241,7 +245,7 @@ class FinetuneDraft:
         plan = self.plan()
         if plan is None or self._inference.state.phase != "ready":
             return False
-        return plan.footprint.total > fitting.TIGHT_FROM * (self._now.card if plan.on_card else self._now.memory)
+        return plan.footprint.total > fitting.TIGHT_FROM * training_plan.free_for(self.recipe, self._now)
 
     def proposals(self) -> list[Proposal]:
         return training_plan.proposals(self.recipe, self.subject, self.room, self.report) if self.subject else []

@@ -7,7 +7,7 @@ that are already here, so the window may call it on its own thread.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ from core.models import device_plan, families, footprint
 from core.models.device_plan import Device, DevicePlan
 from core.models.families import Lengths
 from core.models.footprint import Footprint, Shape
+from core.profiling import learning
 from core.protocol.messages import ModelLoaded
 
 Verdict = Literal["fits", "tight", "too_big"]
@@ -148,7 +149,13 @@ def fit(subject: Subject, options: LoadOptions, free: Room) -> Fit:
     if options.device == "spread" and free.cards:
         return _spread(subject, options, context, free)
     found = footprint.estimate(subject.shape, options, context=context, device="cuda" if on_card else "cpu")
-    return Fit(found, free.card if on_card else free.memory, on_card, context)
+    return Fit(as_learned(found, on_card), free.card if on_card else free.memory, on_card, context)
+
+
+def as_learned(found: Footprint, on_card: bool) -> Footprint:
+    """With what profiles on this machine have taught of the process itself."""
+    extra = learning.known().extra_bytes("cuda" if on_card else "cpu", False, found.total)
+    return replace(found, overhead=max(0, found.overhead + extra)) if extra else found
 
 
 def _spread(subject: Subject, options: LoadOptions, context: int, free: Room) -> Fit:
@@ -173,12 +180,12 @@ def smaller(subject: Subject, options: LoadOptions, free: Room) -> LoadOptions |
     context = min(options.context_length or subject.own, subject.lengths.trained or subject.own)
     weights: tuple[WeightChoice, ...] = ("int8", "int4")
     lighter = () if subject.shape.quantised else tuple(name for name in weights if name != options.weights)
-    replace = msgspec.structs.replace
+    other = msgspec.structs.replace
     tried = [
-        *(replace(options, weights=name) for name in lighter),
-        replace(options, context_length=context),
-        *(replace(options, weights=name, context_length=context) for name in lighter),
-        *(replace(options, weights=name, context_length=context, kv_cache="int8") for name in lighter),
-        replace(options, context_length=context, kv_cache="int8"),
+        *(other(options, weights=name) for name in lighter),
+        other(options, context_length=context),
+        *(other(options, weights=name, context_length=context) for name in lighter),
+        *(other(options, weights=name, context_length=context, kv_cache="int8") for name in lighter),
+        other(options, context_length=context, kv_cache="int8"),
     ]
     return next((one for one in tried if fit(subject, one, free).is_whole), None)

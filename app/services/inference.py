@@ -1,6 +1,7 @@
 """The one inference worker of this front: loads a model on demand and answers jobs of every chat with it.
 
-Invariant: at most one model is loaded, and it is never exchanged under a running job; who needs another one waits.
+Invariant: at most one model is loaded, and it is never exchanged under a running job; who needs another one waits. On a
+card it is loaded only while no other job of this program has that card.
 The worker starts when it is first needed, is given back by ending its process, and after a crash starts again with the
 next job.
 """
@@ -20,6 +21,7 @@ import msgspec
 
 from app.launch import worker_argv
 from app.services.events import Event
+from app.services.gpu_lease import GpuLease, held_by_process
 from app.supervisor import State, WorkerSupervisor
 from core import load_options
 from core.chat.turns import ReplyFigures
@@ -44,6 +46,7 @@ from core.protocol.messages import (
 log = logging.getLogger("inference")
 
 Phase = Literal["none", "loading", "ready"]
+MANY = 1024  # cards
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ class InferenceService:
         options: Callable[[str], LoadOptions] = lambda base: load_options.DEFAULT,
         keep_loaded_s: Callable[[], float] = lambda: 0.0,
         argv: Sequence[str] | None = None,
+        lease: GpuLease | None = None,
     ) -> None:
         """`locate` gives the files of a model by name (UserError when there is none), `options` how a model shall be
         loaded: when that changes it is loaded anew for the next job; keep_loaded_s 0 is for ever."""
@@ -96,6 +100,7 @@ class InferenceService:
         self._locate = locate
         self._options = options
         self._keep_loaded_s = keep_loaded_s
+        self._lease = lease or GpuLease()
         self._worker = WorkerSupervisor("inference", argv or worker_argv("inference"), on_change=self._on_worker_change)
         self._running: set[str] = set()
         self._cancelled: set[str] = set()
@@ -245,6 +250,7 @@ class InferenceService:
         self._set(ModelState("loading", base))
         try:
             await self._start()
+            await self._take_card(base, options)
             async for event in self._worker.run(LoadModel(job_id, base, str(files.folder), options)):
                 if isinstance(event, Progress):
                     self._set(ModelState("loading", base, event))
@@ -254,6 +260,8 @@ class InferenceService:
                     failure = event
                 elif isinstance(event, Finished) and event.reason == "cancelled":  # the process was asked to end
                     failure = Failed(job_id, "user", "loading_stopped")
+            if failure is None and loaded is not None:
+                await self._take_card(base, options, loaded)
         except UserError as error:
             failure = Failed(job_id, "user", error.code, error.params)
         finally:
@@ -261,8 +269,27 @@ class InferenceService:
         if failure is None and loaded is not None:
             self._set(ModelState("ready", base, None, loaded, options=options))
             return None
+        self._lease.give_back(self._worker.pid)
         self._set(ModelState())
         return failure or Failed(job_id, "bug", "bug", {"what": "the model worker gave no answer"})
+
+    async def _take_card(self, base: str, options: LoadOptions, loaded: ModelLoaded | None = None) -> None:
+        """Before it is loaded the card it will lie on, if there is one; after that what it takes there.
+
+        Raises:
+            UserError: gpu_in_use_training, gpu_in_use_chat: another process has it.
+        """
+        pid = self._worker.pid
+
+        def work() -> None:
+            cards = self._lease.cards(1 if options.device == "auto" else 0 if options.device == "cpu" else MANY)
+            if loaded is not None and loaded.device == "cpu":  # whatever the same process had before
+                self._lease.give_back(pid)
+            elif cards:
+                size = loaded.weight_bytes if loaded else 0
+                self._lease.take(cards, held_by_process("chat", base, pid, size))
+
+        await asyncio.to_thread(work)
 
     async def _start(self) -> None:
         async with self._starting:

@@ -209,13 +209,13 @@ class LibraryService:
         return self._run(name or path.name, job)
 
     def merge(
-        self, adapter: str, name: str = "", *, base: str = "", out: Path | None = None
+        self, adapter: str, name: str = "", *, base: str = "", out: Path | None = None, int4: bool = False
     ) -> AsyncGenerator[JobEvent, None]:
         """Work an adapter into its base model and prove that both answer alike: a model `name` of the library
         ("" for `<adapter>-merged`); the events end with Finished or Failed.
 
         base: another model than the adapter's own, the full-precision one of a quantised one; out: a new folder in
-        place of the library
+        place of the library; int4: rounded to 4 bits, into `out` only
 
         Raises:
             UserError: as files_of(); merge_needs_adapter, name_unusable.
@@ -228,19 +228,20 @@ class LibraryService:
         name = shelf.safe_name(name or f"{called}-merged")
         job = MergeAdapter(
             uuid.uuid4().hex, str(files.adapter), str(onto.folder), called, onto.base, name, str(self._folder),
-            str(out.expanduser().absolute()) if out else "",
+            str(out.expanduser().absolute()) if out else "", int4,
         )  # fmt: skip
         return self._run(str(out) if out else name, job)
 
     def write_int4(self, model: str, out: Path) -> AsyncGenerator[JobEvent, None]:
-        """A copy in 4 bits, as GPTQ lays them out, in the new folder `out`; the events end with Finished or Failed.
+        """A copy in 4 bits, as GPTQ lays them out, in the new folder `out`, of an adapter merged into its base; the
+        events end with Finished or Failed.
 
         Raises:
-            UserError: as files_of(); int4_of_adapter.
+            UserError: as files_of().
         """
         files = self.files_of(model)
         if files.adapter is not None:
-            raise UserError("int4_of_adapter", name=self.find(model).manifest.name)
+            return self.merge(model, out=out, int4=True)
         return self._run(str(out), WriteInt4(uuid.uuid4().hex, str(files.folder), str(out.expanduser().absolute())))
 
     def verify(self, name: str) -> AsyncGenerator[JobEvent, None]:

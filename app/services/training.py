@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import shutil
 import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,9 +23,13 @@ import msgspec
 
 from app.detached import DetachedRun, RunStatus, status
 from app.launch import detached_argv
+from app.services import fitting, machine
 from app.services.events import Event
+from app.services.gpu_lease import GpuLease, held_by_process
 from app.services.library import LibraryService
-from core import paths, store
+from app.services.pace import LAST, UNKNOWN, Pace, of_steps
+from app.services.training_plan import plan
+from core import hardware, paths, store
 from core.data.shape import columns_of
 from core.data.usable import need_usable
 from core.errors import UserError
@@ -33,7 +39,7 @@ from core.store.store import Store
 from core.training import recipe as recipes
 from core.training import run_files
 from core.training.recipe import Recipe
-from core.training.run_files import Answer, Origin, RunFacts, RunFiles
+from core.training.run_files import Answer, Origin, RunFacts, RunFiles, Validation
 
 if TYPE_CHECKING:
     from core.store.store import Session
@@ -53,6 +59,8 @@ class Run:
         id: the name of its folder; facts: None before it has looked at its data and model
         progress: what it does while it makes no steps; latest: the figures of its last step
         result: the name its adapter or model has in the library, "" before it is there
+        pace: of its last steps
+        best: the checkpoint with the lowest validation loss, None where none was measured
     """
 
     id: str
@@ -64,6 +72,8 @@ class Run:
     progress: Progress | None = None
     latest: dict[str, float] = field(default_factory=dict)
     result: str = ""
+    best: Validation | None = None
+    pace: Pace = UNKNOWN
 
     @property
     def name(self) -> str:
@@ -103,11 +113,12 @@ class Run:
 
     @property
     def seconds_left(self) -> float | None:
-        """By the last step; None where nothing tells."""
-        seconds = self.latest.get("seconds")
-        if not self.status.is_alive or not seconds or not self.steps:
+        """By the last steps; None where nothing tells."""
+        if not self.status.is_alive or not self.steps:
             return None
-        return max(0.0, (self.steps - self.status.step) * seconds)
+        facts = self.facts
+        of_step = facts.tokens * self.recipe.batch / facts.rows if facts is not None and facts.rows else 0.0
+        return self.pace.seconds_for(max(0, self.steps - self.status.step), of_step)
 
 
 class TrainingService:
@@ -124,12 +135,14 @@ class TrainingService:
         opened: Store,
         library: LibraryService,
         argv: Callable[[Path], Sequence[str]] = lambda run_dir: detached_argv("training", run_dir),
+        lease: GpuLease | None = None,
     ) -> None:
         self.changed: Event[str] = Event()
         self.stepped: Event[tuple[str, list[Step]]] = Event()
         self.saved: Event[str] = Event()
         self.ended: Event[Run] = Event()
         self._store, self._library, self._argv = opened, library, argv
+        self._lease = lease or GpuLease()
         self._runs: dict[str, Run] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._opening: asyncio.Task[None] | None = None
@@ -148,9 +161,13 @@ class TrainingService:
             raise UserError("run_missing", folder=str(paths.runs() / id))
         return self._runs[id]
 
-    def speed(self, model: str, method: str) -> float:
+    def speed(self, model: str, method: str, devices: int = 1) -> float:
         """Tokens a second of the newest run that trained this model in this way here; 0 where there was none."""
-        alike = (run for run in self.runs if (run.origin.model, run.recipe.method) == (model, method))
+        alike = (
+            run
+            for run in self.runs
+            if (run.origin.model, run.recipe.method, run.recipe.devices) == (model, method, devices)
+        )
         return next((speed for run in alike if (speed := run.latest.get("tokens_per_s", 0.0))), 0.0)
 
     async def open(self) -> None:
@@ -191,7 +208,8 @@ class TrainingService:
         """A new run by this recipe; returns when it is at work.
 
         Raises:
-            UserError: the model or the data is not there, the recipe is wrong, or the run could not be started.
+            UserError: the model or the data is not there, the recipe is wrong, gpu_in_use_chat or gpu_in_use_training,
+                or the run could not be started.
         """
         recipe = recipes.checked(recipe)
         await asyncio.to_thread(_need_data, recipe)
@@ -199,6 +217,8 @@ class TrainingService:
         if files.adapter is not None:
             raise UserError("training_of_adapter", name=recipe.model, base=files.base)
         self._need_way(recipe)
+        await self._need_devices(recipe)
+        await asyncio.to_thread(lambda: self._lease.need(self._cards(recipe)))  # before anything is made
         made = await asyncio.to_thread(run_files.create, paths.runs(), recipe, files.folder, files.base)
         self._look(made.path)
         self.changed.emit("")
@@ -216,6 +236,17 @@ class TrainingService:
         if recipe.parallel in ("zero2", "zero3") and find_spec("deepspeed") is None:
             raise UserError("deepspeed_missing")
 
+    async def _need_devices(self, recipe: Recipe) -> None:
+        """Cards that are not there would be waited for; on the processor every process finds a place."""
+        if recipe.devices == 1 or recipe.device == "cpu":
+            return
+        there = len(await asyncio.to_thread(hardware.usable_cards))
+        if 0 < there < recipe.devices:
+            raise UserError("devices_missing", devices=recipe.devices, count=there)
+
+    def _cards(self, recipe: Recipe) -> tuple[str, ...]:
+        return () if recipe.device == "cpu" else self._lease.cards(recipe.devices)
+
     async def resume(self, id: str) -> None:
         """Go on from the last checkpoint of a run that was paused, stopped, or broke off."""
         await self._begin(id)
@@ -231,6 +262,10 @@ class TrainingService:
             raise UserError("run_already_running", run=run.name)
         await asyncio.to_thread(recipes.write, run.path / run_files.CONFIG, recipes.checked(recipe))
         await self._begin(id)
+
+    async def needed(self, id: str) -> int:
+        """Bytes that a run takes on each of its devices; 0 where nothing tells."""
+        return await _needed(self.run(id))
 
     async def more(self, id: str, epochs: float) -> None:
         """Go on with a run for so many more epochs."""
@@ -323,19 +358,36 @@ class TrainingService:
         watching = self._watches.get(id)
         if watching is not None and not watching.done() and not status(path).is_alive:
             await asyncio.wait([watching], timeout=OVER_S)  # of its last life; this one needs a watch of its own
+        begin = partial(DetachedRun.start, self._argv(path), path)
+        run = self.run(id)
         try:
-            await DetachedRun.start(self._argv(path), path)
+            cards = await asyncio.to_thread(self._cards, run.recipe)
+            await (self._begin_on(cards, run, begin) if cards else begin())
         finally:
             self._look(path)
             self.changed.emit(id)
         self._watch(id)
 
+    async def _begin_on(self, cards: Sequence[str], run: Run, begin: Callable[[], Awaitable[DetachedRun]]) -> None:
+        """This process has the cards until the worker is there, which then has them for as long as it lives."""
+        needed = await _needed(run)
+        here = held_by_process("training", run.name, os.getpid(), needed, str(run.path))
+        await asyncio.to_thread(self._lease.take, cards, here)
+        try:
+            await begin()
+            if (record := RunDir(run.path).record()) is not None:
+                worker = held_by_process("training", run.name, record.pid, needed, str(run.path))
+                await asyncio.to_thread(self._lease.take, cards, worker, here.pid)
+        except BaseException:
+            self._lease.give_back(here.pid)
+            raise
+
     def _look(self, path: Path) -> None:
         before = self._runs.get(path.name)
         found = _run_in(path)
         if found is not None:
-            kept = before.latest if before else found.latest
-            self._runs[found.id] = replace(found, latest=kept or found.latest, result=self._result_of(path))
+            latest, pace = (before.latest, before.pace) if before and before.latest else (found.latest, found.pace)
+            self._runs[found.id] = replace(found, latest=latest, pace=pace, result=self._result_of(path))
 
     def _watch(self, id: str) -> None:
         watching = self._watches.get(id)
@@ -376,7 +428,12 @@ class TrainingService:
         facts = RunFiles(run.path).facts if is_first else run.facts
         state = run.status.state if run.status.is_alive else "running"
         self._runs[id] = replace(
-            run, facts=facts, progress=None, latest=run.latest | values, status=RunStatus(state, step)
+            run,
+            facts=facts,
+            progress=None,
+            latest=run.latest | values,
+            status=RunStatus(state, step),
+            pace=run.pace.after(values),
         )
         self.stepped.emit((id, [(step, values)]))
         self.changed.emit(id)
@@ -451,6 +508,15 @@ def _need_data(recipe: Recipe) -> None:
         need_usable(Path(recipe.eval_data), columns, must_have=False)
 
 
+async def _needed(run: Run) -> int:
+    """Bytes on each device; 0 where nothing tells."""
+    try:
+        subject = await fitting.look(run.origin.model, Path(run.origin.model_folder))
+    except (OSError, ValueError, UserError):
+        return 0  # what is wrong with the model is said by the run
+    return plan(run.recipe, subject, fitting.room(await machine.read())).footprint.total
+
+
 def _all_runs() -> list[Run]:
     place = paths.runs()
     if not place.is_dir():
@@ -466,7 +532,9 @@ def _run_in(path: Path) -> Run | None:
     except UserError as error:
         log.info("%s is no run: %s", path, error)
         return None
-    return Run(path.name, path, recipe, origin, files.facts, status(path), latest=RunDir(path).latest())
+    on_disk, best = RunDir(path), files.best()
+    pace = of_steps(on_disk.last_steps(LAST))
+    return Run(path.name, path, recipe, origin, files.facts, status(path), None, on_disk.latest(), "", best, pace)
 
 
 def _newest(folder: Path) -> float:

@@ -7,7 +7,7 @@ worker: the same rules choose passes and checkpointing there.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from app.services.fitting import TIGHT_FROM, Room, Subject, Verdict
 from core.data.report import DataReport
 from core.models.training_footprint import TrainingFootprint, estimate_training, trained_parameters
+from core.profiling import learning
 from core.training.pass_size import PassSize, pass_size, step_of
 from core.training.recipe import Recipe
 
@@ -38,7 +39,8 @@ class Proposal:
 class TrainingPlan:
     """
     Attributes:
-        footprint: bytes, part by part; free: what they are held against, of the card where there is one
+        footprint: bytes of one device, part by part; free: what they are held against, of the card where there is one
+        devices: over which the rows of a step are dealt out
         passes: how the rows go through the model
         steps, steps_of_epoch: optimiser steps; tokens: of one epoch, cut rows counted as cut; 0 without a report
         seconds: of the whole run, None where this machine has not been measured
@@ -55,6 +57,7 @@ class TrainingPlan:
     seconds: float | None
     disk: int
     trained: int
+    devices: int = 1
 
     @property
     def verdict(self) -> Verdict:
@@ -71,11 +74,11 @@ def plan(
 ) -> TrainingPlan:
     """tokens_per_s: what an earlier run with this model and method reached here, 0 where there was none"""
     on_card = bool(room.card) and recipe.device != "cpu"
-    free = room.card if on_card else room.memory
+    free = free_for(recipe, room)
     longest, rows, tokens = _data(recipe, report)
     passes = pass_size(recipe, subject.shape, longest, free, "cuda" if on_card else "cpu")
     step = step_of(recipe, passes)
-    footprint = estimate_training(subject.shape, step, "cuda" if on_card else "cpu")
+    footprint = _as_learned(estimate_training(subject.shape, step, "cuda" if on_card else "cpu"), on_card)
     steps = recipe.steps or max(1, math.ceil(rows * recipe.epochs / recipe.batch)) if rows or recipe.steps else 0
     trained = trained_parameters(subject.shape, step)
     of_run = tokens * (steps * recipe.batch / rows) if rows else 0
@@ -90,7 +93,14 @@ def plan(
         seconds=of_run / tokens_per_s if tokens_per_s and of_run else None,
         disk=trained * CHECKPOINT_BYTES * (recipe.keep + 1) + trained * 4,
         trained=trained,
+        devices=recipe.devices,
     )
+
+
+def _as_learned(found: TrainingFootprint, on_card: bool) -> TrainingFootprint:
+    """With what profiles on this machine have taught of the process itself."""
+    extra = learning.known().extra_bytes("cuda" if on_card else "cpu", True, found.total)
+    return replace(found, overhead=max(0, found.overhead + extra)) if extra else found
 
 
 def proposals(recipe: Recipe, subject: Subject, room: Room, report: DataReport | None = None) -> list[Proposal]:
@@ -137,6 +147,13 @@ def _changes(recipe: Recipe, subject: Subject, on_card: bool) -> list[tuple[Chan
     if recipe.method != "full" and recipe.rank > 8:
         found.append(("smaller_rank", str(recipe.rank // 2), other(rank=recipe.rank // 2)))
     return found
+
+
+def free_for(recipe: Recipe, room: Room) -> int:
+    """For one device: of the fullest card that takes part; processes on the processor share the system's memory."""
+    if room.card and recipe.device != "cpu":
+        return min(card.free_bytes for card in room.cards[: recipe.devices])
+    return room.memory // recipe.devices
 
 
 def _data(recipe: Recipe, report: DataReport | None) -> tuple[int, int, int]:

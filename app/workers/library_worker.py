@@ -102,7 +102,9 @@ def merge_adapter(job: MergeAdapter, control: JobControl) -> Events:
     models_folder = Path(job.models_folder)
     shelf.sweep(models_folder)
     lineage = merging.Lineage(Path(job.adapter), Path(job.base), job.adapter_name, job.base_name)
-    if job.out:
+    if job.int4:
+        work = merging.merge_into_int4(lineage, Path(job.out), models_folder)
+    elif job.out:
         work = merging.merge_into(lineage, Path(job.out), models_folder)
     else:
         work = merging.merge(lineage, job.name, models_folder)

@@ -12,18 +12,18 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from core.inference import changes as arithmetic
 from core.inference.adapted_module import AdaptedModule, twin_with_peft
+from core.inference.adapted_products import Adapted, Replaced, Rows
 from core.inference.architectures import Parts
 from core.inference.changes import Change
 from core.inference.decoder import AnyDecoder, KVKind, SequenceCache
 from core.inference.dense import DenseDecoder
+from core.inference.kv_cache import KVCache
 from core.inference.module import ModuleDecoder
-from core.inference.products import Part, Product
+from core.inference.products import Product
 from core.models import adapter as adapter_files
 
 log = logging.getLogger("inference")
@@ -93,6 +93,13 @@ class AdapterDecoder:
     def step(self, id: int, cache: SequenceCache) -> Tensor:
         return self._way(cache.adapter).step(id, cache)
 
+    def step_together(self, tokens: Sequence[tuple[int, SequenceCache]]) -> list[Tensor]:
+        """As DenseDecoder.step_together, for those that the lean pass computes; the others step one by one."""
+        plain = self._plain
+        if isinstance(plain, DenseDecoder) and all(self._way(cache.adapter) is plain for _, cache in tokens):
+            return plain.step_together(cast("Sequence[tuple[int, KVCache]]", tokens))
+        return [self.step(id, cache) for id, cache in tokens]
+
     # --- ways ------------------------------------------------------------------------
 
     def _way(self, adapter: str) -> AnyDecoder:
@@ -161,67 +168,6 @@ def _adapted(product: Product, changes: Mapping[str, Change]) -> Product:
     if len(mine) == 1 and mine[0] is not None and mine[0].weight is not None:
         return Replaced(product.parts[0], mine[0])
     return Adapted(product, mine)
-
-
-class Adapted:
-    """A product and beside it the factors of an adapter. Of products that are joined each part has its own, and the
-    first factors are multiplied at once."""
-
-    __slots__ = ("_a", "_base", "_others", "_pieces", "parts")
-
-    def __init__(self, base: Product, changes: Sequence[Change | None]) -> None:
-        self.parts: tuple[Part, ...] = base.parts
-        self._base = base
-        self._pieces: list[tuple[int, int, int, int, Tensor]] = []  # first output, count; first of the rank, count; b
-        self._others: list[tuple[int, int, Change]] = []
-        factors: list[Tensor] = []
-        at = rank = 0
-        for part, change in zip(base.parts, changes, strict=True):
-            if change is not None and change.is_low_rank and change.a is not None and change.b is not None:
-                self._pieces.append((at, part.width, rank, change.a.shape[0], change.b))
-                factors.append(change.a)
-                rank += change.a.shape[0]
-            elif change is not None:
-                self._others.append((at, part.width, change))
-            at += part.width
-        self._a = torch.cat(factors) if factors else None
-
-    def __call__(self, x: Tensor, /) -> Tensor:
-        y = self._base(x)
-        if self._a is not None:
-            low = F.linear(x.to(self._a.dtype), self._a)
-            for at, width, rank, count, b in self._pieces:
-                y.narrow(-1, at, width).add_(F.linear(low.narrow(-1, rank, count), b))
-        for at, width, change in self._others:
-            part = y.narrow(-1, at, width)
-            part.copy_(change.apply(x, part))
-        return y
-
-
-class Replaced:
-    """A product whose weight was trained along: the base model's is not multiplied by at all."""
-
-    __slots__ = ("_change", "_dtype", "parts")
-
-    def __init__(self, part: Part, change: Change) -> None:
-        self.parts = (part,)
-        self._change = change
-
-    def __call__(self, x: Tensor, /) -> Tensor:
-        return self._change.apply(x, x)
-
-
-class Rows:
-    """A table of embeddings as an adapter changes it, asked like the tensor it stands for."""
-
-    def __init__(self, table: Tensor, change: Change) -> None:
-        self._table, self._change = table, change
-
-    def __getitem__(self, ids: Tensor | slice) -> Tensor:
-        found = self._table[ids]
-        if isinstance(ids, slice):
-            ids = torch.arange(*ids.indices(len(self._table)), device=found.device)
-        return self._change.look_up(ids, found)
 
 
 def _written_at(adapter: str) -> int:

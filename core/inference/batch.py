@@ -65,13 +65,14 @@ def answer_all(
     is_cancelled: Callable[[], bool] = lambda: False,
     cache_bytes: int = CACHE_BYTES,
     is_exact: bool = False,
+    most_rows: int = MAX_ROWS,
 ) -> Iterator[BatchStep]:
     """The reply to every prompt, in any order, each as soon as it ended; None wherever others may have their turn.
 
     rows: as Sampler. ends: asked after every new token (index of the prompt, id) whether its reply ends there, for stop
-    texts. cache_bytes: what keys and values may take. is_exact: nothing is computed in another precision than the
-    model's. A cancel ends every prompt under way as "cancelled", and the
-    iterator; prompts that were not begun are not answered then.
+    texts. cache_bytes: what keys and values may take; most_rows: prompts that are answered together at most. is_exact:
+    nothing is computed in another precision than the model's. A cancel ends every prompt under way as "cancelled", and
+    the iterator; prompts that were not begun are not answered then.
 
     Raises:
         UserError: prompt_too_long before anything is read; logits_unusable.
@@ -81,7 +82,9 @@ def answer_all(
             raise UserError("prompt_too_long", tokens=len(prompt), limit=context_length - 1)
     budget = cache_bytes // bytes_per_token(model.config, model.dtype)
     told = _Told(len(prompts))
-    for group in _groups([len(prompt) for prompt in prompts], sampling.max_new_tokens, context_length, budget):
+    for group in _groups(
+        [len(prompt) for prompt in prompts], sampling.max_new_tokens, context_length, budget, most_rows
+    ):
         begun = [_Row(at, list(prompts[at]), Sampler(sampling, prompts[at], rows)) for at in group]
         batch = _Batch(model, begun, is_exact=is_exact)
         limits = _Limits(sampling.max_new_tokens, context_length, frozenset(stop_ids), ends)
@@ -90,12 +93,14 @@ def answer_all(
             return
 
 
-def _groups(lengths: Sequence[int], new_tokens: int, context_length: int, budget: int) -> Iterator[list[int]]:
+def _groups(
+    lengths: Sequence[int], new_tokens: int, context_length: int, budget: int, most_rows: int = MAX_ROWS
+) -> Iterator[list[int]]:
     """Places of prompts that are answered together: longest first, so that what cannot fit is known soon."""
     group: list[int] = []
     room = 0
     for at in sorted(range(len(lengths)), key=lambda at: -lengths[at]):
-        if group and (len(group) == MAX_ROWS or (len(group) + 1) * room > budget):
+        if group and (len(group) == most_rows or (len(group) + 1) * room > budget):
             yield group
             group = []
         if not group:

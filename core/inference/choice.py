@@ -55,14 +55,19 @@ def _checked(model: Any, context_length: int, tell: Tell, *, is_exact: bool) -> 
     reason = architectures.obstacle(model)
     decoder = None if reason else DenseDecoder(model, context_length, is_exact=is_exact)
     pack(model, model.dtype, tell, is_exact=is_exact)  # after the lean pass has joined what belongs together
-    if decoder is not None:
-        reason = _difference(model, decoder)
-        if not reason:
-            return decoder
-        log.warning("%s is decoded through its module: %s", type(model).__name__, reason)
-    else:
+    if decoder is None:
         log.info("%s is decoded through its module: %s", type(model).__name__, reason)
-    return ModuleDecoder(model, context_length, is_exact=is_exact)
+        return ModuleDecoder(model, context_length, is_exact=is_exact)
+    expected = _by_module(model)
+    may_use_native, decoder.may_use_native = decoder.may_use_native, False
+    if reason := _difference(model, decoder, expected):
+        log.warning("%s is decoded through its module: %s", type(model).__name__, reason)
+        return ModuleDecoder(model, context_length, is_exact=is_exact)
+    decoder.may_use_native = may_use_native
+    if may_use_native and (reason := _difference(model, decoder, expected)):
+        log.warning("%s is not stepped by native code: %s", type(model).__name__, reason)
+        decoder.may_use_native = False
+    return decoder
 
 
 def choose_with_adapters(
@@ -84,17 +89,29 @@ def choose_with_adapters(
     return AdapterDecoder(model, plain, through_module)
 
 
+def _some_ids(model: Any) -> list[int]:
+    return [token % model.config.vocab_size for token in (11, 257, 1031)]
+
+
 @torch.inference_mode()
-def _difference(model: Any, decoder: DenseDecoder) -> str:
+def _by_module(model: Any) -> Tensor:
+    """The module's own logits after some tokens."""
+    ids = torch.tensor([_some_ids(model)], device=model.device)
+    logits: Tensor = model(input_ids=ids, use_cache=False).logits[0, -1].float()
+    return logits
+
+
+@torch.inference_mode()
+def _difference(model: Any, decoder: DenseDecoder, expected: Tensor) -> str:
     """How the decoder's logits differ after reading two tokens and stepping once; empty when they agree."""
-    ids = [token % model.config.vocab_size for token in (11, 257, 1031)]
-    expected = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1].float()
+    ids = _some_ids(model)
     cache = decoder.new_cache(len(ids))
     for _ in decoder.read(ids[:2], cache):
         pass
     found = decoder.step(ids[2], cache).float()
     off = _relative(found, expected)
-    limit = TOLERANCE.get(model.dtype, 0.1) if decoder.arithmetic.dtype == decoder.dtype else WIDE_TOLERANCE
+    is_wide = decoder.arithmetic.dtype != decoder.dtype or (decoder.is_native and decoder.dtype != torch.float32)
+    limit = WIDE_TOLERANCE if is_wide else TOLERANCE.get(model.dtype, 0.1)
     if any(is_quantised(module) for module in model.modules()):
         limit = max(limit, ROUNDED_INPUT)
     return "" if off <= limit else f"its logits differ by {off:.3g} of their spread (limit {limit})"

@@ -9,6 +9,7 @@ weights stay the module's own tensors, so what was mapped from the file stays ma
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
@@ -21,9 +22,13 @@ from core.inference.attention import Arithmetic, causal_mask
 from core.inference.decoder import KVKind
 from core.inference.kv_cache import KVCache
 from core.inference.kv_rows import plainly
+from core.inference.native_step import NativeStep, Run, Unfit
 from core.inference.positions import Positions
 
+log = logging.getLogger("inference")
+
 CHUNK = 512  # tokens read at once
+FEW = 64  # so many at the end of a prompt are left to native_step: to torch they cost as many calls as a whole chunk
 
 
 class _Place(NamedTuple):
@@ -38,7 +43,7 @@ class _Place(NamedTuple):
 
 class DenseDecoder:
     """parts: what it computes with, by the adapter of a sequence. keeping: how keys and values of sequences to come are
-    kept. dtype: of what goes from layer to layer."""
+    kept. dtype: of what goes from layer to layer. may_use_native: single tokens may go through native_step."""
 
     def __init__(self, model: Any, context_length: int, *, is_exact: bool) -> None:
         """is_exact: the same ids as transformers' generate, at the price of slower reading and attention on a CPU."""
@@ -52,10 +57,17 @@ class DenseDecoder:
         self._positions = Positions(parts.positions, self._device)
         self.arithmetic = Arithmetic.for_tensor(parts.embedding, is_exact=is_exact)
         self.keeping = plainly(self.arithmetic, context_length)
+        self.may_use_native = self._device.type == "cpu" and not is_exact
+        self._natives: dict[str, tuple[Parts, NativeStep | None]] = {}  # by adapter, made of these parts
 
     @property
     def kv_cache(self) -> KVKind:
         return self.keeping.kind
+
+    @property
+    def is_native(self) -> bool:
+        """Single tokens go through native_step."""
+        return self.may_use_native and any(native is not None for _, native in self._natives.values())
 
     def new_cache(self, total: int = 0, adapter: str = "") -> KVCache:
         alpha_for = self._positions.source.alpha_for
@@ -69,6 +81,8 @@ class DenseDecoder:
         at_once = len(ids) if self.kv_cache == "int8_compatible" else CHUNK
         for start in range(0, len(ids), at_once):
             chunk = ids[start : start + at_once]
+            if len(chunk) <= FEW and (logits := self._natively([(chunk, cache)], last_only=True)) is not None:
+                return logits[0]
             x, place = self._begin(parts, chunk, cache)
             for index, layer in enumerate(parts.layers):
                 x = self._pass(index, layer, x, cache, place)
@@ -80,12 +94,62 @@ class DenseDecoder:
 
     @torch.inference_mode()
     def step(self, id: int, cache: KVCache) -> Tensor:
+        if (logits := self._natively([([id], cache)])) is not None:
+            return logits[0]
         parts = self.parts[cache.adapter]
         x, place = parts.embedding[id : id + 1].to(parts.dtype), self._place(cache, 1)
         for index, layer in enumerate(parts.layers):
             x = self._through(index, layer, x, cache, place)
         cache.advance(1)
         return self._logits(parts, x)
+
+    def step_together(self, tokens: Sequence[tuple[int, KVCache]]) -> list[Tensor]:
+        """`step` of one token of each of several sequences: each gets what it would get alone."""
+        by_adapter: dict[str, list[int]] = {}
+        for place, (_, cache) in enumerate(tokens):
+            by_adapter.setdefault(cache.adapter, []).append(place)
+        found: dict[int, Tensor] = {}
+        for places in by_adapter.values():
+            some = [tokens[place] for place in places]
+            logits = self._natively([([id], cache) for id, cache in some])
+            found |= zip(places, [self.step(*one) for one in some] if logits is None else logits, strict=True)
+        return [found[place] for place in range(len(tokens))]
+
+    @torch.inference_mode()
+    def _natively(self, runs: Sequence[tuple[Sequence[int], KVCache]], *, last_only: bool = False) -> Tensor | None:
+        """The logits after each token, or the very last, and the caches longer by their tokens; None where one of these
+        caches, or the whole model, is not for native_step. All of them name the same adapter."""
+        native = self._native_of(runs[0][1].adapter) if self.may_use_native else None
+        if native is None:
+            return None
+        logits = native([self._run(ids, cache) for ids, cache in runs], last_only=last_only)
+        if logits is not None:
+            for ids, cache in runs:
+                cache.length += len(ids)  # what is packed is settled already
+        return logits
+
+    def _run(self, ids: Sequence[int], cache: KVCache) -> Run:
+        if not cache.length and not cache.is_packed:
+            nothing = torch.empty(self._kv_heads, 0, self._width)
+            for layer in range(self.layer_count):
+                cache.write(layer, nothing, nothing)  # the rows learn their shape
+        return Run(ids, cache, self._positions.rows(cache.length, cache.length + len(ids), cache.ntk_alpha))
+
+    def _native_of(self, adapter: str) -> NativeStep | None:
+        parts = self.parts[adapter]
+        known, native = self._natives.get(adapter, (None, None))
+        if known is not parts:
+            native = self._made_native(parts)
+            self._natives = {name: pair for name, pair in self._natives.items() if name in self.parts}
+            self._natives[adapter] = (parts, native)
+        return native
+
+    def _made_native(self, parts: Parts) -> NativeStep | None:
+        try:
+            return NativeStep(parts, self.arithmetic.dtype)
+        except Unfit as error:
+            log.info("tokens are computed by torch: %s", error)
+            return None
 
     # --- one pass, x being (tokens, hidden) ---------------------------------------
 

@@ -6,7 +6,7 @@ generation ends with one Ended, and after a cancel no further step is taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -16,6 +16,7 @@ from core.errors import UserError
 from core.inference.decoder import AnyDecoder
 from core.inference.sampling import Sampler
 from core.inference.sequences import CachedSequence, Sequences
+from core.inference.together import Together
 
 KEEP_BYTES = 1 << 30
 
@@ -63,6 +64,7 @@ class Engine:
         self._rows = rows
         self._context_length = context_length
         self._sequences = Sequences(decoder.new_cache, keep_bytes)
+        self._together = Together(decoder)
 
     def generate(
         self,
@@ -144,5 +146,21 @@ class Engine:
                 yield Ended("context_full", steps)
                 return
             if steps < sampling.max_new_tokens:
-                logits = self._decoder.step(id, sequence.cache)
+                next_logits = yield from self._stepped(id, sequence, is_cancelled)
+                if next_logits is None:
+                    yield Ended("cancelled", steps)
+                    return
+                logits = next_logits
         yield Ended("length", steps)
+
+    def _stepped(
+        self, id: int, sequence: CachedSequence, is_cancelled: Callable[[], bool]
+    ) -> Generator[None, None, Tensor | None]:
+        """The logits after one more id: others may ask for theirs first, and all are computed in one pass. None after a
+        cancel."""
+        asked = self._together.ask(id, sequence.cache)
+        try:
+            yield None
+            return None if is_cancelled() else asked.logits()
+        finally:
+            self._together.withdraw(asked)

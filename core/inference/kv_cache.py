@@ -7,11 +7,14 @@ same way, so all that one pass sees is plain, or all of it packed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from core.inference.kv_rows import Keeping, LayerRows
+
+Buffers = list[tuple[Tensor, ...]]
 
 
 def never_stretched(total: int) -> float:
@@ -39,6 +42,8 @@ class KVCache:
         self.layers = [self._now.rows(layer) for layer in range(layers)]
         self.adapter = adapter
         self.ntk_alpha = alpha_for(total)
+        self._buffers: Buffers | None = None
+        self.native_places: Any = None  # of _buffers, for native_step, which alone knows what it is
 
     def serves(self, total: int) -> bool:
         # The rows of the published int8 form depend on where a prompt ended.
@@ -49,15 +54,17 @@ class KVCache:
 
         `length` itself moves when the last layer is done, by `advance`.
         """
-        if self._now is not self._keeping and self._keeping.of(self.length + keys.shape[1]) is self._keeping:
-            self._pack()
+        self._pack_if_due(self.length + keys.shape[1])
         rows = self.layers[layer]
         rows.write(self.length, keys, values)
+        self._buffers = None  # they may have moved
         return rows
 
-    def _pack(self) -> None:
-        """The sequence is long enough: its rows move, one layer after the other, to where all later ones go."""
-        self._now = self._keeping
+    def _pack_if_due(self, tokens: int) -> None:
+        """Once the sequence is long enough its rows move, one layer after the other, to where all later ones go."""
+        if self._now is self._keeping or self._keeping.of(tokens) is not self._keeping:
+            return
+        self._now, self._buffers, self.native_places = self._keeping, None, None
         for layer, plain in enumerate(self.layers):
             rows = self.layers[layer] = self._now.rows(layer)
             if self.length:
@@ -66,6 +73,15 @@ class KVCache:
     @property
     def is_packed(self) -> bool:
         return self._now.kind != "plain"
+
+    def buffers(self, end: int) -> Buffers | None:
+        """What all layers keep their rows in, with room for `end`; the same object until one of them moves. None where
+        native_step cannot read it, or nothing was written yet."""
+        self._pack_if_due(end)
+        if self._buffers is None or self._buffers[0][0].shape[-2] < end:
+            found = [rows.buffers(end) for rows in self.layers]
+            self._buffers = [parts for parts in found if parts is not None]
+        return self._buffers if len(self._buffers) == len(self.layers) else None
 
     def advance(self, tokens: int) -> None:
         if tokens == 1 and self._now.settle is not None:

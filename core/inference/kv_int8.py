@@ -124,6 +124,9 @@ class _Rows:
         """Keys and values of some heads, (heads, end, width)."""
         raise NotImplementedError
 
+    def buffers(self, end: int) -> tuple[Tensor, ...] | None:
+        return None
+
     def plain(self, end: int) -> tuple[Tensor, Tensor]:
         keys, values = self._floats(self._filled(), slice(None), end)
         return keys[None].to(self._shared.how.dtype), values[None].to(self._shared.how.dtype)
@@ -198,6 +201,15 @@ class Int8Rows(_Rows):
         self.pending = None
         codes, most = _rounded(keys * self.sizes.inverse(keys.dtype))
         self._put(at, codes, most[None], table)
+
+    def buffers(self, end: int) -> tuple[Tensor, ...] | None:
+        """Keys, values and marks as _Stored has them, and the sizes of channels, (heads, 1, width)."""
+        stored = self._stored
+        if stored is None or self.pending is not None or stored.marks.dtype != torch.bfloat16:
+            return None
+        if stored.room < end:
+            stored = self._stored = stored.with_room(room_for(end, self._shared.most), stored.room)
+        return stored.keys, stored.values, stored.marks, self.sizes.times(1.0, torch.float32)
 
     def settle(self, at: int, codes: Tensor, most: Tensor) -> None:
         """Store the keys of a step: (heads, 1, width) int8, (heads, 1)."""

@@ -35,6 +35,11 @@ class LayerRows(Protocol):
         """A copy of the first `length` rows."""
         ...
 
+    def buffers(self, end: int) -> tuple[Tensor, ...] | None:
+        """What it keeps rows in, with room for `end` of them, for native_step; None where that cannot read it, or where
+        nothing was written yet, not even no rows."""
+        ...
+
     @property
     def size_bytes(self) -> int: ...
 
@@ -81,6 +86,15 @@ class PlainRows:
     def plain(self, end: int) -> tuple[Tensor, Tensor]:
         assert self._keys is not None and self._values is not None, "nothing was written"
         return self._keys.narrow(2, 0, end), self._values.narrow(2, 0, end)
+
+    def buffers(self, end: int) -> tuple[Tensor, ...] | None:
+        """Keys and values, (1, heads, room, width)."""
+        if self._keys is None or self._values is None:
+            return None
+        if (filled := self._keys.shape[2]) < end:
+            self._keys = self._roomy(self._keys, self._keys[0], filled, end)
+            self._values = self._roomy(self._values, self._values[0], filled, end)
+        return self._keys, self._values
 
     def fork(self, length: int) -> PlainRows:
         copy = PlainRows(self._how, self._most)

@@ -39,31 +39,31 @@ class Plain:
     """With the weights as they are. in_fp32: many rows are multiplied in fp32, and rounded back. dtype: of the input,
     where that is another one than the weights'."""
 
-    __slots__ = ("_bias", "_in_fp32", "_is_converted", "_weight", "parts")
+    __slots__ = ("_in_fp32", "_is_converted", "bias", "parts", "weight")
 
     def __init__(
         self, name: str, module: nn.Linear, *, in_fp32: bool = False, dtype: torch.dtype | None = None
     ) -> None:
         self.parts = (Part(name, module.out_features),)
         self._is_converted = dtype not in (None, module.weight.dtype)
-        self._weight, self._bias, self._in_fp32 = module.weight, module.bias, in_fp32
+        self.weight, self.bias, self._in_fp32 = module.weight, module.bias, in_fp32
 
     def __call__(self, x: Tensor, /) -> Tensor:
         if self._in_fp32 and x.shape[0] >= FP32_ROWS:
-            bias = None if self._bias is None else self._bias.float()
-            return F.linear(x.float(), self._weight.float(), bias).to(x.dtype)
+            bias = None if self.bias is None else self.bias.float()
+            return F.linear(x.float(), self.weight.float(), bias).to(x.dtype)
         if self._is_converted:
-            return F.linear(x.to(self._weight.dtype), self._weight, self._bias).to(x.dtype)
-        return F.linear(x, self._weight, self._bias)
+            return F.linear(x.to(self.weight.dtype), self.weight, self.bias).to(x.dtype)
+        return F.linear(x, self.weight, self.bias)
 
 
 class Quantised:
     """Through the forward of a module that knows its own weights. parts: of the modules that it was joined from."""
 
-    __slots__ = ("_forward", "parts")
+    __slots__ = ("_forward", "module", "parts")
 
     def __init__(self, module: Any, *parts: Part) -> None:
-        self.parts = parts
+        self.module, self.parts = module, parts
         self._forward: Callable[[Tensor], Tensor] = module.forward
 
     def __call__(self, x: Tensor, /) -> Tensor:
@@ -73,14 +73,14 @@ class Quantised:
 class Joined:
     """Several products of the same input, their outputs side by side."""
 
-    __slots__ = ("_products", "parts")
+    __slots__ = ("parts", "products")
 
     def __init__(self, products: Sequence[Product]) -> None:
-        self._products = tuple(products)
+        self.products = tuple(products)
         self.parts = tuple(part for product in products for part in product.parts)
 
     def __call__(self, x: Tensor, /) -> Tensor:
-        return torch.cat([product(x) for product in self._products], -1)
+        return torch.cat([product(x) for product in self.products], -1)
 
 
 def is_quantised(module: Any) -> bool:

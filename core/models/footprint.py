@@ -62,17 +62,21 @@ def estimate(
     device: DeviceKind = "cpu",
     chunk: int = CHUNK,
     threads: int = 0,
+    from_files: bool = True,
 ) -> Footprint:
     """The memory that `shape`, loaded with `options`, takes to hold `context` tokens in each of `batch` sequences.
 
     context: 0 for the options' own length, and where they say none the model's. options.device is not looked at:
-    `device` says which kind of memory is meant, and core.models.device_plan spreads over several.
+    `device` says which kind of memory is meant, and core.models.device_plan spreads over several. from_files: weights
+    that are left as they are stay mapped, in memory as far as they were looked at; else all of them were made here.
     """
     context = context or options.context_length or shape.context_length
     return Footprint(
-        weights=weight_bytes(shape, options, device, context=context),
+        weights=weight_bytes(shape, options, device, context=context if from_files else 0),
         kv_cache=kv_bytes(shape, options, context=context, batch=batch),
-        workspace=workspace_bytes(shape, options, context=context, batch=batch, device=device, chunk=chunk),
+        workspace=workspace_bytes(
+            shape, options, context=context, batch=batch, device=device, chunk=chunk, from_files=from_files
+        ),
         overhead=overhead_bytes(shape, device),
     )
 
@@ -169,7 +173,14 @@ def _matrix_bytes(matrix: Matrix, form: str, plain: int, shape: Shape) -> int:
 
 
 def workspace_bytes(
-    shape: Shape, options: LoadOptions, *, context: int, batch: int = 1, device: DeviceKind = "cpu", chunk: int = CHUNK
+    shape: Shape,
+    options: LoadOptions,
+    *,
+    context: int,
+    batch: int = 1,
+    device: DeviceKind = "cpu",
+    chunk: int = CHUNK,
+    from_files: bool = True,
 ) -> int:
     """What is needed for a moment besides weights and keys and values: while a prompt is read, or on a CPU while the
     weights are brought into another form, whichever is more."""
@@ -189,7 +200,7 @@ def workspace_bytes(
     if form in ITEM_BYTES:
         return reading
     # While the weights are quantised and packed no keys and values are held, but all of the table has been read.
-    untouched = max(0, block_bytes(shape.embedding, shape, options, device) - context * FAULT_BYTES)
+    untouched = max(0, block_bytes(shape.embedding, shape, options, device) - context * FAULT_BYTES) * from_files
     kept = kv_bytes(shape, options, context=context, batch=batch)
     return max(reading - untouched, _packing_bytes(shape) - kept)
 

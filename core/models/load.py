@@ -19,6 +19,7 @@ from core.load_options import DEFAULT, LoadOptions
 from core.models import checkpoint, families, memory
 from core.models.checkpoint import examine
 from core.models.forms import Job
+from core.models.native.library import library
 from core.models.placement import Placement, place
 from core.models.quantised.linear import QuantisedLinear
 from core.protocol.messages import Notice
@@ -138,6 +139,8 @@ def load(folder: Path, options: LoadOptions = DEFAULT, tell: Tell = lambda step:
     found = examine(folder)
     job = Job(folder, found, options, place(options, found.precision, found.config))
     _need_memory(job)
+    if job.placement.device.type == "cpu" and not job.placement.is_exact:
+        library(lambda: tell(LoadStep("building_native")))
     made = job.make(lambda stage, done, total: tell(LoadStep(stage, done, total)))
     model, on_card = made.model, job.placement.device.type == "cuda"
     return LoadedModel(

@@ -1,10 +1,11 @@
 """How much memory a fine-tune of a model will take: what the badges before a download and the wizard show.
 
 Arithmetic on a `Shape`, no torch. Formulas: frozen weights as for running; what trains in fp32, with a gradient of the
-same size and what the optimiser remembers of it; of each token and layer what the backward pass needs (`kept_bytes`),
-or with gradient checkpointing only its input, and one layer while it is computed again; the loss a few tokens at a
-time. On a processor the C library holds more than is used unless memory is short (core.models.memory): by how much was
-measured, see benchmarks/training_memory.py. Invariant: `total` is the peak of one step, of everything in the process.
+same size and what the optimiser remembers of it, on several devices the part of one; of each token and layer what the
+backward pass needs (`kept_bytes`), or with gradient checkpointing only its input, and one layer while it is computed
+again; the loss a few tokens at a time. On a processor the C library holds more than is used unless memory is short
+(core.models.memory): by how much was measured, see benchmarks/training_memory.py. Invariant: `total` is the peak of one
+step, of everything in the process.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from core.models.footprint import FAULT_BYTES, DeviceKind, block_bytes, overhead
 from core.models.shape import Block, Shape
 
 Method = Literal["full", "lora", "qlora"]
+Parallel = Literal["none", "ddp", "fsdp", "zero2", "zero3"]
 
 RANK = 64  # as in Qwen's README
 TRAINED_BYTES = 4
 OPTIMISER_BYTES = {"adamw": 8.0, "adamw_8bit": 2.1, "paged_adamw_8bit": 2.1, "adafactor": 0.1, "sgd": 0.0}
 SLACK = {"cpu": 1.0, "cuda": 1.05}  # what the allocator of a card keeps for itself
+SHARE_OPTIMISER, SHARE_WEIGHTS = ("fsdp", "zero2", "zero3"), ("fsdp", "zero3")
 SEEN_PASSES = 2  # whose rows of a mapped table of embeddings are in memory; the system drops pages it needs
 PROCESS_BYTES = 80_000_000  # of the libraries for training, beyond those for running
 LOGITS_BYTES = {"cpu": 32 << 20, "cuda": 256 << 20}  # in fp32, at once
@@ -39,6 +42,7 @@ class Step:
 
     tokens: that go through the model at once; half: products are computed in two bytes
     rows: of embedding and head that are trained beside the factors; weights: of a Q-LoRA's base
+    devices: over which the rows are dealt out, and by `parallel` what is kept of each parameter
     """
 
     method: Method
@@ -50,6 +54,8 @@ class Step:
     half: bool = True
     rows: int = 0
     weights: WeightChoice = "nf4"
+    devices: int = 1
+    parallel: Parallel = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +81,16 @@ class TrainingFootprint:
 
 
 def estimate_training(shape: Shape, step: Step, device: DeviceKind = "cpu") -> TrainingFootprint:
+    """Of one device, which is the one there is or one of several."""
     trained = trained_parameters(shape, step)
+    shared = step.devices if step.parallel in SHARE_OPTIMISER else 1  # by so many devices, each holding its part
+    split = step.devices if step.parallel in SHARE_WEIGHTS else 1
+    gradients = trained * TRAINED_BYTES + _tied_gradients(shape, step)
     return TrainingFootprint(
-        weights=_weights(shape, step, device) + _casts(shape, step),
-        adapter=0 if step.method == "full" else trained * TRAINED_BYTES,
-        gradients=trained * TRAINED_BYTES + _tied_gradients(shape, step),
-        optimiser=round(trained * OPTIMISER_BYTES[step.optimiser]),
+        weights=(_weights(shape, step, device) + _casts(shape, step)) // split + _gathered(shape, step),
+        adapter=0 if step.method == "full" else trained * TRAINED_BYTES // split,
+        gradients=gradients // shared * _bucketed(step),
+        optimiser=round(trained * OPTIMISER_BYTES[step.optimiser]) // shared,
         activations=_activations(shape, step, device) + _unpacked(shape, step.method),
         overhead=overhead_bytes(shape, device) + (PROCESS_BYTES if device == "cpu" else 0),
         slack=SLACK[device],
@@ -149,6 +159,21 @@ def _casts(shape: Shape, step: Step) -> int:
 def _tied_gradients(shape: Shape, step: Step) -> int:
     """A table that is embedding and head gets two gradients before they are added."""
     return 6 * shape.vocabulary * shape.hidden if step.method == "full" and shape.head is None else 0
+
+
+def _gathered(shape: Shape, step: Step) -> int:
+    """Where each device holds a part of the weights, a whole layer is put together while it is computed, and the next
+    one is already on its way; embedding and head stay."""
+    if step.devices < 2 or step.parallel not in SHARE_WEIGHTS:
+        return 0
+    layers = (sum(matrix.elements for matrix in block.matrices) + block.others for block in shape.layers)
+    tables = shape.vocabulary * shape.hidden * (1 if shape.head is None else 2)
+    return (2 if step.half else 4) * (2 * max(layers, default=0) + tables)
+
+
+def _bucketed(step: Step) -> int:
+    """DDP adds gradients up in buckets that are as large as they."""
+    return 2 if step.devices > 1 and step.parallel in ("none", "ddp") else 1
 
 
 def _unpacked(shape: Shape, method: Method) -> int:

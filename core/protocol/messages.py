@@ -17,6 +17,8 @@ from core.data.report import DataReport
 from core.data.shape import Columns
 from core.errors import Param
 from core.load_options import LoadOptions
+from core.protocol.job import Job as Job
+from core.protocol.profiling import ProfileEvent, ProfileJob
 from core.sources import Access, Source
 
 PROTOCOL_VERSION = 3
@@ -24,12 +26,6 @@ PROTOCOL_VERSION = 3
 FailureKind = Literal["user", "oom", "bug", "died"]
 
 # --- front -> worker ---------------------------------------------------------
-
-
-class Job(Struct, frozen=True, tag=True):
-    """A request that is answered by events and ends with Finished or Failed."""
-
-    job_id: str
 
 
 class LoadModel(Job, frozen=True, tag=True):
@@ -133,6 +129,7 @@ class MergeAdapter(Job, frozen=True, tag=True):
     Progress and ModelStored.
 
     adapter, base: folders; adapter_name, base_name: for people; out: a folder outside the library in its place
+    int4: rounded to 4 bits, into `out` only
     """
 
     adapter: str
@@ -142,6 +139,7 @@ class MergeAdapter(Job, frozen=True, tag=True):
     name: str
     models_folder: str
     out: str = ""
+    int4: bool = False
 
 
 class WriteInt4(Job, frozen=True, tag=True):
@@ -242,6 +240,7 @@ JobRequest = (
     | ShowRow
     | MendData
     | Train
+    | ProfileJob
 )
 Request = JobRequest | Cancel | Pause | Resume | Shutdown
 
@@ -499,6 +498,7 @@ JobEvent = (
     | Metrics
     | RunState
     | CheckpointSaved
+    | ProfileEvent
     | Finished
     | Failed
 )

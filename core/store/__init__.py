@@ -14,9 +14,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from core.store import conversations, downloads, messages, models, replies, runs, search, transfer
+    from core.store import conversations, downloads, messages, models, profiles, replies, runs, search, transfer
 
-__all__ = ["conversations", "downloads", "messages", "models", "replies", "runs", "search", "transfer"]
+__all__ = ["conversations", "downloads", "messages", "models", "profiles", "replies", "runs", "search", "transfer"]
 
 
 def __getattr__(name: str) -> ModuleType:

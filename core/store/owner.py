@@ -1,4 +1,4 @@
-"""Who streams into a message: this process, known by its pid and the time it started.
+"""Who streams into a message, or has a card: a process, known by its pid and the time it started.
 
 Invariant: a living owner is never taken for dead; pids come again, so the start time decides.
 """
@@ -17,6 +17,14 @@ def here() -> tuple[int, float]:
     """Pid and start time (seconds since 1970) of this process."""
     process = psutil.Process()
     return process.pid, process.create_time()
+
+
+def started(pid: int) -> float:
+    """When that process started, 0 where there is none."""
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.Error:
+        return 0.0
 
 
 def is_alive(pid: int | None, started: float | None) -> bool:

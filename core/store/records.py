@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from core.chat.turns import ReplyFigures, Role, Sampling
 from core.errors import Param
+from core.profiling.plan import ProfilePlan
 from core.sources import Source
 
 MessageState = Literal["done", "streaming", "interrupted", "stopped", "cut", "full", "failed"]
@@ -20,6 +21,10 @@ died while it streamed. failed: an error, see `error_code`. All but done and str
 DownloadState = Literal["waiting", "running", "paused", "failed", "done", "cancelled"]
 """waiting: for its turn, or for the network. running: also after the program died, until it is continued. cancelled:
 taken out by the user; its files go when the program ends, so that it can be undone."""
+
+
+ProfileState = Literal["running", "done", "cancelled", "interrupted"]
+"""running: a front is at it. interrupted: that front died. A table that is not done can be gone on with."""
 
 
 class MeasuredMemory(Struct, frozen=True):
@@ -150,3 +155,21 @@ class RunMetric:
     latest: float
     lowest: float
     highest: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRun:
+    """A table that was measured, or is. cells: in all; measured: of them, those that have a result, whatever it says.
+
+    device: the card or the processor, for people; results are asked for apart, since they are large
+    """
+
+    id: int
+    name: str
+    plan: ProfilePlan
+    state: ProfileState
+    cells: int
+    measured: int
+    device: str
+    created: datetime
+    ended: datetime | None

@@ -16,8 +16,11 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from core.chat.turns import ReplyFigures, Role, Sampling
 from core.errors import Param
+from core.profiling.plan import ProfilePlan
+from core.profiling.result import CellResult
+from core.profiling.timeline import MemoryTimeline
 from core.sources import Source
-from core.store.records import DownloadState, MeasuredMemory, MessageState
+from core.store.records import DownloadState, MeasuredMemory, MessageState, ProfileState
 
 
 def utc_now() -> datetime:
@@ -185,3 +188,32 @@ class DownloadRow(Row):
     error_params: Mapped[dict[str, Param] | None] = mapped_column(Json(dict[str, Param]))
     created: Mapped[datetime]
     ended: Mapped[datetime | None]
+
+
+class ProfileRunRow(Row):
+    """The owner is the front process that measures the table, by pid and start time; set only meanwhile."""
+
+    __tablename__ = "profile_runs"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    plan: Mapped[ProfilePlan] = mapped_column(Json(ProfilePlan))
+    state: Mapped[ProfileState] = mapped_column(Text)
+    cells: Mapped[int]
+    device: Mapped[str]
+    created: Mapped[datetime]
+    ended: Mapped[datetime | None]
+    owner_pid: Mapped[int | None]
+    owner_started: Mapped[float | None]
+
+
+class ProfileCellRow(Row):
+    """`key`: Cell.key. `result`: without its timeline."""
+
+    __tablename__ = "profile_cells"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("profile_runs.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    result: Mapped[CellResult] = mapped_column(Json(CellResult))
+    timeline: Mapped[MemoryTimeline] = mapped_column(Json(MemoryTimeline))

@@ -32,7 +32,7 @@ class Plan:
         return self.revisions[-1]
 
 
-OURS = Plan(Path(__file__).parent / "migrations", ("0001", "0002"))
+OURS = Plan(Path(__file__).parent / "migrations", ("0001", "0002", "0003"))
 
 
 def make_ready(path: Path, backups: Path, plan: Plan = OURS) -> None:

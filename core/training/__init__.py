@@ -1,6 +1,6 @@
 """The fine-tune, from a recipe to a proven adapter.
 
-recipe.py, presets.py, run_files.py   what was asked for, as one file; what lies in the directory of a run
+recipe.py, settings.py, presets.py, run_files.py   what is asked for, as one file; each setting; what lies in a run
 run_data.py, packing.py, passes.py   the data as rows of ids; which rows in which step; what goes through at once
 preparing.py, trial.py, pass_size.py   the model made ready; our shorter ways tried on it; what the memory lets in
 attention.py, loss.py   rows that lie one after the other; the loss at the learned tokens only

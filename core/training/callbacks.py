@@ -59,9 +59,23 @@ class Obeying(TrainerCallback):
             self.wish = "cancelled" if is_cancelled else "paused"
 
 
+def least_of_all(value: int, device: torch.device) -> int:
+    """The smallest of what the ranks have, on each the same."""
+    found = torch.tensor([value], dtype=torch.int64, device=device)
+    torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MIN)
+    return int(found.item())
+
+
 class Keeping(TrainerCallback):
-    def __init__(self, saved: Callable[[int], None]) -> None:
-        self._saved = saved
+    """Before Obeying among the callbacks: a pause is in a hurry, and its checkpoint is not measured."""
+
+    def __init__(self, saved: Callable[[int], None], *, measures: bool) -> None:
+        """measures: rows are kept aside, and each checkpoint is held against them"""
+        self._saved, self._measures = saved, measures
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._measures and control.should_save:
+            control.should_evaluate = True
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._saved(state.global_step)

@@ -18,6 +18,7 @@ from core.models import checkpoint, shelf
 from core.models.adapter_base import full_precision_of
 from core.models.checkpoint import Checkpoint
 from core.models.importing import store_built
+from core.models.int4_folder import write_int4
 from core.models.placement import DTYPES
 from core.models.safetensors_file import write_sharded
 from core.models.space import disk_errors, need_space
@@ -86,6 +87,23 @@ def merge_into(lineage: Lineage, out: Path, models_folder: Path) -> Work[Merged]
             shelf.to_disk(file)
         folder.rename(out)
         shelf.to_disk(out.parent)
+    return Merged(out, notices)
+
+
+def merge_into_int4(lineage: Lineage, out: Path, models_folder: Path) -> Work[Merged]:
+    """The same in 4 bits, as GPTQ lays them out: merged and proven in full, then rounded.
+
+    Raises:
+        UserError: as merge_into.
+    """
+    out = out.expanduser().absolute()
+    if out.exists():
+        raise UserError("out_exists", folder=str(out))
+    shelf.sweep(out.parent)
+    work = _Merging(lineage, models_folder)
+    with work.place(out.parent) as folder:
+        notices = yield from work.build(folder)
+        yield from write_int4(folder, out)
     return Merged(out, notices)
 
 

@@ -6,6 +6,7 @@ recipe fixes is not touched. Imports no torch: the window plans by the same rule
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
@@ -28,8 +29,9 @@ class PassSize:
 
 
 def pass_size(recipe: Recipe, shape: Shape, longest: int, free: int, device: DeviceKind) -> PassSize:
-    """longest: tokens of the longest row; free: bytes on the device before anything is loaded"""
-    most = recipe.pass_tokens or min(MOST[device], max(longest, recipe.batch * longest))
+    """longest: tokens of the longest row; free: bytes for one device's process before anything is loaded"""
+    rows = math.ceil(recipe.batch / recipe.devices)  # of one device
+    most = recipe.pass_tokens or min(MOST[device], max(longest, rows * longest))
     sizes = [most] if recipe.pass_tokens else [most >> shift for shift in range(6) if most >> shift > longest]
     tokens = [*dict.fromkeys(max(size, longest) for size in [*sizes, longest])]
     switches = {"on": [True], "off": [False], "auto": [False, True]}[recipe.checkpointing]
@@ -45,5 +47,6 @@ def step_of(recipe: Recipe, passes: PassSize) -> Step:
     return Step(
         method=recipe.method, tokens=passes.tokens, rank=recipe.rank, targets=recipe.targets,
         checkpointing=passes.checkpointing, optimiser=recipe.optimiser, half=recipe.precision != "float32",
-        weights="nf4" if recipe.weights == "auto" else recipe.weights,
+        weights="nf4" if recipe.weights == "auto" else recipe.weights, devices=recipe.devices,
+        parallel=recipe.parallel,
     )  # fmt: skip

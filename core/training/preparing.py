@@ -7,7 +7,7 @@ fine-tune.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from torch import nn
 from core.errors import UserError
 from core.load_options import LoadOptions, WeightChoice
 from core.models import families
-from core.models.checkpoint import examine
+from core.models.checkpoint import Precision, examine
 from core.models.load import LoadedModel, Loading, LoadStep
 from core.models.placement import place
 from core.models.quantised.bits_and_bytes import fetching_nothing, keep_differentiable
@@ -61,15 +61,29 @@ def prepare(
     found = examine(folder)
     if recipe.method == "full" and found.scheme is not None:
         raise UserError("full_of_quantised", model=folder.name)
-    options = LoadOptions(weights=_weights(recipe, found.scheme is not None), device=recipe.device)
-    compute, reason = _compute(recipe, options, found)
-    if options.weights == "auto" and found.scheme is None and compute == torch.float32:
-        options = msgspec.structs.replace(options, weights="float32")
+    options, compute, reason = how_loaded(recipe, found.precision, found.config, found.scheme is not None)
     loading = Loading(folder, options)  # which also gives back what it read and does not need any more
     for step in loading:
         if step is not None:
             tell(step)
-    loaded = loading.model
+    return made_ready(recipe, loading.model, compute, reason, new_ids)
+
+
+def how_loaded(
+    recipe: Recipe, stored: Precision, config: Mapping[str, Any], is_quantised: bool
+) -> tuple[LoadOptions, torch.dtype, str]:
+    """How the base model is loaded, the precision of products, and why that one."""
+    options = LoadOptions(weights=_weights(recipe, is_quantised), device=recipe.device)
+    compute, reason = _compute(recipe, options, stored, config)
+    if options.weights == "auto" and not is_quantised and compute == torch.float32:
+        options = msgspec.structs.replace(options, weights="float32")
+    return options, compute, reason
+
+
+def made_ready(
+    recipe: Recipe, loaded: LoadedModel, compute: torch.dtype, reason: str, new_ids: tuple[int, ...] = ()
+) -> Prepared:
+    """A model that was loaded so, with its adapter and our shorter ways where they hold."""
     model = loaded.model
     keep_differentiable(model)
     if compute in Half and model.dtype in Half and model.dtype != compute:
@@ -164,10 +178,12 @@ def _weights(recipe: Recipe, is_quantised: bool) -> WeightChoice:
     return "auto"
 
 
-def _compute(recipe: Recipe, options: LoadOptions, found: Any) -> tuple[torch.dtype, str]:
+def _compute(
+    recipe: Recipe, options: LoadOptions, precision: Precision, config: Mapping[str, Any]
+) -> tuple[torch.dtype, str]:
     if recipe.precision != "auto":
         return getattr(torch, recipe.precision), "precision_asked_for"
-    stored = place(msgspec.structs.replace(options, weights="auto"), found.precision, found.config)
+    stored = place(msgspec.structs.replace(options, weights="auto"), precision, config)
     if stored.device.type == "cpu" and stored.dtype in Half and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return torch.float32, "training_without_bf16"
     if recipe.method == "full" and stored.device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():

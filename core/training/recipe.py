@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 import tomli_w
@@ -28,6 +28,7 @@ Optimiser = Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd
 Schedule = Literal["cosine", "linear", "constant", "constant_with_warmup"]
 Switch = Literal["auto", "on", "off"]
 NewTokens = Literal["auto", "rows", "full", "none"]
+Result = Literal["last", "best"]
 Parallel = Literal["none", "ddp", "fsdp", "zero2", "zero3"]
 
 
@@ -41,7 +42,8 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Fals
     weights: of a Q-LoRA's base model, "auto" for those it is stored in, else NF4
     new_tokens: how marks of turns that a base model has never seen are learned: their rows, all rows, or not
     targets: the last parts of the names of the layers LoRA is put on, () for those of the family
-    evaluate_every, save_every: steps, 0 for ten times a run; keep: so many of the last checkpoints
+    evaluate_every, save_every: steps, 0 for ten times a run; keep: so many of the last checkpoints, and the best one
+    result: of which step it is: the last, or of the checkpoint with the lowest validation loss
     prompts: answered at every checkpoint
     """
 
@@ -85,6 +87,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Fals
     evaluate_every: int = 0
     save_every: int = 0
     keep: int = 2
+    result: Result = "last"
     prompts: tuple[str, ...] = ()
     answer_tokens: int = 96
     devices: int = 1
@@ -94,7 +97,7 @@ class Recipe(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Fals
 # key: (least, most)
 RANGES: dict[str, tuple[float, float]] = {
     "length": (16, 1_048_576), "epochs": (0.001, 10_000), "steps": (0, 100_000_000), "batch": (1, 65_536),
-    "pass_tokens": (0, 1_048_576), "learning_rate": (0.0, 1.0), "warmup": (0.0, 1.0), "weight_decay": (0.0, 10.0),
+    "pass_tokens": (0, 1_048_576), "learning_rate": (1e-9, 1.0), "warmup": (0.0, 1.0), "weight_decay": (0.0, 10.0),
     "beta1": (0.0, 0.9999), "beta2": (0.0, 0.99999), "clip": (0.0, 1e6), "rank": (1, 4096), "alpha": (0.0, 1e5),
     "dropout": (0.0, 0.95), "seed": (0, 2**31 - 1), "threads": (0, 1024), "evaluate_every": (0, 100_000_000),
     "save_every": (0, 100_000_000), "keep": (1, 1000), "validation_share": (0.0, 0.5), "answer_tokens": (1, 4096),
@@ -105,8 +108,10 @@ RANGES: dict[str, tuple[float, float]] = {
 def checked(recipe: Recipe) -> Recipe:
     """
     Raises:
-        UserError: recipe_value, with the key, the value and what is let in.
+        UserError: recipe_value, with the key, the value and what is let in; recipe_learns_nothing.
     """
+    if recipe.learning_rate == 0:
+        raise UserError("recipe_learns_nothing")
     for key, (least, most) in RANGES.items():
         value = getattr(recipe, key)
         if not least <= value <= most:  # false for NaN too
@@ -122,7 +127,7 @@ def made(values: dict[str, Any]) -> Recipe:
     """From plain values, as TOML, JSON and the command line give them.
 
     Raises:
-        UserError: recipe_missing, recipe_unknown_key, recipe_value, recipe_kind.
+        UserError: recipe_missing, recipe_unknown_key, recipe_kind; what `checked` says.
     """
     known = set(Recipe.__struct_fields__)
     for key in values:
@@ -141,9 +146,13 @@ def made(values: dict[str, Any]) -> Recipe:
 
 def allowed(key: str) -> str:
     """The words a key may have, or "" where it is a number or a text."""
-    kind = Recipe.__annotations__.get(key, "")
-    choices = get_args(globals().get(str(kind)))
-    return ", ".join(str(choice) for choice in choices)
+    return ", ".join(choices(key))
+
+
+def choices(key: str) -> tuple[str, ...]:
+    """Of a setting that is one of several words."""
+    kind = get_type_hints(Recipe).get(key)
+    return get_args(kind) if get_origin(kind) is Literal else ()
 
 
 def can_be(key: str) -> str:

@@ -4,7 +4,7 @@
     facts.json       what was found out before the first step: RunFacts
     samples.jsonl    answers to the recipe's prompts, a line for each checkpoint and prompt
     data/            copies of data and eval_data, where they are not huge: all that is needed to make the run again
-    checkpoints/     step-N, each whole: weights, optimiser, random numbers
+    checkpoints/     step-N, each whole: weights, optimiser, random numbers; validation.json where its loss was measured
     result/          the finished adapter, or the whole model of a full fine-tune
 
 Invariant: whatever has its final name is whole; with config.toml, the data and the same versions a run can be made
@@ -29,6 +29,7 @@ from core.training.recipe import Recipe
 
 CONFIG, FACTS, SAMPLES, CHECKPOINTS, RESULT = "config.toml", "facts.json", "samples.jsonl", "checkpoints", "result"
 DATA = "data"
+VALIDATION = "validation.json"
 COPIED_MOST = 256 << 20  # bytes of a data file that is copied into the run
 ORIGIN = "origin.json"
 LOG = "worker.log"
@@ -78,6 +79,13 @@ class Answer(Struct, frozen=True):
     step: int
     prompt: str
     text: str
+
+
+class Validation(Struct, frozen=True):
+    """loss: the mean over the rows kept aside, of the checkpoint of this step"""
+
+    step: int
+    loss: float
 
 
 class RunFiles:
@@ -130,6 +138,11 @@ class RunFiles:
         steps = self.saved_steps()
         return self.checkpoint(steps[-1]) if steps else None
 
+    def best(self) -> Validation | None:
+        """Of the checkpoints that were measured the one with the lowest loss; it is kept for as long as it is that."""
+        found = [known for step in self.saved_steps() if (known := _validation(self.checkpoint(step)))]
+        return min(found, key=lambda known: (known.loss, known.step), default=None)
+
     def answers(self) -> list[Answer]:
         """By step; of answers that came again after a resume the later."""
         try:
@@ -168,6 +181,19 @@ def create(runs: Path, recipe: Recipe, model_folder: Path, model: str) -> RunFil
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+
+
+def write_validation(checkpoint: Path, found: Validation) -> None:
+    """Into a folder that has not got its final name yet."""
+    (checkpoint / VALIDATION).write_bytes(msgspec.json.encode(found))
+
+
+def _validation(checkpoint: Path) -> Validation | None:
+    """None where it was not measured, or is no number."""
+    try:
+        return msgspec.json.decode((checkpoint / VALIDATION).read_bytes(), type=Validation)
+    except (OSError, msgspec.DecodeError):
+        return None
 
 
 def _copy_data(place: Path, recipe: Recipe) -> None:

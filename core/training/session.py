@@ -31,7 +31,7 @@ from core.protocol.messages import CheckpointSaved, Finished, JobEvent, Metrics,
 from core.training import answers as wall
 from core.training import results
 from core.training.arguments import arguments
-from core.training.callbacks import Control, Enough, Keeping, Obeying
+from core.training.callbacks import Control, Enough, Keeping, Obeying, least_of_all
 from core.training.first_rank import is_first
 from core.training.packing import Plan
 from core.training.pass_size import pass_size
@@ -89,9 +89,9 @@ class _Session:
             and before.fingerprint != data.fingerprint
         ):
             raise UserError("training_data_changed", file=Path(recipe.data).name)
-        self._free = _free(torch.device("cpu" if recipe.device == "cpu" or not torch.cuda.is_available() else "cuda"))
+        self._free = _free_for_one(recipe)
         prepared = prepare(recipe, folder, data.new_ids, self._told_load)
-        facts = self._facts(recipe, folder, data, prepared)
+        facts = self._facts(recipe, folder, data, prepared, self._free)
         if is_first():
             self._run.write_facts(facts)
         with _memory_in_words(recipe, prepared):
@@ -100,6 +100,11 @@ class _Session:
     def _train(
         self, recipe: Recipe, data: RunData, prepared: Prepared, facts: RunFacts, vocabulary: Vocabulary, folder: Path
     ) -> None:
+        args = arguments(recipe, facts, prepared, self._run, has_eval=bool(data.kept_aside))
+        if args.world_size > 1:  # they wait for each other in every pass
+            facts = self._facts(recipe, folder, data, prepared, least_of_all(self._free, args.device))
+            if is_first():
+                self._run.write_facts(facts)
         if facts.checkpointing:
             prepared.model.gradient_checkpointing_enable({"use_reentrant": False})
             memory.keep_no_large_blocks()  # memory is short, so time goes before it
@@ -109,14 +114,14 @@ class _Session:
         obeying = Obeying(self._control)
         trainer = RowTrainer(
             model=prepared.model,
-            args=arguments(recipe, facts, prepared, self._run, has_eval=bool(data.kept_aside)),
+            args=args,
             rows=data.rows,
             kept_aside=data.kept_aside,
             plan=Plan(lengths, recipe.batch, facts.pass_tokens, recipe.seed, facts.packs),
             padding=vocabulary_padding(vocabulary),
             head=prepared.head,
             tell=self._told_step,
-            callbacks=[obeying, Keeping(partial(self._saved, keep=recipe.keep))],
+            callbacks=[Keeping(partial(self._saved, keep=recipe.keep), measures=bool(data.kept_aside)), obeying],
         )
         self._asker = _Asker(prepared, vocabulary, data.chat, recipe, self._run, folder)
         last = self._run.last_checkpoint()
@@ -129,10 +134,20 @@ class _Session:
             self.end = "paused"
             return
         self._progress("writing_result")
+        step = self._take_best(trainer) if recipe.result == "best" else trainer.state.global_step
         state = trainer.whole_state()
         if is_first():
-            results.write(prepared, recipe, folder, self._run, trainer.state.global_step, state)
+            results.write(prepared, recipe, folder, self._run, step, state)
         self.end = "stop" if is_done else "cancelled"
+
+    def _take_best(self, trainer: RowTrainer) -> int:
+        """The step whose weights the model has now; the last one where none was measured."""
+        trainer.accelerator.wait_for_everyone()  # until the first has named and kept its checkpoints
+        last, best = int(trainer.state.global_step), self._run.best()
+        if best is None or best.step == last:
+            return last
+        trainer.take_weights(self._run.checkpoint(best.step))
+        return best.step
 
     def _own_data(self, recipe: Recipe) -> Recipe:
         """With the copies of the data that lie in the run."""
@@ -144,7 +159,9 @@ class _Session:
     # --- told from within ----------------------------------------------------------------
 
     def _saved(self, step: int, keep: int) -> None:
-        for old in self._run.saved_steps()[:-keep] if is_first() else ():
+        best = self._run.best()
+        olds = self._run.saved_steps()[:-keep] if is_first() else ()
+        for old in (old for old in olds if best is None or old != best.step):
             shutil.rmtree(self._run.checkpoint(old), ignore_errors=True)
         self._asker.ask(step)
         self._asker.name_format(step)
@@ -163,11 +180,11 @@ class _Session:
     def _progress(self, stage: str) -> None:
         self._tell(Progress(self._job_id, 0, stage=stage))
 
-    def _facts(self, recipe: Recipe, folder: Path, data: RunData, prepared: Prepared) -> RunFacts:
+    def _facts(self, recipe: Recipe, folder: Path, data: RunData, prepared: Prepared, free: int) -> RunFacts:
         lengths = [len(row.ids) for row in data.rows]
         steps = recipe.steps or max(1, math.ceil(len(data.rows) * recipe.epochs / recipe.batch))
         device: DeviceKind = "cuda" if prepared.loaded.placement.device.type == "cuda" else "cpu"
-        room = pass_size(recipe, read_shape(folder), max(lengths), self._free, device)
+        room = pass_size(recipe, read_shape(folder), max(lengths), free, device)
         return RunFacts(
             steps=steps,
             rows=len(data.rows),
@@ -241,6 +258,13 @@ def _free(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info()[0])
     return int(psutil.virtual_memory().available)
+
+
+def _free_for_one(recipe: Recipe) -> int:
+    """Of this process's card; processes on the processor share the system's memory."""
+    if recipe.device == "cpu" or not torch.cuda.is_available():
+        return _free(torch.device("cpu")) // recipe.devices
+    return _free(torch.device("cuda"))
 
 
 def versions() -> dict[str, str]:

@@ -24,6 +24,7 @@ from core.training.library import Trainer, TrainerCallback
 from core.training.loss import Head, sum_of
 from core.training.packing import Pass, Plan
 from core.training.passes import ModelPass, Row
+from core.training.run_files import Validation, write_validation
 
 STAGING = ".writing"
 # A run is lost when its smoothed loss stays this much above its best for so many steps.
@@ -68,6 +69,7 @@ class RowTrainer(Trainer):
         self._figures: dict[str, float] = {}
         self._trend: float | None = None  # of the loss, smoothed
         self._best, self._worse = math.inf, 0
+        self._measured: Validation | None = None  # the last one
         self._began = time.perf_counter()
         asides: Any = kept_aside or None  # Trainer only wants to know that there are some
         super().__init__(model=model, args=args, train_dataset=asides, eval_dataset=asides, callbacks=[*callbacks])
@@ -172,6 +174,7 @@ class RowTrainer(Trainer):
             total, learned = self.accelerator.reduce(torch.stack([total, learned]), "sum")
         loss = float(total / learned.clamp_min(1))
         self._figures["eval_loss"] = loss
+        self._measured = Validation(self.state.global_step, loss)
         return {"eval_loss": loss}
 
     # --- what is told -----------------------------------------------------------------
@@ -230,7 +233,12 @@ class RowTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            adopt(self._checkpoints, self.state.global_step)
+            adopt(self._checkpoints, self.state.global_step, self._measured)
+
+    def take_weights(self, checkpoint: Path) -> None:
+        """Those of another checkpoint. Every rank must ask; it cannot go on training from there."""
+        self.state.best_model_checkpoint = str(checkpoint)
+        self._load_best_model()
 
     @property
     def _checkpoints(self) -> Path:
@@ -241,9 +249,11 @@ class RowTrainer(Trainer):
         return str(self._checkpoints / STAGING)
 
 
-def adopt(checkpoints: Path, step: int) -> Path:
-    """The checkpoint that was just written gets its final name."""
+def adopt(checkpoints: Path, step: int, measured: Validation | None = None) -> Path:
+    """The checkpoint that was just written gets its final name, with its validation loss where that was measured."""
     written, final = checkpoints / STAGING / f"checkpoint-{step}", checkpoints / f"step-{step}"
+    if measured is not None and measured.step == step:
+        write_validation(written, measured)
     shutil.rmtree(final, ignore_errors=True)
     written.rename(final)
     return final

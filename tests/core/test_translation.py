@@ -68,6 +68,12 @@ def test_chinese_is_chinese() -> None:
     assert same in ([], ["chat.stop_words_hint"])
 
 
+def test_chinese_has_one_word_for_one_thing() -> None:
+    lone = re.compile(r"(?<![{\w.-])tokens?(?![\w}.-])", re.IGNORECASE)
+    found = {key for key, sentence in catalogue("zh").items() if "基础模型" in sentence or lone.search(sentence)}
+    assert found == set()
+
+
 def test_an_error_speaks_the_language_in_force() -> None:
     error = UserError("nothing_asked")
     english = str(error)

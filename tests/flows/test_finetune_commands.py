@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import typer
 
-from app.cli import script_flags
+from app.cli import finetune_run, script_flags
+from core import hardware
 from core.models.importing import import_model
 from core.models.steps import result
 from tests.helpers import tiny_models
@@ -72,6 +73,8 @@ def test_script_flags_train_and_the_result_is_merged_and_answers(place: Path) ->
     assert (place / "given" / config["base_model_name_or_path"] / "config.json").is_file()
     assert not (place / "given" / "workbench.json").exists() and (place / "given" / "README.md").is_file()
     assert "given" in run(place, "finetune", "export", "tiny-lora", "--to", "given", code=1).stderr
+    run(place, "finetune", "export", "tiny-lora", "--to", "four", "--format", "int4")
+    assert "quantization_config" in json.loads((place / "four" / "config.json").read_text())
 
 
 def test_ctrl_c_keeps_what_was_learned_and_resume_goes_on(place: Path) -> None:
@@ -122,6 +125,10 @@ def test_what_cannot_be_trained_is_said_before_anything_is_made(place: Path, hom
     for wrong, word in (("model=nothing-here", "nothing-here"), ("frob=1", "frob"), ("batch=0", "batch")):
         given = ("--set", "model=tiny", "--set", "data=rows.json", "--set", wrong)
         assert word in run(place, "finetune", "run", *given, code=1).stderr
+    assert "finetune settings" in run(place, "finetune", "run", *given[:-1], "frob=1", code=1).stderr
+    shown = run(place, "finetune", "settings").stdout
+    assert "learning_rate" in shown and "adamw_8bit" in shown and "finetune settings" in run(
+        place, "finetune", "run", "--help").stdout  # fmt: skip
     assert "tiny" in run(place, "finetune", "merge", "tiny", code=1).stderr
     assert "no-run" in run(place, "finetune", "resume", "no-run", code=1).stderr
     assert not (home / "runs").exists()
@@ -138,10 +145,27 @@ def test_flags_become_a_recipe() -> None:
     assert "eval_data" not in read.values and read.unused == ["eval_data_path"]
 
 
+def test_the_batch_of_the_flags_is_that_of_each_device(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = ["--model_name_or_path", "tiny", "--data_path", str(place / "rows.json"), "--use_lora",
+             "--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "8"]  # fmt: skip
+    spread = [*flags, "--deepspeed", "finetune/ds_config_zero2.json"]
+    monkeypatch.setattr(hardware, "usable_cards", lambda: tuple("0123"))
+    asked, _ = finetune_run._asked(spread, [])
+    assert (asked.devices, asked.parallel, asked.batch) == (4, "zero2", 64)
+    asked, _ = finetune_run._asked(flags, ["devices=2", "parallel=fsdp"])
+    assert (asked.devices, asked.parallel, asked.batch) == (2, "fsdp", 32)
+    assert finetune_run._asked(spread, ["devices=2", "batch=7"])[0].batch == 7
+    (place / "mine.json").write_text('{"zero_optimization": {"stage": 3}}')
+    assert script_flags.read(["--deepspeed", str(place / "mine.json")], 2).values["parallel"] == "zero3"
+    monkeypatch.setattr(hardware, "usable_cards", lambda: ("0",))
+    asked, _ = finetune_run._asked(spread, [])
+    assert (asked.devices, asked.parallel, asked.batch) == (1, "none", 16)
+
+
 @pytest.mark.parametrize(
     "words",
     ["--bf16 True --fp16 True", "--bf16 perhaps", "--learning_rate", "--lora_r four", "--fix_vit False", "stray",
-     "--optim lion", "--frobnicate 3", "--lora_bias all"],
+     "--optim lion", "--frobnicate 3", "--deepspeed elsewhere.json", "--lora_bias all"],
 )  # fmt: skip
 def test_flags_that_would_be_passed_over_are_refused(words: str) -> None:
     with pytest.raises(typer.BadParameter):

@@ -3,7 +3,7 @@
 Run as a program it is the child; ARGV starts it from any working directory. `seed` of the sampling is the rate in words
 a second, `max_new_tokens` their number. What is loaded is said by the model's name: "base" cannot chat, "first" is like
 the first generation with its notices and its short training length, "broken" and "short" (of memory) cannot be loaded,
-"killed" is killed meanwhile, "endless" never ends loading.
+"killed" is killed meanwhile, "endless" never ends loading, "carded" lies on a card.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def _loaded(job: LoadModel) -> ModelLoaded:
             family="qwen", weights="float32", kv_cache="int8" if "int8" in job.options.kv_cache else "plain",
             trained_length=2048, ntk=True, logn=True, notices=tuple(notices),
         )  # fmt: skip
-    return ModelLoaded(job.job_id, job.name, "Fake", "cpu", *facts, 4096, True, True, 0.1, thinking="switch")
+    device = "cuda:0" if job.name == "carded" else "cpu"
+    return ModelLoaded(job.job_id, job.name, "Fake", device, *facts, 4096, True, True, 0.1, thinking="switch")
 
 
 def generate(job: Generate, control: JobControl) -> Events:

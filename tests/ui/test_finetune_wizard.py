@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from PySide6.QtWidgets import QLineEdit
+from PySide6.QtWidgets import QLabel, QLineEdit
 
 from app.services import machine
+from app.services.gpu_lease import GpuLease, held_by_process
 from app.services.inference import ModelState
+from app.ui.models.consent import Question
 from app.ui.widgets.button import Button
 from app.ui.widgets.feedback import Banner
+from app.ui.widgets.menu import Menu
+from app.ui.window import Window
 from core import paths
 from core.hardware import Memory
+from core.protocol.messages import ModelLoaded
 from core.translation import say
 from tests.helpers import shelf_models
 from tests.helpers.audit import faults
@@ -216,3 +224,80 @@ async def test_a_run_is_paused_resumed_removed_and_brought_back(tmp_path: Path) 
         undo = next(one for one in window.findChildren(Button) if one.text() == say("chat.undo"))
         undo.click()
         await until(lambda: len(page.runs.runs) == 1, 10)
+
+
+async def test_what_lora_left_can_leave_in_four_bits() -> None:
+    put_model("little")
+    shelf_models.put_adapter(paths.models(), "cooking", "little")
+    async with finetune() as (window, page, _):
+        for name, key in (("cooking", "merged_int4"), ("little", "int4")):
+            page._leaving.export(name)
+            menu = window.findChildren(Menu)[-1]
+            assert menu.actions()[-1].text() == say(f"finetune_ui.export_{key}")
+            menu.close()
+
+
+async def asked(window: Window) -> Question:
+    await until(lambda: any(one.isVisible() for one in window.findChildren(Question)), 10)
+    return next(one for one in window.findChildren(Question) if one.isVisible())
+
+
+def unloading(context: Any, monkeypatch: pytest.MonkeyPatch, done: Callable[[], None]) -> list[str]:
+    """A model that is loaded, as far as the window knows; what was unloaded."""
+    gone: list[str] = []
+
+    async def unload() -> None:
+        gone.append(context.inference.state.name)
+        context.inference.state = ModelState()
+        done()
+
+    facts = ("no_card_for_torch", "float32", "precision_as_stored", 1, 2_400_000_000)
+    loaded = ModelLoaded("", "talker", "Fake", "cpu", *facts, 4096, True, True, 0.1)
+    context.inference.state = ModelState("ready", "talker", None, loaded)
+    monkeypatch.setattr(context.inference, "unload", unload)
+    return gone
+
+
+async def test_a_chat_model_makes_room_when_that_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_model("big", shelf_models.QWEN_7B)
+    async with finetune() as (window, page, context):
+        fake_training(context, tmp_path)
+        await dropped(page, context, data_file(tmp_path))
+        await step_of(page, "review")
+        free_memory(monkeypatch, 3)
+        gone = unloading(context, monkeypatch, lambda: free_memory(monkeypatch, 30))
+        page.wizard.go_on()
+        dialog = await asked(window)
+        words = " ".join(one.text() for one in dialog.findChildren(QLabel))
+        assert all(word in words for word in ("talker", "2.4 GB", "3.0 GB"))  # it, what it holds, what is free
+        dialog.reject()
+        await until(lambda: page.wizard._starting is None)
+        assert not gone and context.training.runs == [] and context.finetune_draft.is_begun
+        page.wizard.go_on()
+        (await asked(window)).go.click()
+        await until(lambda: page.view == "run", 20)
+        assert gone == ["talker"]
+        await until(lambda: page.run_page.run.status.state == "finished", 20)
+
+
+async def test_on_a_card_the_chat_model_makes_room_or_nothing_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_model("little")
+    async with finetune() as (window, page, context):
+        fake_training(context, tmp_path)
+        lease = context.training._lease = GpuLease(lambda: ("0",))
+        lease.take(["0"], held_by_process("chat", "talker", os.getppid(), 2_400_000_000))
+        await dropped(page, context, data_file(tmp_path))
+        await step_of(page, "review")
+        page.wizard.go_on()  # another program has it
+        await until(lambda: "talker" in page.wizard.failed())
+        assert "2.4 GB" in page.wizard.failed() and context.training.runs == []
+        gone = unloading(context, monkeypatch, lambda: lease.give_back(os.getppid()))
+        page.wizard.go_on()
+        dialog = await asked(window)
+        assert say("finetune_ui.room_beside") not in [one.text() for one in dialog.findChildren(Button)]
+        dialog.go.click()
+        await until(lambda: page.view == "run", 20)
+        assert gone == ["talker"] and len(context.training.runs) == 1
+        await until(lambda: page.run_page.run.status.state == "finished", 20)

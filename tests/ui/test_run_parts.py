@@ -10,6 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtTest import QTest
 
+from app.cli.run_news import described
 from app.services import machine
 from app.services.inference import ModelFiles
 from app.ui.training_run import page as page_module
@@ -22,7 +23,7 @@ from app.ui.widgets.button import Button
 from core.hardware import Memory
 from core.training import recipe as recipes
 from core.training.recipe import Recipe
-from core.training.run_files import Answer
+from core.training.run_files import Answer, Validation, write_validation
 from core.translation import say
 from tests.helpers import run_pages
 from tests.helpers.audit import faults
@@ -247,3 +248,18 @@ async def test_nothing_is_clipped_and_everything_has_a_name(
         found += [f"overlay: {fault}" for fault in faults(page)]
         page.leave()
         assert not found
+
+
+# --- what is left of it ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("result", "best", "said"), [("last", 40, "kept"), ("last", 100, "last")])
+async def test_the_page_says_which_step_was_best(result: str, best: int, said: str) -> None:
+    run = put(recipe(result=result), end=run_pages.finished(), checkpoints=(40, 100))
+    for step, loss in ((40, 2.0), (100, 2.0)):
+        write_validation(run.checkpoint(step), Validation(step, 1.25 if step == best else loss))
+    async with page_of(run) as (_, page, context):
+        await until(lambda: body(page).result.isVisible())
+        words = say(f"run_ui.best_{said}", step=str(best), loss="1.250")
+        assert body(page).result._best.text() == words and context.training.run(page.id).best == Validation(best, 1.25)
+        assert described(context.training.run(page.id))["best"] == {"step": best, "eval_loss": 1.25}

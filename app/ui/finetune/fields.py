@@ -55,7 +55,10 @@ GROUPS: dict[str, tuple[Field, ...]] = {
         Field("liger", "switch"), Field("threads", "whole"), Field("devices", "whole"),
         _choice("parallel", recipes.Parallel),
     ),
-    "checks": (Field("evaluate_every", "whole"), Field("save_every", "whole"), Field("keep", "whole")),
+    "checks": (
+        Field("evaluate_every", "whole"), Field("save_every", "whole"), Field("keep", "whole"),
+        _choice("result", recipes.Result),
+    ),
     "samples": (Field("prompts", "lines"), Field("answer_tokens", "whole")),
 }  # fmt: skip
 ELSEWHERE = ("model", "data", "columns", "mask", "method")  # steps of their own

@@ -39,7 +39,8 @@ class Leaving:
     def export(self, name: str) -> None:
         """Asks in which form first, then where to."""
         menu = Menu(self._window)
-        forms = ("adapter", "merged") if self._context.library.find(name).manifest.base else ("model", "int4")
+        is_adapter = bool(self._context.library.find(name).manifest.base)
+        forms = ("adapter", "merged", "merged_int4") if is_adapter else ("model", "int4")
         for form in forms:
             menu.add(say(f"finetune_ui.export_{form}"), partial(self._export_as, name, form), "share")
         menu.popup(QCursor.pos())
@@ -65,13 +66,14 @@ class Leaving:
             return
         library, place = self._context.library, Path(dialog.selectedFiles()[0])
         out = place / _free(
-            name if form in ("adapter", "model") else f"{name}-{form}", {p.name for p in place.iterdir()}
+            name if form in ("adapter", "model") else f"{name}-{form.replace('_', '-')}",
+            {p.name for p in place.iterdir()},
         )
         self._window.notify("info", say("finetune_ui.exporting", folder=str(out)))
         try:
             if form == "merged":
                 is_done = await _done(library.merge(name, out=out))
-            elif form == "int4":
+            elif form.endswith("int4"):
                 is_done = await _done(library.write_int4(name, out))
             else:
                 files = library.files_of(name)

@@ -58,7 +58,9 @@ class MemoryFoot(QWidget):
             return
         total = plan.footprint.total
         place = draft.room.card_name if plan.on_card else say("load.system_memory")
-        words = say("finetune_ui.memory_of", place=place, needed=figures.size(total), free=figures.size(plan.free))
+        numbers = {"place": place, "needed": figures.size(total), "free": figures.size(plan.free)}
+        each = say("finetune_ui.memory_of_each", count=plan.devices, **numbers)
+        words = each if plan.devices > 1 else say("finetune_ui.memory_of", **numbers)
         self._title.setText(words)
         tone = TONES[plan.verdict]
         self.badge.show_state(say(f"load.{plan.verdict}"), tone, "dot")

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QTimer
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QFileDialog, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QStackedWidget, QWidget
 
 from app.ui import aio, shortcuts
 from app.ui.finetune.leaving import Leaving
 from app.ui.finetune.runs import RunsView
+from app.ui.notice import Notice
 from app.ui.pacing import Paced
 from app.ui.tokens import Size, Space
 from app.ui.training_run.actions import RunActions
-from app.ui.why import why
-from app.ui.widgets.button import Button, IconButton
-from app.ui.widgets.feedback import Banner
+from app.ui.widgets.button import Button
 from app.ui.widgets.layout import Line, column, label, pane, row
 from core.errors import UserError
 from core.training.recipe import Recipe
@@ -55,7 +54,6 @@ class FinetunePage(QWidget):
         self.run_page: RunPage
         self.wizard: Wizard | None = None
         self._window, self._context = window, context
-        self._error = ""
         self.setAcceptDrops(True)
         self._leaving = Leaving(window, context)
         self.actions_ = RunActions(window, context, self.guarded, lambda run: self.again(run.recipe))
@@ -92,7 +90,7 @@ class FinetunePage(QWidget):
         self._heads.setFixedHeight(Size.PAGE_HEADER)
         self._views: dict[str, tuple[QWidget, QWidget]] = {}
         self._add("runs", self._runs_head(), self._padded(self.runs))
-        self._notice: QVBoxLayout = column(gap=0)
+        self._notice = Notice(self._window, say("models.failed"), (Space.XL, Space.M, Space.XL, 0))
         self._above = pane(column(self._heads, Line(), gap=0))
         whole = column(self._above, self._notice, self._stack, gap=0)
         whole.setStretch(2, 1)
@@ -173,7 +171,7 @@ class FinetunePage(QWidget):
         self._heads.setCurrentWidget(head)
         self._stack.setCurrentWidget(body)
         self._above.setVisible(view != "run")  # which has a head of its own
-        self._clear_notice()
+        self._notice.clear()
 
     def show_runs(self) -> None:
         self._turn("runs")
@@ -252,29 +250,12 @@ class FinetunePage(QWidget):
     # --- what went wrong -----------------------------------------------------------------------
 
     async def guarded(self, work: Awaitable[None]) -> None:
-        """Do it; its error stands on the page until the next verb."""
-        self._clear_notice()
-        try:
-            await work
-        except UserError as error:
-            self.tell(error)
+        """Do it; its error stands on the page until it is closed or the next verb begins."""
+        await self._notice.guarded(work)
 
     def failed(self) -> str:
         """The error that stands on the page, "" when none does."""
-        return self._error
+        return self._notice.words
 
     def tell(self, error: UserError) -> None:
-        self._clear_notice()
-        self._error = str(error)
-        close = IconButton("close", say("kit.close"))
-        close.clicked.connect(self._clear_notice)
-        self._notice.setContentsMargins(Space.XL, Space.M, Space.XL, 0)
-        self._notice.addWidget(Banner("bad", say("models.failed"), str(error), *why(self._window, error.code), close))
-
-    def _clear_notice(self) -> None:
-        self._error = ""
-        self._notice.setContentsMargins(0, 0, 0, 0)
-        while item := self._notice.takeAt(0):
-            if widget := item.widget():
-                widget.hide()
-                widget.deleteLater()
+        self._notice.tell(error)

@@ -19,6 +19,7 @@ from app.ui.tokens import Size, Space
 from app.ui.widgets.button import Button, Select
 from app.ui.widgets.layout import Card, column, label, pane, row
 from app.ui.widgets.page import section
+from core.errors import UserError
 from core.training import presets
 from core.translation import say
 
@@ -143,4 +144,8 @@ class SettingsStep(Step):
             self.draft.change(**{key: value})
 
     def _take_preset(self, said: str) -> None:
-        self.draft.take_preset(next(name for name, words in self._names.items() if words == said))
+        try:
+            self.draft.take_preset(next(name for name, words in self._names.items() if words == said))
+        except UserError as error:
+            self._show()  # as it was
+            self.window_.notify("warn", str(error))

@@ -7,6 +7,7 @@ soon as all before it are done, and what is missing is said beside the button th
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QTimer, Signal
@@ -15,12 +16,12 @@ from PySide6.QtWidgets import QStackedWidget, QWidget
 
 from app.services.finetune_draft import STEPS, Place, Told
 from app.ui import aio, shortcuts
+from app.ui.finetune.making_room import begin
 from app.ui.finetune.memory_foot import MemoryFoot
-from app.ui.finetune.step import Step, emptied
+from app.ui.finetune.step import Step
+from app.ui.notice import Notice
 from app.ui.tokens import Size, Space
-from app.ui.why import why
 from app.ui.widgets.button import Button, IconButton
-from app.ui.widgets.feedback import Banner
 from app.ui.widgets.focus import holds_focus
 from app.ui.widgets.layout import Elided, Line, column, pane, row
 from app.ui.widgets.stepper import Stepper
@@ -70,7 +71,7 @@ class Wizard(QWidget):
         head = row(back, self.stepper, gap=Space.S)
         head.setContentsMargins(Space.L, 0, Space.XL, 0)
         self.head = pane(head)
-        self._notice = column(gap=0)
+        self._notice = Notice(self._window, say("finetune_ui.not_started"), (Space.XL, Space.M, Space.XL, 0))
         self._stack = QStackedWidget()
         self.memory = MemoryFoot()
         self.memory.fit_asked.connect(self._make_it_fit)
@@ -150,7 +151,7 @@ class Wizard(QWidget):
         self._stack.setCurrentWidget(self.steps[step])
         if self.steps[step].is_built:
             self.steps[step].enter()
-        self._clear_notice()
+        self._notice.clear()
         self._show_frame()
         self._hold_focus()
 
@@ -240,33 +241,28 @@ class Wizard(QWidget):
             self._show_frame()
 
     async def _start(self) -> None:
-        self._clear_notice()
+        self._notice.clear()
+        recipe, plan = self.draft.recipe, self.draft.plan()
+        needed = plan.footprint.total if plan is not None else 0
+        start = partial(self._context.training.start, recipe)
         try:
-            id = await self._context.training.start(self.draft.recipe)
+            id = await begin(self._window, self._context, recipe, needed, start)
         except UserError as error:
             self.tell(error)
         else:
-            self.draft.clear()
-            self.started.emit(id)
+            if id is not None:
+                self.draft.clear()
+                self.started.emit(id)
         finally:
             self._starting = None
             self._show_frame()
 
     def failed(self) -> str:
         """The error that stands above the step, "" when none does."""
-        item = self._notice.itemAt(0)
-        banner = item.widget() if item else None
-        return banner.accessibleDescription() if banner else ""
+        return self._notice.words
 
     def tell(self, error: UserError) -> None:
-        self._clear_notice()
-        self._notice.setContentsMargins(Space.XL, Space.M, Space.XL, 0)
-        banner = Banner("bad", say("finetune_ui.not_started"), str(error), *why(self._window, error.code))
-        self._notice.addWidget(banner)
-
-    def _clear_notice(self) -> None:
-        self._notice.setContentsMargins(0, 0, 0, 0)
-        emptied(self._notice)
+        self._notice.tell(error)
 
 
 def _make(name: str, wizard: Wizard) -> Step:

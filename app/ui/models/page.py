@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QDragEnterEvent, QDropEvent, QHideEvent, QShowEvent
-from PySide6.QtWidgets import QFileDialog, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QStackedWidget, QWidget
 from shiboken6 import isValid
 
 from app.services import details
@@ -27,11 +27,10 @@ from app.ui.models.installed_actions import InstalledActions
 from app.ui.models.installed_detail import WIDTH, InstalledDetail
 from app.ui.models.naming import free_name, safe, taken_names
 from app.ui.models.running_card import RunningCard
+from app.ui.notice import Notice
 from app.ui.pacing import Paced
 from app.ui.tokens import Space
-from app.ui.why import why
 from app.ui.widgets.button import Button, IconButton
-from app.ui.widgets.feedback import Banner
 from app.ui.widgets.layout import Line, column, pane, row
 from app.ui.widgets.menu import Menu
 from app.ui.widgets.page import headed, page_header
@@ -76,7 +75,6 @@ class ModelsPage(QWidget):
         self._window, self._context, self._library = window, context, context.library
         self._details: dict[str, Details] = {}
         self._reading: asyncio.Task[None] | None = None
-        self._error = ""
         self._wants_search = False
         self._cards: list[RunningCard] = []
         self.setAcceptDrops(True)
@@ -133,7 +131,7 @@ class ModelsPage(QWidget):
         self._stack.addWidget(self.installed)
         self._panes.setFixedWidth(WIDTH)
         self._panes.hide()
-        self._notice: QVBoxLayout = column(gap=0)
+        self._notice = Notice(self._window, say("models.failed"), (0, 0, 0, Space.M))
         body = column(self._notice, self._stack, gap=0)
         body.setStretch(1, 1)
         body.setContentsMargins(Space.XL, Space.L, Space.XL, Space.XL)
@@ -368,7 +366,7 @@ class ModelsPage(QWidget):
 
     async def take(self, path: Path, base: str = "") -> None:
         """Into the library; an adapter that does not say whose it is can be given its base where the error stands."""
-        self._clear_notice()
+        self._notice.clear()
         try:
             await self._library.take(path, base=base)
         except UserError as error:
@@ -443,29 +441,11 @@ class ModelsPage(QWidget):
 
     async def guarded(self, work: Awaitable[None]) -> None:
         """Do it; its error stands on the page until it is closed or the next verb begins."""
-        self._clear_notice()
-        try:
-            await work
-        except UserError as error:
-            self.tell(error)
+        await self._notice.guarded(work)
 
     def failed(self) -> str:
         """The error that stands on the page, "" when none does."""
-        return self._error
+        return self._notice.words
 
     def tell(self, error: UserError, *actions: Button) -> None:
-        self._clear_notice()
-        self._error = str(error)
-        close = IconButton("close", say("kit.close"))
-        close.clicked.connect(self._clear_notice)
-        reasons = why(self._window, error.code)
-        self._notice.setContentsMargins(0, 0, 0, Space.M)
-        self._notice.addWidget(Banner("bad", say("models.failed"), str(error), *actions, *reasons, close))
-
-    def _clear_notice(self) -> None:
-        self._error = ""
-        self._notice.setContentsMargins(0, 0, 0, 0)
-        while item := self._notice.takeAt(0):
-            if widget := item.widget():
-                widget.hide()
-                widget.deleteLater()
+        self._notice.tell(error, *actions)

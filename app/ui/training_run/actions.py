@@ -19,6 +19,7 @@ from shiboken6 import isValid
 
 from app.services.training import Run
 from app.ui import aio
+from app.ui.finetune.making_room import begin
 from app.ui.models.reading import ReadingDialog
 from app.ui.training_run.more_dialog import MoreDialog
 from app.ui.training_run.words import is_stopped
@@ -96,7 +97,9 @@ class RunActions:
     def act(self, verb: str, run: Run) -> None:
         training = self._context.training
         match verb:
-            case "pause" | "resume" | "stop" | "kill":
+            case "resume":
+                aio.spawn(self._guarded(self.with_room(run, lambda: training.resume(run.id))), "resume run")
+            case "pause" | "stop" | "kill":
                 aio.spawn(self._guarded(getattr(training, verb)(run.id)), f"{verb} run")
             case "more":
                 aio.spawn(self._guarded(self._more(run)), "more epochs")
@@ -121,7 +124,12 @@ class RunActions:
     async def _more(self, run: Run) -> None:
         dialog = MoreDialog(self._window, run)
         if await aio.ask(dialog) == MoreDialog.DialogCode.Accepted:
-            await self._context.training.more(run.id, dialog.epochs)
+            await self.with_room(run, lambda: self._context.training.more(run.id, dialog.epochs))
+
+    async def with_room(self, run: Run, work: Callable[[], Awaitable[None]]) -> None:
+        """Once a model that is loaded for chatting has made room, where it is in the way."""
+        needed = await self._context.training.needed(run.id) if self._context.inference.state.phase == "ready" else 0
+        await begin(self._window, self._context, run.recipe, needed, work)
 
     async def _remove(self, run: Run) -> None:
         if run.result and self._context.inference.state.adapter == run.result:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,7 +175,9 @@ class RunBody(QWidget):
         self._window.notify("ok", say("run_ui.saved", name=file.name))
 
     def _restart(self, recipe: Recipe) -> None:
-        aio.spawn(self._guarded(self._training.change_and_resume(self._id, recipe)), "restart run")
+        change = partial(self._training.change_and_resume, self._id, recipe)
+        run = self._training.run(self._id)
+        aio.spawn(self._guarded(self._actions.with_room(run, change)), "restart run")
 
     def _compare(self) -> None:
         from app.ui.training_run.compare import CompareDialog

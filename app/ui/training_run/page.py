@@ -13,18 +13,15 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPoint, QTimer, Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
-from shiboken6 import isValid
 
 from app.services.training import Run
 from app.ui import aio
+from app.ui.notice import Notice
 from app.ui.pacing import Paced
 from app.ui.tokens import Space
 from app.ui.training_run.actions import RunActions
 from app.ui.training_run.body import RunBody
 from app.ui.training_run.head import RunHead
-from app.ui.why import why
-from app.ui.widgets.button import IconButton
-from app.ui.widgets.feedback import Banner
 from app.ui.widgets.layout import Scroll, column, pane
 from core.errors import UserError
 from core.training.recipe import Recipe
@@ -61,7 +58,6 @@ class RunPage(QWidget):
         self.id = ""
         self.body: RunBody | None = None
         self._window, self._context, self._training = window, context, context.training
-        self._error = ""
         self._was_alive = False
         self._building: asyncio.Task[None] | None = None
         self.actions_ = RunActions(window, context, self.guarded, lambda run: self.again.emit(run.recipe))
@@ -69,7 +65,7 @@ class RunPage(QWidget):
         self.head.asked.connect(self._act)
         self.head.back_asked.connect(self.closed)
         self.head.menu_asked.connect(self._open_menu)
-        self._notice: QVBoxLayout = column(gap=0)
+        self._notice = Notice(self._window, say("run_ui.failed"), (Space.XL, Space.M, Space.XL, 0))
         self._place: QVBoxLayout = column(gap=0)
         whole = column(self.head, self._notice, self._place, gap=0)
         whole.setStretch(2, 1)
@@ -111,7 +107,7 @@ class RunPage(QWidget):
             self._show()
             return
         self.id, self._was_alive = id, run.status.is_alive
-        self._clear_notice()
+        self._notice.clear()
         self._drop_body()
         self.head.show_run(run)
         self._building = aio.spawn(self._build(run), "page of a run")
@@ -197,29 +193,11 @@ class RunPage(QWidget):
 
     async def guarded(self, work: Awaitable[None]) -> None:
         """Do it; its error stands on the page until it is closed or the next verb begins."""
-        self._clear_notice()
-        try:
-            await work
-        except UserError as error:
-            if isValid(self):
-                self.tell(error)
+        await self._notice.guarded(work)
 
     def failure(self) -> str:
         """The error that stands on the page, "" when none does."""
-        return self._error
+        return self._notice.words
 
     def tell(self, error: UserError) -> None:
-        self._clear_notice()
-        self._error = str(error)
-        close = IconButton("close", say("kit.close"))
-        close.clicked.connect(self._clear_notice)
-        self._notice.setContentsMargins(Space.XL, Space.M, Space.XL, 0)
-        self._notice.addWidget(Banner("bad", say("run_ui.failed"), str(error), *why(self._window, error.code), close))
-
-    def _clear_notice(self) -> None:
-        self._error = ""
-        self._notice.setContentsMargins(0, 0, 0, 0)
-        while item := self._notice.takeAt(0):
-            if widget := item.widget():
-                widget.hide()
-                widget.deleteLater()
+        self._notice.tell(error)

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QWidget
 
 from app.services.training import Run
 from app.ui.tokens import Space
+from app.ui.training_run.words import number
 from app.ui.widgets.button import Button
 from app.ui.widgets.feedback import Glyph
 from app.ui.widgets.layout import Card, column, label, row
@@ -43,6 +44,7 @@ class ResultCard(QWidget):
         self.checkpoint: Path | None = None
         self._library, self._name = context.library, ""
         self._title, self._means = label("", "strong", wrap=True), label("", "caption", "soft", wrap=True)
+        self._best = label("", "caption", "muted", wrap=True)
         self.chat = Button(say("run_ui.chat_with_it"), "primary", "chat")
         self.compare = Button(say("run_ui.compare_base"), "secondary", "layers")
         self.merge = Button(say("run_ui.merge"), "secondary", "adapter")
@@ -51,7 +53,9 @@ class ResultCard(QWidget):
         self.compare.clicked.connect(self.compare_asked)
         self.merge.clicked.connect(lambda: self.merge_asked.emit(self._name))
         self.export.clicked.connect(lambda: self.export_asked.emit(self._name))
-        words = row(Glyph("adapter", "accent", 22), column(self._title, self._means, gap=Space.XXS), gap=Space.M)
+        words = row(
+            Glyph("adapter", "accent", 22), column(self._title, self._means, self._best, gap=Space.XXS), gap=Space.M
+        )
         words.setStretch(1, 1)
         line = row(words, self.export, self.merge, self.compare, self.chat, gap=Space.S)
         line.setStretch(0, 1)
@@ -73,6 +77,18 @@ class ResultCard(QWidget):
             step = figures.count(int(checkpoint.name.rpartition("-")[2]))
             self._title.setText(say("run_ui.half", step=step))
             self._means.setText(say("run_ui.half_means"))
+        self._best.setText(_best_words(run))
+        self._best.setVisible(run.best is not None)
         self.chat.setVisible(bool(run.result))
         self.merge.setVisible(bool(run.result) and is_adapter)
         self.export.setVisible(bool(run.result))
+
+
+def _best_words(run: Run) -> str:
+    """Which checkpoint did best on the rows kept aside, and whether it is the one that became the result."""
+    if run.best is None:
+        return ""
+    step, loss = figures.count(run.best.step), number(run.best.loss)
+    is_last = run.best.step == run.status.step
+    taken = "last" if is_last else "taken" if run.recipe.result == "best" and run.result else "kept"
+    return say(f"run_ui.best_{taken}", step=step, loss=loss)

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.models.native import packed as native
 from core.models.quantised import card, processor
 from core.models.quantised.linear import PLAIN_REASON, QuantisedLinear
 from core.models.quantised.parallel import Tell, each
@@ -78,7 +79,11 @@ def prepare(layer: QuantisedLinear, dtype: torch.dtype, *, is_exact: bool = Fals
 
 
 def choose(weight: QuantisedWeight, dtype: torch.dtype, *, is_exact: bool = False) -> Backend:
-    if is_exact or (weight.bits == 4 and dtype == torch.float32):
+    if is_exact:
+        return _plain("backend_exact")
+    if not weight.codes.is_cuda and native.fits(weight) and _native_trial(weight.bits):
+        return Backend(native.Native.name, native.Native, "backend_native")
+    if weight.bits == 4 and dtype == torch.float32:
         return _plain("backend_exact")
     if weight.codes.is_cuda:
         return _on_card(weight)
@@ -129,6 +134,18 @@ class _Packed:
 
     block: int
     few: int
+
+
+@lru_cache(maxsize=2)
+def _native_trial(bits: int) -> bool:
+    """Our own product agrees, with a scale an output and with groups."""
+    for group in (TRIAL[1], 128, 32):
+        weight = _trial_weight(bits, group, torch.device("cpu"))
+        weight.codes[: TRIAL[0] // 4] = 255
+        product = _made(native.Native, weight)
+        if product is None or not torch.equal(product.weight().codes, weight.codes) or not _agrees(product, weight):
+            return False
+    return True
 
 
 @lru_cache(maxsize=1)

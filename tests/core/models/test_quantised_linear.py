@@ -28,6 +28,12 @@ def _same_numbers_each_time() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _by_torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine without a compiler; our own product has tests of its own (native/)."""
+    monkeypatch.setattr(choice, "_native_trial", lambda bits: False)
+
+
 def random_weight(
     bits: int, outputs: int, inputs: int, group: int, *, zeros: bool = False, order: bool = False
 ) -> QuantisedWeight:

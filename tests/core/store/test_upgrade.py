@@ -97,6 +97,21 @@ def test_the_first_schema_is_brought_here_with_its_models(tmp_path: Path) -> Non
         assert store.run(lambda s: ops.downloads.all_(s)) == []
 
 
+def test_the_schema_before_profiles_is_brought_here_with_its_downloads(tmp_path: Path) -> None:
+    file = tmp_path / "workbench.db"
+    upgrade.make_ready(file, tmp_path / "backups", upgrade.Plan(upgrade.OURS.folder, ("0001", "0002")))
+    with closing(sqlite3.connect(file)) as old:
+        old.execute(
+            "INSERT INTO downloads (name, sources, models_folder, file, base, convert_pickle, state, place, done_bytes,"
+            " total_bytes, error_code, created) VALUES ('starter', '[]', '/models', '', '', 0, 'done', 1, 9, 9, '', 0)"
+        )
+        old.commit()
+    with Store(file, tmp_path / "backups") as store:
+        (kept,) = store.run(lambda s: ops.downloads.all_(s))
+        assert (kept.name, kept.state, kept.done_bytes) == ("starter", "done", 9)
+        assert store.run(lambda s: ops.profiles.recent(s)) == []
+
+
 def test_a_migration_that_fails_half_way_changes_nothing(tmp_path: Path) -> None:
     file = filled(tmp_path)
     before = ask(file, "SELECT sql FROM sqlite_master")

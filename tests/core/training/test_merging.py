@@ -22,6 +22,7 @@ from core.errors import UserError
 from core.load_options import LoadOptions
 from core.models import manifest
 from core.models.importing import import_model
+from core.models.int4_folder import write_int4
 from core.models.load import load
 from core.models.steps import result
 from core.training import merging, proof
@@ -237,3 +238,19 @@ def test_a_kill_in_the_middle_leaves_no_model(tmp_path: Path) -> None:
     assert not (tmp_path / "models" / "whole").exists()
     folder = same(tmp_path, adapter, base)
     assert folder.name == "whole"
+
+
+def test_a_merge_in_four_bits_is_the_merged_model_rounded(tmp_path: Path) -> None:
+    base = tiny_families.write(tmp_path / "base", "qwen3")
+    plain: Any = load(base, LoadOptions(weights="float32")).model
+    adapter = tiny_adapters.write(tmp_path / "learned", plain, target_modules=ALL)
+    known, models = lineage(adapter, base), tmp_path / "models"
+    whole = result(merging.merge_into(known, tmp_path / "whole", models)).folder
+    rounded = result(write_int4(whole, tmp_path / "rounded"))
+    found = result(merging.merge_into_int4(known, tmp_path / "given", models)).folder
+    expected, left = (load_file(folder / "model.safetensors") for folder in (rounded, found))
+    assert any(name.endswith(".qweight") for name in left) and expected.keys() == left.keys()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in left.items())
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["base", "given", "learned", "rounded", "whole"]
+    with pytest.raises(UserError, match="given"):
+        result(merging.merge_into_int4(known, tmp_path / "given", models))

@@ -20,7 +20,7 @@ from core.training import recipe as recipes
 from core.training.packing import Plan
 from core.training.recipe import Recipe
 from core.training.run_data import read_data
-from core.training.run_files import RunFiles
+from core.training.run_files import RunFiles, Validation
 from core.training.trainer import RowTrainer
 from tests.helpers import tiny_models
 
@@ -103,10 +103,11 @@ def test_a_run_learns_tells_and_leaves_a_result(tmp_path: Path, folder: Path, da
     assert list(told) == list(range(1, 31)) and told[30] < 0.6 * told[1]
     assert events[-1] == Finished("job", "stop")
     assert [event.step for event in events if isinstance(event, CheckpointSaved)] == [*range(3, 31, 3)]
-    assert run.saved_steps() == [27, 30]
+    best = run.best()
+    assert best is not None and run.saved_steps() == sorted({best.step, 27, 30})
     assert {answer.step for answer in run.answers()} == {0, *range(3, 31, 3)}
     figures = [event.values for event in events if isinstance(event, Metrics)]
-    assert all("eval_loss" in values for values in figures[3::4]) and "eval_loss" not in figures[0]
+    assert all("eval_loss" in values for values in [*figures[3::4], *figures[2::3]]) and "eval_loss" not in figures[0]
     assert figures[0]["tokens_per_s"] > 0 and figures[0]["memory"] > 1e6
     facts = run.facts
     assert facts and facts.rows + facts.kept_aside == 30 and facts.packs and facts.precision == "float32"
@@ -140,6 +141,34 @@ def test_a_stopped_run_keeps_its_result_and_can_go_on(tmp_path: Path, folder: Pa
     assert list(losses(list(follow(run)))) == [3, 4, 5, 6, 7, 8]
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("result", ["last", "best"])
+def test_the_best_checkpoint_is_kept_and_becomes_the_result_where_that_is_asked(
+    tmp_path: Path, folder: Path, data: Path, result: Any, method: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = {2: 3.0, 4: 1.0, 6: 2.0, 8: 4.0}
+    evaluate = RowTrainer.evaluate
+
+    def scripted(trainer: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
+        found = evaluate(trainer, *args, **kwargs)
+        trainer._measured = Validation(trainer.state.global_step, measured[trainer.state.global_step])
+        return found
+
+    monkeypatch.setattr(RowTrainer, "evaluate", scripted)
+    run = create(tmp_path, folder, recipe(data, save_every=2, keep=1, result=result, method=method, evaluate_every=100))
+    events = list(follow(run, Wish(pause_at=4)))  # it is found again
+    assert events[-1] == Finished("job", "paused") and run.saved_steps() == [4, 5]
+    list(follow(run))
+    assert run.saved_steps() == [4, 8] and run.best() == Validation(4, 1.0)
+    name = "adapter_model.safetensors" if method == "lora" else "model.safetensors"
+    left = load_file(run.result / name)
+    last, best = (load_file(run.checkpoint(step) / name) for step in (8, 4))
+    wanted, other = (best, last) if result == "best" else (last, best)
+    assert all(torch.equal(tensor, wanted[key]) for key, tensor in left.items())
+    assert any(not torch.equal(tensor, other[key]) for key, tensor in left.items())
+    assert f"| Steps | {4 if result == 'best' else 8} of 8 |" in (run.result / "README.md").read_text()
+
+
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
 def test_what_was_changed_while_a_run_was_paused_is_in_force(
     tmp_path: Path, folder: Path, data: Path, optimiser: str
@@ -154,14 +183,14 @@ def test_what_was_changed_while_a_run_was_paused_is_in_force(
     assert all(after[step] == pytest.approx(before[step] / 3, rel=1e-9) for step in before)
 
 
-def test_a_learning_rate_of_nothing_moves_no_weight(tmp_path: Path, folder: Path, data: Path) -> None:
+def test_hardly_any_learning_rate_hardly_moves_a_weight(tmp_path: Path, folder: Path, data: Path) -> None:
     wanted = recipe(data, dropout=0.0)
     run = create(tmp_path, folder, wanted)
     list(follow(run, Wish(pause_at=4)))
     kept = load_file(run.checkpoint(5) / "adapter_model.safetensors")
-    recipes.write(run.path / run_files.CONFIG, msgspec.structs.replace(wanted, learning_rate=0.0))
+    recipes.write(run.path / run_files.CONFIG, msgspec.structs.replace(wanted, learning_rate=1e-9))
     list(follow(run))
-    assert all(torch.equal(tensor, kept[name]) for name, tensor in weights(run).items())
+    assert all(torch.allclose(tensor, kept[name], atol=1e-7) for name, tensor in weights(run).items())
 
 
 def rates(events: list[JobEvent]) -> dict[int, float]:

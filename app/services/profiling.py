@@ -1,0 +1,369 @@
+"""Profiles: a table of cells measured one after the other, each in a fresh worker process, kept in the store.
+
+Invariant: at most one table is measured at a time; a cell that crashes or runs out of memory is a result like any
+other and the table goes on; and what is measured is in the store before anybody is told of it. No torch, no Qt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from app.launch import worker_argv
+from app.services.events import Event
+from app.services.inference import as_error
+from app.services.library import LibraryService
+from app.services.profiling_news import (
+    CellBegan,
+    CellEnded,
+    CellMoved,
+    News,
+    ProbeBegan,
+    Probed,
+    TableBegan,
+    TableEnded,
+)
+from app.services.profiling_table import Table
+from app.supervisor import WorkerSupervisor
+from core import hardware, paths, store
+from core.errors import UserError
+from core.files import replace_file
+from core.load_options import DeviceChoice
+from core.profiling import estimating, export, learning
+from core.profiling import machine as here
+from core.profiling.plan import Cell, ProfilePlan, Subject, cells_of
+from core.profiling.result import CellResult, Estimate, MachineProbe
+from core.profiling.timeline import MemoryTimeline
+from core.protocol.messages import Failed, Progress
+from core.protocol.profiling import MachineProbed, ProbeMachine
+from core.store.records import ProfileRun, ProfileState
+from core.store.store import Store
+
+Format = Literal["csv", "markdown"]
+EMPTY = MemoryTimeline()
+
+
+@dataclass(frozen=True, slots=True)
+class ProfilingState:
+    """What a page that has just been built shows of the table under way; `run` is None where there is none.
+
+    index: of the cell that is measured now, -1 between two; timeline: of this cell so far. results: by Cell.key
+    """
+
+    run: ProfileRun | None = None
+    cells: tuple[Cell, ...] = ()
+    results: dict[str, CellResult] = field(default_factory=dict)
+    index: int = -1
+    progress: Progress | None = None
+    timeline: MemoryTimeline = EMPTY
+    left_s: float | None = None
+    is_probing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """A cell before it is run. obstacle: why it will not be, as a sentence; "" for one that will."""
+
+    cell: Cell
+    estimate: Estimate | None
+    free_bytes: int
+    obstacle: str = ""
+
+
+class ProfilingService:
+    """
+    Attributes:
+        state: ProfilingState
+        changed: emitted with the new state
+        news: emitted with each of the News that start() and resume() yield, for who did not start the table
+    """
+
+    def __init__(
+        self, the_store: Store, library: LibraryService, *, argv: Sequence[str] | None = None, home: Path | None = None
+    ) -> None:
+        """home: where allocator snapshots of whole tables are kept, None for the usual place"""
+        self.state = ProfilingState()
+        self.changed: Event[ProfilingState] = Event()
+        self.news: Event[News] = Event()
+        self._store, self._library = the_store, library
+        self._argv = list(argv or worker_argv("profile"))
+        self._home = home
+        self._table: Table | None = None
+        self._work: asyncio.Task[None] | None = None
+        self._probing: WorkerSupervisor | None = None
+
+    # --- before ------------------------------------------------------------------
+
+    def subject(self, model: str) -> Subject:
+        """A model of the library (or a folder) to be measured.
+
+        Raises:
+            UserError: as LibraryService.files_of; profile_adapter.
+        """
+        files = self._library.files_of(model)
+        if files.adapter is not None:
+            raise UserError("profile_adapter", name=model, base=files.base)
+        outside = str(Path(model).expanduser().absolute()) if Path(model).expanduser().is_dir() else ""
+        return Subject(files.base, str(files.folder), source=outside)
+
+    async def foresee(self, plan: ProfilePlan) -> list[Foreseen]:
+        """What each cell would take, and which of them will not be run. Files are read in a thread.
+
+        Raises:
+            UserError: a subject cannot be read.
+        """
+        return await asyncio.to_thread(foresee_now, plan)
+
+    # --- measuring ---------------------------------------------------------------
+
+    async def start(self, plan: ProfilePlan) -> AsyncGenerator[News, None]:
+        """Measure a table; ends with TableEnded. Leaving the loop early cancels it.
+
+        Raises:
+            UserError: profile_busy, profile_empty.
+        """
+        self._need_idle()
+        cells = cells_of(plan)
+        if not cells:
+            raise UserError("profile_empty")
+        device, name = (await asyncio.to_thread(here.this_machine)).device, plan.name or named(plan)
+        run = await self._store.call(lambda s: store.profiles.create(s, name, plan, device))
+        async with aclosing(self._run(run, cells, [])) as news:
+            async for one in news:
+                yield one
+
+    async def resume(self, run_id: int, *, failed_too: bool = False) -> AsyncGenerator[News, None]:
+        """Go on with a table that is not done: cells that have a result stay as they are.
+
+        failed_too: those that could not be measured are tried again
+        Raises:
+            UserError: profile_busy, profile_gone, profile_done, profile_elsewhere (another front is at it).
+        """
+        self._need_idle()
+        await asyncio.to_thread(here.this_machine)
+        run = await self._store.call(lambda s: store.profiles.take(s, run_id))
+        found = await self._store.call(lambda s: store.profiles.results(s, run_id))
+        kept = [result for result in found if result.state == "done" or not failed_too]
+        async with aclosing(self._run(run, cells_of(run.plan), kept)) as news:
+            async for one in news:
+                yield one
+
+    def cancel(self) -> None:
+        """End the table; the cell under way is given up and can be resumed. At once, also amid a long step."""
+        if self._table is not None:
+            self._table.cancel()
+
+    def skip(self) -> None:
+        """Give up the cell under way only; its result says that it was skipped."""
+        if self._table is not None:
+            self._table.skip()
+
+    async def take_snapshot(self, file: Path) -> Path:
+        """What PyTorch's allocator of the cell under way holds now, in `file`, for pytorch.org/memory_viz.
+
+        Raises:
+            UserError: profile_idle, snapshot_needs_card.
+        """
+        if not here.runs_on_card():
+            raise UserError("snapshot_needs_card")
+        if self._table is None:
+            raise UserError("profile_idle")
+        await self._table.snapshot(file)
+        return file
+
+    async def probe(self, *, anew: bool = False, device: DeviceChoice = "auto") -> MachineProbe:
+        """The limits of this machine: measured the first time, or `anew`, and kept.
+
+        Raises:
+            UserError: profile_busy, and what became of the worker.
+        """
+        known = self.known_probe(device)
+        if known is not None and not anew:
+            return known
+        self._need_idle()
+        self._probing = worker = WorkerSupervisor("profile", self._argv)
+        try:
+            async with worker:
+                async with aclosing(worker.run(ProbeMachine(uuid.uuid4().hex, device))) as events:
+                    async for event in events:
+                        if isinstance(event, MachineProbed):
+                            known = event.probe
+                        elif isinstance(event, Failed):
+                            raise as_error(event)
+        finally:
+            self._probing = None
+        assert known is not None
+        await asyncio.to_thread(here.keep_probe, known)
+        return known
+
+    def known_probe(self, device: DeviceChoice = "auto") -> MachineProbe | None:
+        """What is kept of the last probe, if it was of this machine."""
+        return here.known_probe("cuda" if here.runs_on_card(device) else "cpu", here.this_machine())
+
+    # --- what was measured -----------------------------------------------------------
+
+    async def runs(self, limit: int = 100) -> list[ProfileRun]:
+        """Newest first."""
+        return await self._store.call(lambda s: store.profiles.recent(s, limit))
+
+    async def run(self, run_id: int) -> tuple[ProfileRun, list[CellResult]]:
+        """A table and the results it has, in the order of its cells; timelines are left out, see timeline().
+
+        Raises:
+            UserError: profile_gone.
+        """
+        return await self._store.call(lambda s: (store.profiles.get(s, run_id), store.profiles.results(s, run_id)))
+
+    async def timeline(self, run_id: int, key: str) -> MemoryTimeline:
+        """Of one cell, by Cell.key; empty where there is none."""
+        return await self._store.call(lambda s: store.profiles.timeline(s, run_id, key))
+
+    async def rename(self, run_id: int, name: str) -> ProfileRun:
+        """Raises UserError profile_gone."""
+        return await self._store.call(lambda s: store.profiles.rename(s, run_id, name))
+
+    async def delete(self, run_id: int) -> None:
+        """The run and what was kept with it. An unknown id is no error.
+
+        Raises:
+            UserError: profile_busy, when it is under way.
+        """
+        if self.state.run is not None and self.state.run.id == run_id:
+            raise UserError("profile_busy")
+        await self._store.call(lambda s: store.profiles.forget(s, run_id))
+        for file in self._snapshots.glob(f"{run_id}-*.pickle"):
+            file.unlink(missing_ok=True)
+
+    async def export(self, run_id: int, form: Format, file: Path | None = None) -> str:
+        """The table as text, written to `file` too if one is named (as a whole, in place of what was there).
+
+        Raises:
+            UserError: profile_gone, profile_not_written.
+        """
+        run, results = await self.run(run_id)
+        text = export.csv_of(results) if form == "csv" else export.markdown_of(run.name, run.plan, results)
+        if file is not None:
+            try:
+                await asyncio.to_thread(replace_file, file, text.encode())
+            except OSError as error:
+                raise UserError("profile_not_written", file=str(file), reason=error.strerror or str(error)) from error
+        return text
+
+    async def close(self) -> None:
+        """A table under way ends as after cancel()."""
+        self.cancel()
+        if self._probing is not None:
+            self._probing.kill("worker_stopped")
+        if self._work is not None:
+            await asyncio.wait([self._work])
+
+    # --- within ------------------------------------------------------------------------
+
+    @property
+    def _snapshots(self) -> Path:
+        return (self._home or paths.home()) / "profiling" / "snapshots"
+
+    def _need_idle(self) -> None:
+        if self._table is not None or self._probing is not None or (self._work is not None and not self._work.done()):
+            raise UserError("profile_busy")
+
+    async def _run(
+        self, run: ProfileRun, cells: tuple[Cell, ...], kept: Sequence[CellResult]
+    ) -> AsyncGenerator[News, None]:
+        """The table is a task of its own, so that it ends in order when nobody listens any more."""
+        waiting: asyncio.Queue[News | BaseException] = asyncio.Queue()
+
+        def tell(one: News) -> None:
+            self._take(one)
+            self.news.emit(one)
+            waiting.put_nowait(one)
+
+        results = {result.cell.key: result for result in kept}
+        table = Table(self._store, run, cells, results, self._argv, tell, self._snapshots)
+        self._table = table
+        self._work = work = asyncio.get_running_loop().create_task(self._measure(table, tell, waiting), name="profile")
+        try:
+            while True:
+                one = await waiting.get()
+                if isinstance(one, BaseException):
+                    raise one
+                yield one
+                if isinstance(one, TableEnded):
+                    return
+        finally:
+            if not work.done():
+                table.cancel()
+
+    async def _measure(
+        self, table: Table, tell: Callable[[News], None], waiting: asyncio.Queue[News | BaseException]
+    ) -> None:
+        state: ProfileState = "interrupted"
+        try:
+            tell(TableBegan(table.run, table.cells, tuple(table.results.values())))
+            state = await table.measure()
+        except Exception as error:
+            await self._store.call(lambda s: store.profiles.end(s, table.run.id, "interrupted"))
+            self._leave()
+            waiting.put_nowait(error)
+            return
+        run = await self._store.call(lambda s: store.profiles.end(s, table.run.id, state))
+        self._leave()
+        tell(TableEnded(run, state))
+
+    def _leave(self) -> None:
+        self._table = None
+        self._set(ProfilingState())
+
+    def _take(self, one: News) -> None:
+        state = self.state
+        match one:
+            case TableBegan():
+                self._set(ProfilingState(one.run, one.cells, {result.cell.key: result for result in one.results}))
+            case ProbeBegan():
+                self._set(replace(state, progress=one.progress, is_probing=True))
+            case Probed():
+                self._set(replace(state, progress=None, is_probing=False))
+            case CellBegan():
+                began = replace(state, index=one.index, progress=None, timeline=EMPTY, left_s=one.left_s)
+                self._set(replace(began, is_probing=False))
+            case CellMoved():
+                grown = MemoryTimeline(state.timeline.samples + one.samples, state.timeline.marks + one.marks)
+                self._set(replace(state, progress=one.progress or state.progress, timeline=grown))
+            case CellEnded():
+                results = state.results | {one.result.cell.key: one.result}
+                self._set(replace(state, results=results, index=-1, progress=None, left_s=one.left_s))
+            case TableEnded():
+                pass  # the state is empty by then
+
+    def _set(self, state: ProfilingState) -> None:
+        self.state = state
+        self.changed.emit(state)
+
+
+def foresee_now(plan: ProfilePlan) -> list[Foreseen]:
+    """For who is in a thread already.
+
+    Raises:
+        UserError: a subject cannot be read.
+    """
+    (cards, _), memory = hardware.cards(), hardware.system_memory()
+    shapes = {subject.name: estimating.shape_of_subject(subject) for subject in plan.subjects}
+    learned, found = learning.known(), list[Foreseen]()
+    for cell in cells_of(plan):
+        on_card = bool(cards) and here.runs_on_card(cell.device)
+        there = cards[0].memory if on_card else memory
+        wanted = estimating.estimate(cell, shapes[cell.subject.name], "cuda" if on_card else "cpu", there.free, learned)
+        why = estimating.obstacle(cell, wanted, there.free, there.total)
+        found.append(Foreseen(cell, wanted, there.free, str(UserError(why[0], **why[1])) if why else ""))
+    return found
+
+
+def named(plan: ProfilePlan) -> str:
+    """What a table is called where nobody said: its models, and its preset."""
+    models = ", ".join(subject.name for subject in plan.subjects)
+    return f"{models} ({plan.preset})" if plan.preset else models
