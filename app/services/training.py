@@ -212,12 +212,12 @@ class TrainingService:
                 or the run could not be started.
         """
         recipe = recipes.checked(recipe)
-        await asyncio.to_thread(_need_data, recipe)
         files = self._library.files_of(recipe.model)
         if files.adapter is not None:
             raise UserError("training_of_adapter", name=recipe.model, base=files.base)
         self._need_way(recipe)
         await self._need_devices(recipe)
+        await asyncio.to_thread(_need_data, recipe)
         await asyncio.to_thread(lambda: self._lease.need(self._cards(recipe)))  # before anything is made
         made = await asyncio.to_thread(run_files.create, paths.runs(), recipe, files.folder, files.base)
         self._look(made.path)

@@ -37,12 +37,11 @@ class Obeying(TrainerCallback):
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Only a run that goes on from a checkpoint can end here: without one there is nothing to keep yet."""
-        if self._has_begun or not state.global_step:
-            return
-        self._has_begun = True
-        self._ask(args)
-        if self.wish:
-            raise Enough
+        is_first, self._has_begun = not self._has_begun, True
+        if is_first and state.global_step:
+            self._ask(args)
+            if self.wish:
+                raise Enough
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._ask(args)
