@@ -188,7 +188,7 @@ async def _shown(service: TrainingService, id: str, shown: News, out: Path | Non
     if isinstance(ended.status.end, Failed):
         raise as_error(ended.status.end)
     if ended.status.state == "interrupted":
-        raise UserError("run_interrupted", step=ended.status.step)
+        raise UserError("run_interrupted", step=ended.status.step, count=ended.status.step)
     if following.was_stopped:
         print(say("finetune.how_to_resume", run=id), file=sys.stderr)
         return STOPPED

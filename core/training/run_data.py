@@ -60,7 +60,7 @@ def read_data(recipe: Recipe, folder: Path, vocabulary: Vocabulary, tell: Tell =
     if recipe.eval_data:
         fingerprint += " " + reading.take(Path(recipe.eval_data), columns, 1.0, must_have=False)
     if not reading.rows:
-        raise UserError("training_no_rows", file=Path(recipe.data).name, rows=reading.left_out)
+        raise UserError("training_no_rows", file=Path(recipe.data).name, count=reading.left_out)
     chat, new_ids = _asked(folder, vocabulary, renderer)
     return RunData(reading.rows, reading.kept_aside, reading.cut, reading.left_out, chat, new_ids, fingerprint)
 

@@ -109,6 +109,18 @@ def test_a_failed_run_says_why_once_and_the_list_in_a_few_words(
     assert "failed: The loss went out of hand" in call(capsys, "list")[0]
 
 
+def test_a_name_that_is_taken_or_long_is_told(
+    capsys: Said, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    name = "a-very-long-name-of-a-run-that-nobody-wants-to-read"
+    put(recipe(name), steps=1, end=finished(reason="cancelled"))
+    assert f"{name[:31]}…" in call(capsys, "list")[0]
+    assert "stopped before" in call(capsys, "stop", f"{name[:31]}…", code=1)[1]
+    err = start(capsys, model, tmp_path, "--set", f"name={name}", mood="good", code=0, monkeypatch=monkeypatch)[1]
+    assert f"called {name}-2, since there is a run {name} already" in err
+
+
 def test_data_that_cannot_be_used_makes_no_run(capsys: Said, model: str, tmp_path: Path) -> None:
     files = {"empty.json": "", "rows.jsonl": as_lines([3]), "odd.csv": "left,right\nq,a\n", "none.json": "[]"}
     for name, text in files.items():
