@@ -18,6 +18,7 @@ import psutil
 from msgspec import Struct
 
 from core import figures, hardware
+from core.models.native import library
 from core.paths import home
 from core.translation import say
 
@@ -50,6 +51,7 @@ def examine(models_folder: Path) -> list[Finding]:
     return [
         _system(),
         _processor(),
+        _compiler(),
         _memory(),
         _card(),
         _disk(models_folder),
@@ -125,6 +127,19 @@ def _search() -> Finding:
         connection.close()
     good = "ENABLE_FTS5" in options
     return _found("sqlite", sqlite3.sqlite_version, "ok" if good else "bad", "" if good else "sqlite_no_search")
+
+
+def _compiler() -> Finding:
+    """Without one, tokens on the processor are computed by torch alone."""
+    if os.environ.get(library.PLACE) == "0":
+        return _found("compiler", say("doctor.none"), "note", "compiler_off", variable=library.PLACE)
+    found = library.compiler_here()
+    return _found(
+        "compiler",
+        found or say("doctor.none"),
+        "ok" if found else "note",
+        "compiler_reason" if found else "compiler_missing",
+    )
 
 
 def _fonts() -> Finding:

@@ -7,7 +7,7 @@ Invariant: a sequence without an adapter takes the very way it would take if the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -19,11 +19,12 @@ from core.inference.adapted_module import AdaptedModule, twin_with_peft
 from core.inference.adapted_products import Adapted, Replaced, Rows
 from core.inference.architectures import Parts
 from core.inference.changes import Change
-from core.inference.decoder import AnyDecoder, KVKind, SequenceCache
+from core.inference.decoder import AnyDecoder, Continuing, KVKind, SequenceCache, Tally, Verifying
 from core.inference.dense import DenseDecoder
 from core.inference.kv_cache import KVCache
 from core.inference.module import ModuleDecoder
 from core.inference.products import Product
+from core.inference.sampling import Sampler
 from core.models import adapter as adapter_files
 
 log = logging.getLogger("inference")
@@ -99,6 +100,21 @@ class AdapterDecoder:
         if isinstance(plain, DenseDecoder) and all(self._way(cache.adapter) is plain for _, cache in tokens):
             return plain.step_together(cast("Sequence[tuple[int, KVCache]]", tokens))
         return [self.step(id, cache) for id, cache in tokens]
+
+    def go_on(
+        self, cache: SequenceCache, id: int, sampler: Sampler, stop_ids: Collection[int], tally: Tally
+    ) -> Iterator[int] | None:
+        way = self._way(cache.adapter)
+        return way.go_on(cache, id, sampler, stop_ids, tally) if isinstance(way, Continuing) else None
+
+    def can_verify(self, cache: SequenceCache) -> bool:
+        way = self._way(cache.adapter)
+        return isinstance(way, Verifying) and way.can_verify(cache)
+
+    def verify(self, ids: Sequence[int], cache: SequenceCache) -> Tensor:
+        way = self._way(cache.adapter)
+        assert isinstance(way, Verifying), "asked without can_verify"
+        return way.verify(ids, cache)
 
     # --- ways ------------------------------------------------------------------------
 

@@ -119,6 +119,13 @@ def _odd_weights(model: Any, names: _Names) -> str:
     return "weights of several precisions" if len(precisions) > 1 else ""
 
 
+def same_input(model: Any) -> list[list[Any]]:
+    """The modules of a model that has no `obstacle` which read the same input, group by group."""
+    names = _ARCHITECTURES[type(model).__name__]
+    layers = model.get_submodule(names.body).get_submodule(names.layers)
+    return [[layer.get_submodule(path) for path in paths] for layer in layers for paths in (names.qkv, names.gate_up)]
+
+
 def take_apart(model: Any, *, is_exact: bool) -> Parts:
     """The parts of a model that has no `obstacle`. is_exact: nothing is computed in a higher precision than asked."""
     config, names = model.config, _ARCHITECTURES[type(model).__name__]

@@ -6,6 +6,8 @@ Invariant: the lean pass is used only after it gave the module's own logits on t
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,8 +15,11 @@ from torch import Tensor
 
 from core.inference import architectures
 from core.inference.adapters import AdapterDecoder
+from core.inference.card.choice import on_card
+from core.inference.card.decoder import CardDecoder
 from core.inference.decoder import AnyDecoder
 from core.inference.dense import DenseDecoder
+from core.inference.kv_cache import KVCache
 from core.inference.kv_choice import keep
 from core.inference.module import ModuleDecoder
 from core.inference.products import is_quantised
@@ -60,14 +65,19 @@ def _checked(model: Any, context_length: int, tell: Tell, *, is_exact: bool) -> 
         return ModuleDecoder(model, context_length, is_exact=is_exact)
     expected = _by_module(model)
     may_use_native, decoder.may_use_native = decoder.may_use_native, False
-    if reason := _difference(model, decoder, expected):
+    if reason := _difference(model, decoder, decoder.step, expected):
         log.warning("%s is decoded through its module: %s", type(model).__name__, reason)
         return ModuleDecoder(model, context_length, is_exact=is_exact)
     decoder.may_use_native = may_use_native
-    if may_use_native and (reason := _difference(model, decoder, expected)):
+    if may_use_native and (reason := _difference(model, decoder, decoder.step, expected)):
         log.warning("%s is not stepped by native code: %s", type(model).__name__, reason)
         decoder.may_use_native = False
-    return decoder
+    differs = partial(_captured_difference, model, expected)
+    return on_card(model, decoder, context_length, differs, is_exact=is_exact)
+
+
+def _captured_difference(model: Any, expected: Tensor, decoder: CardDecoder) -> str:
+    return _difference(model, decoder, decoder.logits_after, expected)
 
 
 def choose_with_adapters(
@@ -102,13 +112,13 @@ def _by_module(model: Any) -> Tensor:
 
 
 @torch.inference_mode()
-def _difference(model: Any, decoder: DenseDecoder, expected: Tensor) -> str:
+def _difference(model: Any, decoder: DenseDecoder, step: Callable[[int, KVCache], Tensor], expected: Tensor) -> str:
     """How the decoder's logits differ after reading two tokens and stepping once; empty when they agree."""
     ids = _some_ids(model)
     cache = decoder.new_cache(len(ids))
     for _ in decoder.read(ids[:2], cache):
         pass
-    found = decoder.step(ids[2], cache).float()
+    found = step(ids[2], cache).float()
     off = _relative(found, expected)
     is_wide = decoder.arithmetic.dtype != decoder.dtype or (decoder.is_native and decoder.dtype != torch.float32)
     limit = WIDE_TOLERANCE if is_wide else TOLERANCE.get(model.dtype, 0.1)

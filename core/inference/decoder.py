@@ -1,14 +1,18 @@
 """What the engine asks of a model: read ids into a cache, and step by one token.
 
-Two parts answer to it: `dense` for the architectures most users have, `module` for every other one.
+Two parts answer to it: `dense` for the architectures most users have, `module` for every other one. A decoder may also
+choose tokens by itself (`Continuing`, on a card) or verify several at once (`Verifying`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import Any, Literal, Protocol, Self, TypeVar
+from collections.abc import Collection, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 from torch import Tensor
+
+from core.inference.sampling import Sampler
 
 KVKind = Literal["plain", "int8", "int8_compatible"]
 
@@ -71,3 +75,36 @@ class Decoder(Protocol[CacheT]):
 
 
 AnyDecoder = Decoder[Any]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a reply took. passes: over the model, after the prompt."""
+
+    passes: int = 0
+
+
+@runtime_checkable
+class Continuing(Protocol):
+    """A decoder that chooses tokens itself, where the device would have to wait for each choice made elsewhere."""
+
+    def go_on(
+        self, cache: Any, id: int, sampler: Sampler, stop_ids: Collection[int], tally: Tally
+    ) -> Iterator[int] | None:
+        """The tokens after `id`, which was chosen and is not in the cache yet: as the sampler would choose them, until
+        one of `stop_ids` or until there is no more room. With each of them the cache holds all before it. None where
+        this is not possible for that cache."""
+        ...
+
+
+@runtime_checkable
+class Verifying(Protocol):
+    """A decoder that can put several ids into a cache and say what follows each of them."""
+
+    def can_verify(self, cache: Any) -> bool:
+        """The logits are those of single steps but for rounding, and rows can be taken back."""
+        ...
+
+    def verify(self, ids: Sequence[int], cache: Any) -> Tensor:
+        """The logits after each id, (ids, vocabulary)."""
+        ...

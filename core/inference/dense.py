@@ -23,7 +23,7 @@ from core.inference.decoder import KVKind
 from core.inference.kv_cache import KVCache
 from core.inference.kv_rows import plainly
 from core.inference.native_step import NativeStep, Run, Unfit
-from core.inference.positions import Positions
+from core.inference.positions import Positions, rotated
 
 log = logging.getLogger("inference")
 
@@ -54,6 +54,7 @@ class DenseDecoder:
         self._heads, self._kv_heads, self._width = parts.heads, parts.kv_heads, parts.width
         self.dtype = parts.dtype
         self._device = parts.embedding.device
+        self._is_exact = is_exact
         self._positions = Positions(parts.positions, self._device)
         self.arithmetic = Arithmetic.for_tensor(parts.embedding, is_exact=is_exact)
         self.keeping = plainly(self.arithmetic, context_length)
@@ -78,7 +79,7 @@ class DenseDecoder:
         parts = self.parts[cache.adapter]
         last: Tensor | None = None
         # In the published int8 form a chunk shares its scales, and a prompt is one chunk.
-        at_once = len(ids) if self.kv_cache == "int8_compatible" else CHUNK
+        at_once = len(ids) if self.kv_cache == "int8_compatible" else self._at_once()
         for start in range(0, len(ids), at_once):
             chunk = ids[start : start + at_once]
             if len(chunk) <= FEW and (logits := self._natively([(chunk, cache)], last_only=True)) is not None:
@@ -151,6 +152,25 @@ class DenseDecoder:
             log.info("tokens are computed by torch: %s", error)
             return None
 
+    def _at_once(self) -> int:
+        return CHUNK
+
+    def can_verify(self, cache: KVCache) -> bool:
+        return not self._is_exact and self.kv_cache == "plain"
+
+    @torch.inference_mode()
+    def verify(self, ids: Sequence[int], cache: KVCache) -> Tensor:
+        if (logits := self._natively([(ids, cache)])) is not None:
+            return logits
+        if len(ids) == 1:
+            return self.step(ids[0], cache)[None]
+        parts = self.parts[cache.adapter]
+        x, place = self._begin(parts, ids, cache)
+        for index, layer in enumerate(parts.layers):
+            x = self._through(index, layer, x, cache, place)
+        cache.advance(len(ids))
+        return parts.head(parts.final_norm(x))
+
     # --- one pass, x being (tokens, hidden) ---------------------------------------
 
     @torch.inference_mode()
@@ -175,7 +195,7 @@ class DenseDecoder:
         qk, values = qkv[:, :turned], qkv[:, turned:]
         if layer.head_norm is not None:
             qk = layer.head_norm(qk)
-        qk = self._rotate(qk, place)
+        qk = rotated(qk, place.cos, place.sin)
         queries = qk[:, :heads]
         if place.query_scale is not None:
             queries = (queries * place.query_scale).to(qk.dtype)
@@ -183,12 +203,6 @@ class DenseDecoder:
         x = x + layer.out(rows.attend(queries, place.end, place.mask))
         gate, up = layer.gate_up(layer.mlp_norm(x)).chunk(2, -1)
         return x + layer.down(F.silu(gate) * up)
-
-    def _rotate(self, qk: Tensor, place: _Place) -> Tensor:
-        """Rotary embedding of queries and keys at once, in the precision of the tables."""
-        wide = qk.to(place.cos.dtype)
-        turned = wide.roll(self._width // 2, -1).mul_(place.sin)
-        return (wide * place.cos).add_(turned).to(qk.dtype)
 
     @torch.inference_mode()
     def _logits(self, parts: Parts, x: Tensor) -> Tensor:

@@ -7,13 +7,16 @@ generation ends with one Ended, and after a cancel no further step is taken.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
 from core.chat.turns import FinishReason, Sampling
 from core.errors import UserError
-from core.inference.decoder import AnyDecoder
+from core.inference.decoder import AnyDecoder, Continuing, Tally, Verifying
+from core.inference.prompt_lookup import Lookup
 from core.inference.sampling import Sampler
 from core.inference.sequences import CachedSequence, Sequences
 from core.inference.together import Together
@@ -45,10 +48,12 @@ class NewToken:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """`steps` tokens were chosen, the one that ended the reply among them."""
+    """`steps` tokens were chosen, the one that ended the reply among them, in so many passes over the model after the
+    prompt: fewer than tokens where guesses were right."""
 
     reason: FinishReason
     steps: int
+    passes: int = field(default=0, compare=False)
 
 
 Step = Reading | PromptReady | NewToken | Ended | None
@@ -65,6 +70,7 @@ class Engine:
         self._context_length = context_length
         self._sequences = Sequences(decoder.new_cache, keep_bytes)
         self._together = Together(decoder)
+        self._running = 0
 
     def generate(
         self,
@@ -85,9 +91,11 @@ class Engine:
         if len(prompt) >= self._context_length:
             raise UserError("prompt_too_long", tokens=len(prompt), limit=self._context_length - 1)
         sequence = self._sequences.take(prompt, adapter)
+        self._running += 1
         try:
             yield from self._generate(sequence, sampling, stop_ids, is_cancelled)
         finally:
+            self._running -= 1
             self._sequences.give_back(sequence)
 
     def forget(self) -> None:
@@ -119,48 +127,72 @@ class Engine:
             raise UserError("logits_unusable")
         yield PromptReady(total, reused, sequence.cache.ntk_alpha)
         sampler = Sampler(sampling, sequence.ids, self._rows)
-        yield from self._decode(sequence, sampler, logits, sampling, stop_ids, is_cancelled)
+        yield from self._decode(sequence, sampler, logits, stop_ids, is_cancelled)
 
     def _decode(
         self,
         sequence: CachedSequence,
         sampler: Sampler,
         logits: Tensor,
-        sampling: Sampling,
         stop_ids: Collection[int],
         is_cancelled: Callable[[], bool],
     ) -> Iterator[Step]:
-        steps = 0
-        while steps < sampling.max_new_tokens:
-            id = sampler.pick(logits)
-            steps += 1
-            if id in stop_ids:
-                yield Ended("stop", steps)
-                return
-            sequence.ids.append(id)
-            yield NewToken(id)
-            if is_cancelled():
-                yield Ended("cancelled", steps)
-                return
-            if len(sequence.ids) >= self._context_length:
-                yield Ended("context_full", steps)
-                return
-            if steps < sampling.max_new_tokens:
-                next_logits = yield from self._stepped(id, sequence, is_cancelled)
-                if next_logits is None:
-                    yield Ended("cancelled", steps)
-                    return
-                logits = next_logits
-        yield Ended("length", steps)
+        steps, tally, most = 0, Tally(), sampler.sampling.max_new_tokens
+        reason: FinishReason = "length"
+        # Closed before the end is told: a step that was asked for is then withdrawn, and nobody takes it.
+        with closing(self._chosen(sequence, sampler, logits, stop_ids, tally)) as chosen:
+            for id in chosen if most > 0 else ():
+                if id is None:
+                    yield None
+                else:
+                    steps += 1
+                    if id in stop_ids:
+                        reason = "stop"
+                        break
+                    sequence.ids.append(id)
+                    yield NewToken(id)
+                if is_cancelled():
+                    reason = "cancelled"
+                    break
+                if len(sequence.ids) >= self._context_length:
+                    reason = "context_full"
+                    break
+                if steps == most:
+                    break
+        yield Ended(reason, steps, tally.passes)
 
-    def _stepped(
-        self, id: int, sequence: CachedSequence, is_cancelled: Callable[[], bool]
-    ) -> Generator[None, None, Tensor | None]:
-        """The logits after one more id: others may ask for theirs first, and all are computed in one pass. None after a
-        cancel."""
-        asked = self._together.ask(id, sequence.cache)
+    def _chosen(
+        self, sequence: CachedSequence, sampler: Sampler, logits: Tensor, stop_ids: Collection[int], tally: Tally
+    ) -> Generator[int | None, None, None]:
+        """Token after token, without an end but where a stop comes; each is in the sequence's ids before the next is
+        asked for. None where others may ask for their steps, which are then taken in the same pass."""
+        decoder, cache = self._decoder, sequence.cache
+        id = sampler.pick(logits)
+        yield id
+        if isinstance(decoder, Continuing):
+            following = decoder.go_on(cache, id, sampler, stop_ids, tally)
+            if following is not None:
+                yield from following
+                return
+        lookup = None
+        if sampler.is_plainly_greedy and isinstance(decoder, Verifying) and decoder.can_verify(cache):
+            lookup = Lookup(decoder, cache, sequence.ids, rows=sampler.rows, most=self._context_length)
+        while True:
+            if lookup is not None and self._running == 1:
+                chosen = lookup.take()
+            else:
+                chosen = [sampler.pick((yield from self._stepped(id, cache)))]
+                if lookup is not None:
+                    lookup.add(chosen[0])
+            tally.passes += 1
+            for id in chosen:
+                yield id
+
+    def _stepped(self, id: int, cache: Any) -> Generator[None, None, Tensor]:
+        """The logits after one more id: others may ask for theirs first, and all are computed in one pass."""
+        asked = self._together.ask(id, cache)
         try:
             yield None
-            return None if is_cancelled() else asked.logits()
+            return asked.logits()
         finally:
             self._together.withdraw(asked)

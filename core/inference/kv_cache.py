@@ -79,7 +79,7 @@ class KVCache:
         native_step cannot read it, or nothing was written yet."""
         self._pack_if_due(end)
         if self._buffers is None or self._buffers[0][0].shape[-2] < end:
-            found = [rows.buffers(end) for rows in self.layers]
+            found = [rows.for_native(end) for rows in self.layers]
             self._buffers = [parts for parts in found if parts is not None]
         return self._buffers if len(self._buffers) == len(self.layers) else None
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from core.inference import module_attention
+from core.inference.card.decoder import CardDecoder
 from core.inference.decoder import KVKind
 from core.inference.dense import DenseDecoder
 from core.inference.kv_int8 import ChannelSizes, CompatibleRows, Int8Rows, Shared, settle
@@ -50,6 +51,8 @@ def _in_8_bits(
     decoder: DenseDecoder | ModuleDecoder, sizes: Sequence[ChannelSizes], *, settles: bool, begins_at: int
 ) -> Keeping:
     """sizes: of the keys of each layer, for our form. settles: as Shared. begins_at: as Keeping, of our form."""
+    if sizes and isinstance(decoder, CardDecoder):
+        return decoder.in_8_bits(list(sizes))
     shared = Shared(decoder.arithmetic, decoder.context_length, settles)
     if not sizes:
         return Keeping("int8_compatible", lambda layer: CompatibleRows(shared))

@@ -124,7 +124,7 @@ class _Rows:
         """Keys and values of some heads, (heads, end, width)."""
         raise NotImplementedError
 
-    def buffers(self, end: int) -> tuple[Tensor, ...] | None:
+    def for_native(self, end: int) -> tuple[Tensor, ...] | None:
         return None
 
     def plain(self, end: int) -> tuple[Tensor, Tensor]:
@@ -199,10 +199,10 @@ class Int8Rows(_Rows):
             stored.values.narrow(1, at, 1).copy_(table)
             return
         self.pending = None
-        codes, most = _rounded(keys * self.sizes.inverse(keys.dtype))
+        codes, most = rounded(keys * self.sizes.inverse(keys.dtype))
         self._put(at, codes, most[None], table)
 
-    def buffers(self, end: int) -> tuple[Tensor, ...] | None:
+    def for_native(self, end: int) -> tuple[Tensor, ...] | None:
         """Keys, values and marks as _Stored has them, and the sizes of channels, (heads, 1, width)."""
         stored = self._stored
         if stored is None or self.pending is not None or stored.marks.dtype != torch.bfloat16:
@@ -242,12 +242,12 @@ def settle(layers: Sequence[LayerRows], at: int) -> None:
     if not held or len(held) < len(layers):
         return
     keys = torch.stack([rows.pending for rows in held if rows.pending is not None])
-    codes, most = _rounded(keys * torch.stack([rows.sizes.inverse(keys.dtype) for rows in held]))
+    codes, most = rounded(keys * torch.stack([rows.sizes.inverse(keys.dtype) for rows in held]))
     for rows, *parts in zip(held, codes.to(torch.int8).unbind(), most.unbind(), strict=True):
         rows.settle(at, *parts)
 
 
-def _rounded(keys: Tensor) -> tuple[Tensor, Tensor]:
+def rounded(keys: Tensor) -> tuple[Tensor, Tensor]:
     """(..., tokens, width) -> whole numbers of 127ths of each row's largest value, and those, (..., tokens) bf16."""
     most = keys.abs().amax(-1, True).clamp_min_(SMALLEST).bfloat16()
     return (keys.float() * LEVELS).div_(most.float()).round_(), most[..., 0]

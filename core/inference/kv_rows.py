@@ -35,7 +35,7 @@ class LayerRows(Protocol):
         """A copy of the first `length` rows."""
         ...
 
-    def buffers(self, end: int) -> tuple[Tensor, ...] | None:
+    def for_native(self, end: int) -> tuple[Tensor, ...] | None:
         """What it keeps rows in, with room for `end` of them, for native_step; None where that cannot read it, or where
         nothing was written yet, not even no rows."""
         ...
@@ -87,7 +87,7 @@ class PlainRows:
         assert self._keys is not None and self._values is not None, "nothing was written"
         return self._keys.narrow(2, 0, end), self._values.narrow(2, 0, end)
 
-    def buffers(self, end: int) -> tuple[Tensor, ...] | None:
+    def for_native(self, end: int) -> tuple[Tensor, ...] | None:
         """Keys and values, (1, heads, room, width)."""
         if self._keys is None or self._values is None:
             return None

@@ -97,3 +97,10 @@ class Positions:
         sin = sin.clone()
         sin[..., : sin.shape[-1] // 2].neg_()
         return Tables(cos, sin, scale)
+
+
+def rotated(qk: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding of queries and keys at once, (tokens, heads, width), in the precision of the tables."""
+    wide = qk.to(cos.dtype)
+    turned = wide.roll(qk.shape[-1] // 2, -1).mul_(sin)
+    return (wide * cos).add_(turned).to(qk.dtype)

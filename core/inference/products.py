@@ -44,7 +44,7 @@ class Plain:
     def __init__(
         self, name: str, module: nn.Linear, *, in_fp32: bool = False, dtype: torch.dtype | None = None
     ) -> None:
-        self.parts = (Part(name, module.out_features),)
+        self.parts: tuple[Part, ...] = (Part(name, module.out_features),)
         self._is_converted = dtype not in (None, module.weight.dtype)
         self.weight, self.bias, self._in_fp32 = module.weight, module.bias, in_fp32
 
@@ -100,7 +100,12 @@ def product(name: str, module: Any, *, in_fp32: bool, dtype: torch.dtype | None 
 
 
 def fused(names: Sequence[str], modules: Sequence[Any]) -> Product | None:
-    """One product for modules of the same input whose weights can be put into one; None where they cannot."""
+    """One product for modules of the same input whose weights can be put into one, or lie side by side already
+    (card/joining.py); None where neither is so."""
+    if (plain := _side_by_side(modules)) is not None:
+        joined = Plain("", plain)
+        joined.parts = tuple(Part(name, module.out_features) for name, module in zip(names, modules, strict=True))
+        return joined
     if not all(is_quantised(module) for module in modules) or len({type(module) for module in modules}) > 1:
         return None
     try:
@@ -108,6 +113,29 @@ def fused(names: Sequence[str], modules: Sequence[Any]) -> Product | None:
     except ValueError:  # groups or orders of their own
         return None
     return Quantised(whole, *(Part(name, module.out_features) for name, module in zip(names, modules, strict=True)))
+
+
+def _side_by_side(modules: Sequence[Any]) -> nn.Linear | None:
+    """One module for plain ones whose weights are neighbours in memory; it is a view of them, but for biases."""
+    if len(modules) < 2 or not all(type(module) is nn.Linear for module in modules):
+        return None
+    first, weights = modules[0], [module.weight for module in modules]
+    end = weights[0].data_ptr()
+    for weight in weights:
+        is_next = weight.data_ptr() == end and weight.is_contiguous() and weight.dtype == first.weight.dtype
+        if not is_next or weight.untyped_storage().data_ptr() != weights[0].untyped_storage().data_ptr():
+            return None
+        end += weight.nbytes
+    rows, device = sum(module.out_features for module in modules), weights[0].device
+    whole = nn.Linear(first.in_features, rows, bias=any(m.bias is not None for m in modules), device="meta")
+    shape, strides = (rows, first.in_features), (first.in_features, 1)
+    joined = weights[0].detach().as_strided(shape, strides, weights[0].storage_offset())
+    whole.weight = nn.Parameter(joined, requires_grad=False)
+    if whole.bias is not None:
+        none = [joined.new_zeros(module.out_features, device=device) for module in modules]
+        parts = [zeros if m.bias is None else m.bias.detach() for m, zeros in zip(modules, none, strict=True)]
+        whole.bias = nn.Parameter(torch.cat(parts), requires_grad=False)
+    return whole
 
 
 def has_bf16_products() -> bool:

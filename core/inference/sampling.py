@@ -1,7 +1,8 @@
 """Logits -> the next token. Knows no model and no text.
 
 Order: repetition penalty, temperature, top-k, top-p, as in transformers. Invariant: the same seed gives the same
-choices from the same logits on every device, for the draw itself happens on the CPU.
+choices from the same logits on every device, for all that is random is one number a token, drawn on the CPU: where it
+falls among the summed probabilities is the token. So a captured step can be given the numbers ahead of time.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ class Sampler:
 
     def __init__(self, sampling: Sampling, prompt: Sequence[int], rows: int = 0) -> None:
         """rows: ids from here on are never chosen, being rows of the model's table that stand for no token; 0: none."""
-        self._sampling = sampling
-        self._rows = rows
-        self._seen_ids = list(prompt)
+        self.sampling = sampling
+        self.rows = rows
+        self.prompt = list(prompt)
         self._seen: Tensor | None = None  # (vocabulary,) bool, made when the first logits show the size
         self._generator = torch.Generator()
         if sampling.seed is None:
@@ -34,32 +35,46 @@ class Sampler:
     @torch.inference_mode()
     def pick(self, logits: Tensor) -> int:
         """logits: (vocabulary,), of any precision."""
-        scores = self._penalised(logits[: self._rows or None].float())
-        id = int(scores.argmax()) if self._sampling.temperature <= 0 else self._draw(scores)
+        scores = self._penalised(logits[: self.rows or None].float())
+        id = int(scores.argmax()) if self.sampling.temperature <= 0 else self._draw(scores)
         if self._seen is not None:
             self._seen[id] = True
         return id
 
+    @property
+    def is_plainly_greedy(self) -> bool:
+        """The choice depends on these logits alone."""
+        return self.sampling.temperature <= 0 and self.sampling.repetition_penalty == 1
+
+    def draws(self, count: int) -> Tensor:
+        """The numbers that the next `count` choices are to be made by, (count,) fp32 from 0 to 1."""
+        return torch.rand(count, generator=self._generator)
+
     def _penalised(self, scores: Tensor) -> Tensor:
-        penalty = self._sampling.repetition_penalty
+        penalty = self.sampling.repetition_penalty
         if penalty == 1:
             return scores
         if self._seen is None:
             self._seen = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
-            seen = torch.tensor(self._seen_ids, dtype=torch.long, device=scores.device)
+            seen = torch.tensor(self.prompt, dtype=torch.long, device=scores.device)
             self._seen[seen[seen < scores.shape[0]]] = True
         lowered = torch.where(scores < 0, scores * penalty, scores / penalty)
         return torch.where(self._seen, lowered, scores)
 
     def _draw(self, scores: Tensor) -> int:
-        scores = scores / self._sampling.temperature
-        top, ids = top_k(scores, self._sampling.top_k) if self._sampling.top_k > 0 else (scores, None)
-        if self._sampling.top_p < 1:
-            top, places = top_p(top, self._sampling.top_p)
+        scores = scores / self.sampling.temperature
+        top, ids = top_k(scores, self.sampling.top_k) if self.sampling.top_k > 0 else (scores, None)
+        if self.sampling.top_p < 1:
+            top, places = top_p(top, self.sampling.top_p)
             ids = places if ids is None else ids[places]
-        weights = torch.softmax(top, -1).cpu()
-        place = int(torch.multinomial(weights, 1, generator=self._generator))
+        place = int(place_of(top.cpu().softmax(-1), self.draws(1)))
         return place if ids is None else int(ids[place])
+
+
+def place_of(weights: Tensor, draw: Tensor) -> Tensor:
+    """Where a number from 0 to 1, (1,), falls among the sums of weights, (1,) int64; a weight of 0 is never hit."""
+    sums = weights.cumsum(-1, dtype=torch.float64)
+    return torch.searchsorted(sums, draw * sums[-1:], right=True).clamp_max_(weights.shape[0] - 1)
 
 
 def top_k(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -79,3 +94,11 @@ def top_p(scores: Tensor, share: float) -> tuple[Tensor, Tensor]:
     # A token stays when those before it do not reach the share yet; the likeliest always stays.
     keep = 1 + int((before[:-1] < share).sum())
     return values[:keep], places[:keep]
+
+
+def is_clear(scores: Tensor, precision: torch.dtype, near: float) -> Tensor:
+    """Whether the best of each row, (rows, vocabulary) fp32, would be the best had its products been rounded otherwise,
+    (rows,) bool. precision: what the scores were computed in; near: a share of their spread that may be rounding."""
+    best = scores.topk(2).values
+    step = 2 * torch.finfo(precision).eps * best[:, 0].abs()
+    return best[:, 0] - best[:, 1] > step + near * scores.std(-1)

@@ -43,6 +43,8 @@ class Sequences:
         return best
 
     def give_back(self, sequence: CachedSequence) -> None:
+        if sequence.cache.length > len(sequence.ids):  # several tokens were verified and not all of them wanted
+            sequence.cache.crop(len(sequence.ids))
         del sequence.ids[sequence.cache.length :]
         if sequence.ids:
             self._idle.append(sequence)
