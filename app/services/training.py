@@ -449,10 +449,13 @@ class TrainingService:
         self._runs[id] = replace(self._runs[id], progress=None)
         try:
             await self._sum_up(id)
-            if self._runs[id].status.state == "finished":
+            if id in self._runs and self._runs[id].status.state == "finished":
                 await self._register(id)
         except Exception:
-            log.exception("the end of %s could not be written down", id)
+            if id in self._runs:
+                log.exception("the end of %s could not be written down", id)
+        if id not in self._runs:  # removed meanwhile
+            return
         self.changed.emit(id)
         self.ended.emit(self._runs[id])
 

@@ -77,6 +77,7 @@ def test_script_flags_train_and_the_result_is_merged_and_answers(place: Path) ->
     assert "quantization_config" in json.loads((place / "four" / "config.json").read_text())
 
 
+@pytest.mark.timeout(240)
 def test_ctrl_c_keeps_what_was_learned_and_resume_goes_on(place: Path) -> None:
     recipe = 'model = "tiny"\ndata = "rows.json"\nname = "mine"\nbatch = 2\nsteps = 100000\nsave_every = 100000\n'
     (place / "recipes").mkdir()
@@ -108,9 +109,6 @@ def test_ctrl_c_keeps_what_was_learned_and_resume_goes_on(place: Path) -> None:
     assert json.loads(run(place, "finetune", "pause", "mine", "--json").stdout)["state"] == "paused"
     assert listed(place)["state"] == "paused"
     assert json.loads(run(place, "finetune", "stop", "mine", "--json").stdout)["state"] == "stopped"
-    assert "stopped before" in run(place, "finetune", "stop", "mine", code=1).stderr
-    run(place, "finetune", "export", "mine", "--to", "kept")
-    assert (place / "kept" / "adapter_model.safetensors").is_file()
 
 
 def listed(place: Path) -> dict[str, Any]:
