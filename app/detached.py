@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from core.errors import UserError
+from core.figures import count
 from core.protocol.codec import decode_event, encode
 from core.protocol.messages import (
     Cancel,
@@ -60,12 +61,15 @@ class RunStatus:
 
     def __str__(self) -> str:
         if isinstance(self.end, Failed):
-            return say("worker.run_failed", step=self.step, reason=say(f"error.{self.end.code}", **self.end.params))
+            return self._said("failed", reason=say(f"error.{self.end.code}", **self.end.params))
         if self.end and self.end.reason == "cancelled":
-            return say("worker.run_stopped", step=self.step)
+            return self._said("stopped")
         if not self.is_responsive:
-            return say("worker.run_silent", step=self.step)
-        return say(f"worker.run_{self.state}", step=self.step)
+            return self._said("silent")
+        return self._said(self.state)
+
+    def _said(self, how: str, **more: str) -> str:
+        return say(f"worker.run_{how}", step=count(self.step), count=self.step, **more)
 
 
 def status(run_dir: Path) -> RunStatus:
@@ -178,7 +182,9 @@ class DetachedRun:
 
     def _end(self) -> Finished | Failed:
         found = self.status
-        return found.end or Failed(self._run.job_id, "died", "run_interrupted", {"step": found.step})
+        return found.end or Failed(
+            self._run.job_id, "died", "run_interrupted", {"step": found.step, "count": found.step}
+        )
 
     async def _connect(self) -> _Connection | None:
         try:

@@ -18,7 +18,6 @@ import psutil
 from msgspec import Struct
 
 from core import figures, hardware
-from core.models.native import library
 from core.paths import home
 from core.translation import say
 
@@ -131,9 +130,9 @@ def _search() -> Finding:
 
 def _compiler() -> Finding:
     """Without one, tokens on the processor are computed by torch alone."""
-    if os.environ.get(library.PLACE) == "0":
-        return _found("compiler", say("doctor.none"), "note", "compiler_off", variable=library.PLACE)
-    found = library.compiler_here()
+    if os.environ.get(hardware.NATIVE) == "0":
+        return _found("compiler", say("doctor.none"), "note", "compiler_off", variable=hardware.NATIVE)
+    found = hardware.compiler()
     return _found(
         "compiler",
         found or say("doctor.none"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import shutil
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,9 @@ from pathlib import Path
 import psutil
 
 log = logging.getLogger("hardware")
+
+COMPILERS = ("g++", "clang++", "c++")
+NATIVE = "QWEN_WORKBENCH_NATIVE"  # in the environment: where our own code is built; "0": compute by torch alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +105,9 @@ def processor() -> tuple[str, frozenset[str]]:
         elif key.strip() == "flags":
             flags = frozenset(value.split())
     return name, flags
+
+
+def compiler() -> str | None:
+    """The path of a C++ compiler; CXX in the environment comes first."""
+    names = (chosen,) if (chosen := os.environ.get("CXX")) else COMPILERS
+    return next((path for name in names if (path := shutil.which(name))), None)

@@ -19,14 +19,15 @@ from app.cli.transfer import print_json, shown
 from app.services.datasets import DatasetService
 from core import figures
 from core.data.conversation import Mask
-from core.data.problems import KINDS
+from core.data.guess import GUESSED
+from core.data.problems import KINDS, Problem
 from core.data.report import BINS, DataReport, Leaks, Lengths
 from core.data.shape import Columns
 from core.errors import UserError
 from core.protocol.messages import DataChecked, DataFile, DataMended, JobEvent
 from core.translation import say
 
-SHOWN = 20
+SHOWN, PLACES = 20, 5  # sentences, and places of each
 T = TypeVar("T", bound=JobEvent)
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help=say("finetune.help_data"))]
@@ -55,6 +56,8 @@ def check_data(
     drop: Drop = None,
     as_json: AsJson = False,
 ) -> None:
+    _codes("--fix", fix or [], is_mended=mend is not None)
+    _codes("--drop", drop or [], is_mended=mend is not None)
     folder = str(library().files_of(model).folder) if model else ""
     file = DataFile(str(data.absolute()), _columns(column or []), folder, mask, length)
     apart = str(eval_data.absolute()) if eval_data else ""
@@ -104,42 +107,82 @@ def _columns(given: list[str]) -> Columns:
     return columns
 
 
+def _codes(option: str, given: list[str], *, is_mended: bool) -> None:
+    """
+    Raises:
+        typer.BadParameter: kinds of problems that nobody knows, or that nothing is done about.
+    """
+    if unknown := [code for code in given if code not in KINDS]:
+        raise typer.BadParameter(
+            say("finetune.code_unknown", code=unknown[0], codes=", ".join(KINDS)), param_hint=f"'{option}'"
+        )
+    if given and not is_mended:
+        raise typer.BadParameter(say("finetune.needs_mend", option=option), param_hint=f"'{option}'")
+
+
 def _print(report: DataReport, mended: DataMended | None) -> None:
     kind = say(f"data.format_{report.format}")
     print(say("finetune.file", file=report.file, kind=report.kind, format=kind, encoding=report.encoding,
               size=figures.size(report.bytes)))  # fmt: skip
-    print(say("finetune.rows", rows=report.rows, usable=report.usable_rows, duplicates=report.duplicates))
+    if report.encoding in GUESSED:
+        print(say("data.encoding_guess", encoding=report.encoding))
+    print(say("finetune.rows", **_marked(rows=report.rows, usable=report.usable_rows, duplicates=report.duplicates)))
     if report.validation_rows:
-        print(say("finetune.split", train=report.train_rows, validation=report.validation_rows))
+        print(say("finetune.split", **_marked(train=report.train_rows, validation=report.validation_rows)))
     if report.lengths is not None:
         _print_lengths(report.lengths, report.usable_rows)
     if report.leaks is not None:
         _print_leaks(report.leaks)
     for code, rows in report.counts:
-        print(say("finetune.count", code=code, rows=rows))
-    for one in report.problems[:SHOWN]:
-        where = say("finetune.at_line", line=one.line) if one.line else say("finetune.at_row", row=one.row)
-        print(f"  {where} {one.sentence()}")
+        title = say(f"finetune_ui.kind_{code}") if code in KINDS else code
+        print(say("finetune.count", title=title, code=code, count=figures.count(rows)))
+    _print_problems(report)
     if mended is not None:
-        print(say("finetune.mended", file=mended.path, kept=mended.kept, rows=mended.rows, changed=mended.changed))
+        counts = _marked(kept=mended.kept, rows=mended.rows, changed=mended.changed)
+        print(say("finetune.mended", file=mended.path, **counts))
+
+
+def _print_problems(report: DataReport) -> None:
+    """What is said of several rows is said once, with the first places."""
+    groups: dict[str, list[Problem]] = {}
+    for one in report.problems:
+        groups.setdefault(one.sentence(), []).append(one)
+    for sentence, found in list(groups.items())[:SHOWN]:
+        print(f"  {_places(found, by_row=report.kind in ('json', 'parquet'))} {sentence}")
+
+
+def _places(found: list[Problem], *, by_row: bool) -> str:
+    """by_row: a line tells little where many rows may stand on one"""
+    unit, more = "row" if by_row else "line", len(found) - PLACES
+    if len(found) == 1:
+        one = found[0]
+        return say("finetune.at_row_line" if by_row and one.line else f"finetune.at_{unit}", row=one.row, line=one.line)
+    places = ", ".join(str(one.row if by_row else one.line) for one in found[:PLACES])
+    key = f"finetune.at_{unit}s_more" if more > 0 else f"finetune.at_{unit}s"
+    return say(key, places=places, more=figures.count(max(0, more)))
+
+
+def _marked(**counts: int) -> dict[str, str]:
+    return {name: figures.count(count) for name, count in counts.items()}
 
 
 def _print_lengths(lengths: Lengths, usable: int) -> None:
     if lengths.counted < usable:
-        print(say("finetune.sampled", counted=lengths.counted, rows=usable))
-    print(say("finetune.tokens", tokens=lengths.tokens, learned=lengths.learned, longest=lengths.longest,
-              row=lengths.longest_row))  # fmt: skip
+        print(say("finetune.sampled", **_marked(counted=lengths.counted, rows=usable)))
+    counts = _marked(tokens=lengths.tokens, learned=lengths.learned, longest=lengths.longest)
+    print(say("finetune.tokens", row=lengths.longest_row, **counts))
     if lengths.limit:
-        print(say("finetune.cut", limit=lengths.limit, rows=lengths.cut_rows, lost=lengths.lost_rows,
-                  share=f"{lengths.cut_learned:.1%}"))  # fmt: skip
+        counts = _marked(limit=lengths.limit, rows=lengths.cut_rows, lost=lengths.lost_rows)
+        print(say("finetune.cut", share=f"{lengths.cut_learned:.1%}", **counts))
     for end, count in zip((*BINS, None), lengths.histogram, strict=True):
         if count:
-            print(f"  {f'≤ {end}' if end else f'> {BINS[-1]}':>8}  {count}")
+            print(f"  {f'≤ {end:,}' if end else f'> {BINS[-1]:,}':>8}  {count:,}")
 
 
 def _print_leaks(leaks: Leaks) -> None:
     key = "finetune.leaks" if leaks.questions else "finetune.no_leaks"
-    print(say(key, file=leaks.file, rows=leaks.rows_checked, questions=leaks.questions, answers=leaks.answers))
+    counts = _marked(rows=leaks.rows_checked, questions=leaks.questions, answers=leaks.answers)
+    print(say(key, file=leaks.file, **counts))
 
 
 def _as_json(report: DataReport, mended: DataMended | None) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import logging
+import shutil
 import sys
 import tempfile
+import textwrap
 from importlib.metadata import version
 
 from core import settings, translation
@@ -48,8 +50,16 @@ def run(argv: list[str]) -> int:
 
 
 def _tell(error: UserError) -> int:
-    print(f"{error}", file=sys.stderr)
+    print(_wrapped(f"{error}"), file=sys.stderr)
     return WORLD
+
+
+def _wrapped(text: str) -> str:
+    """Broken between words where somebody reads it, so that long lists of names stay readable."""
+    if not sys.stderr.isatty():
+        return text
+    width = max(40, shutil.get_terminal_size().columns)
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _report(error: Exception) -> int:

@@ -13,9 +13,10 @@ from core.translation import say
 
 app = typer.Typer(no_args_is_help=True)
 app.command("check", help=say("finetune.check"))(check_data)
-app.command("run", help=say("finetune.run"), epilog=say("finetune.run_settings"), context_settings=finetune_run.LOOSE)(
-    finetune_run.run_training
-)
+app.command(
+    "run", help=say("finetune.run"), epilog=say("finetune.run_settings"),
+    options_metavar="[RECIPE.toml | FLAGS] [OPTIONS]", context_settings=finetune_run.LOOSE,
+)(finetune_run.run_training)  # fmt: skip
 app.command("settings", help=say("finetune.settings"))(finetune_settings.list_settings)
 app.command("resume", help=say("finetune.resume"))(finetune_run.resume_training)
 app.command("list", help=say("finetune.list"))(finetune_list.list_runs)

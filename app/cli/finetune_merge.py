@@ -16,6 +16,7 @@ import typer
 from app.cli.model_facts import facts
 from app.cli.session import library
 from app.cli.transfer import print_json, shown
+from app.detached import status
 from app.services.library import LibraryService
 from core import paths
 from core.errors import UserError
@@ -23,7 +24,7 @@ from core.models.steps import result
 from core.protocol.messages import Finished, JobEvent, ModelStored
 from core.training import exporting
 from core.training.exporting import BaseAs
-from core.training.run_files import CONFIG, RESULT
+from core.training.run_files import CONFIG, RESULT, RunFiles
 from core.translation import say
 
 CANCELLED = 130
@@ -110,11 +111,22 @@ def _left(service: LibraryService, what: str) -> Path:
     """The folder of what a run left, or of an adapter of the library or elsewhere.
 
     Raises:
-        UserError: run_without_result, model_unknown.
+        UserError: as _without_result, model_unknown.
     """
     for place in (paths.runs() / what, Path(what).expanduser()):
         if (place / CONFIG).is_file():
             if not (place / RESULT).is_dir():
-                raise UserError("run_without_result", run=place.name)
+                raise _without_result(place)
             return (place / RESULT).absolute()
     return service.find(what).files_folder
+
+
+def _without_result(run: Path) -> UserError:
+    """What can be done about it, as the run stands."""
+    found, steps = status(run), RunFiles(run).saved_steps()
+    state = say(f"finetune.state_{found.state}")
+    if found.is_alive:
+        return UserError("run_without_result", run=run.name)
+    if steps:
+        return UserError("run_rests_without_result", run=run.name, state=state, step=steps[-1])
+    return UserError("run_left_nothing", run=run.name, state=state)

@@ -28,7 +28,7 @@ from core.protocol.messages import Failed, Progress
 from core.run_dir import Step
 from core.training import exporting, recipe
 from core.training.recipe import Recipe
-from core.training.run_files import RESULT, RunFiles
+from core.training.run_files import RESULT, RunFiles, slug
 from core.translation import say
 
 STOPPED = 130
@@ -74,12 +74,13 @@ def _asked(arguments: list[str], changes: list[str]) -> tuple[Recipe, Path | Non
     beside = Path.cwd()
     if arguments and not arguments[0].startswith("-"):
         if len(arguments) > 1:
-            raise typer.BadParameter(say("finetune.flag_stray", word=arguments[1]))
+            raise typer.BadParameter(script_flags.beside_a_recipe(arguments[1:]))
         file = Path(arguments[0])
         values, beside = msgspec.to_builtins(recipe.read(file)), file.absolute().parent
     elif arguments:
         script = script_flags.read(arguments, len(hardware.usable_cards()))
         values, out, rows = script.values, script.out, script.rows
+        _need_flags(values, changes)
         if script.unused:
             flags = ", ".join(f"--{flag}" for flag in script.unused)
             print(say("finetune.flags_unused", flags=flags), file=sys.stderr)
@@ -94,9 +95,20 @@ def _asked(arguments: list[str], changes: list[str]) -> tuple[Recipe, Path | Non
     for key in ("data", "eval_data"):
         if values.get(key):
             values[key] = str(_place(str(values[key]), beside))
-    if "model" in values:
+    if values.get("model"):
         values["model"] = _model(str(values["model"]))
     return recipe.made(values), out
+
+
+def _need_flags(values: dict[str, Any], changes: list[str]) -> None:
+    """
+    Raises:
+        typer.BadParameter: a flag that nothing can do without.
+    """
+    given = {*values, *(change.partition("=")[0].strip() for change in changes)}
+    for key, flag in (("model", "--model_name_or_path"), ("data", "--data_path")):
+        if key not in given:
+            raise typer.BadParameter(say("finetune.flag_needed", flag=flag))
 
 
 def _change(change: str) -> tuple[str, Any]:
@@ -134,6 +146,10 @@ def _model(asked: str) -> str:
 async def _run(asked: Recipe, out: Path | None, shown: News, *, detach: bool) -> int:
     async with training() as service:
         id = await service.start(asked)
+        if asked.name and id != asked.name:
+            plain = slug(asked.name)
+            key = "finetune.name_taken" if plain != id else "finetune.name_changed"
+            print(say(key, name=plain if plain != id else asked.name, run=id), file=sys.stderr)
         if detach and out is not None:
             print(say("finetune.not_copied", folder=str(out), run=id), file=sys.stderr)
         return await _shown(service, id, shown, None if detach else out, detach=detach)
@@ -148,14 +164,17 @@ async def _resume(run: str, shown: News, *, detach: bool) -> int:
 
 
 def found(service: TrainingService, run: str) -> Run:
-    """By its id, or its folder. Raises UserError when there is none."""
+    """By its id, as the list may shorten it too, or its folder. Raises UserError when there is none."""
+    begun = [one for one in service.runs if run.endswith("…") and one.id.startswith(run[:-1])]
+    if len(begun) == 1:
+        return begun[0]
     place = Path(run).expanduser()
     known = {one.path.resolve(): one for one in service.runs}
     return known.get(place.resolve()) or service.run(run)
 
 
 async def _shown(service: TrainingService, id: str, shown: News, out: Path | None, *, detach: bool) -> int:
-    shown.started(service.run(id))
+    shown.started(service.run(id), is_left=detach)
     if detach:
         return 0
     following = _Following(service, id, shown)
@@ -169,7 +188,7 @@ async def _shown(service: TrainingService, id: str, shown: News, out: Path | Non
     if isinstance(ended.status.end, Failed):
         raise as_error(ended.status.end)
     if ended.status.state == "interrupted":
-        raise UserError("run_interrupted", step=ended.status.step)
+        raise UserError("run_interrupted", step=ended.status.step, count=ended.status.step)
     if following.was_stopped:
         print(say("finetune.how_to_resume", run=id), file=sys.stderr)
         return STOPPED

@@ -24,11 +24,13 @@ from core.protocol.messages import Failed, Progress
 from core.run_dir import Step
 from core.translation import say
 
+SENTENCE_ENDS, WHY_MOST = (". ", "; ", "。", "；"), 72
 LINES = 20  # of a whole run, where nobody looks at a terminal
 
 
 class News(Protocol):
-    def started(self, run: Run) -> None: ...
+    def started(self, run: Run, *, is_left: bool) -> None:
+        """is_left: nobody here follows it"""
 
     def progressed(self, progress: Progress) -> None: ...
 
@@ -43,7 +45,7 @@ class JsonNews:
     def __init__(self) -> None:
         self._stage = ""
 
-    def started(self, run: Run) -> None:
+    def started(self, run: Run, *, is_left: bool) -> None:
         recipe = msgspec.to_builtins(run.recipe)
         told = {"run": run.id, "folder": str(run.path), "model": run.origin.model, "step": run.status.step}
         print_json({"event": "start", **told, "recipe": recipe})
@@ -79,9 +81,11 @@ class ScreenNews:
         self._line = self._bar.add_task("", total=None, figures="", left="")
         self._is_seen = console.is_terminal
 
-    def started(self, run: Run) -> None:
-        print(say("finetune.started", run=run.id, model=run.origin.model, folder=str(run.path)), file=sys.stderr)
-        self._bar.start()
+    def started(self, run: Run, *, is_left: bool) -> None:
+        key = "finetune.started_alone" if is_left else "finetune.started"
+        print(say(key, run=run.id, model=run.origin.model, folder=str(run.path)), file=sys.stderr)
+        if not is_left:
+            self._bar.start()
 
     def progressed(self, progress: Progress) -> None:
         self._bar.update(self._line, description=say(f"progress.{progress.stage}"))
@@ -104,7 +108,10 @@ class ScreenNews:
 
     def ended(self, run: Run, copied_to: Path | None) -> None:
         self._bar.stop()
-        print(run.status)
+        if run.status.state == "failed":  # why is told as the error of the command
+            print(say("finetune.failed_after", count=run.status.step))
+        elif run.status.state != "interrupted":
+            print(run.status)
         if run.best is not None:
             print(say("finetune.best", step=run.best.step, loss=f"{run.best.loss:.4f}"), file=sys.stderr)
         if run.result:
@@ -144,3 +151,17 @@ def stands(run: Run) -> str:
 def finite(values: Mapping[str, float]) -> dict[str, float | None]:
     """JSON knows no NaN."""
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
+
+def state_words(run: Run) -> str:
+    """Its state, of a failed run with the reason in a few words."""
+    state, end = say(f"finetune.state_{stands(run)}"), run.status.end
+    if not isinstance(end, Failed):
+        return state
+    why = say(f"error.{end.code}", **end.params)
+    first = min((at for mark in SENTENCE_ENDS if (at := why.find(mark)) > 0), default=len(why))
+    return say("finetune.state_because", state=state, why=short(why[:first].rstrip("."), WHY_MOST))
+
+
+def short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"

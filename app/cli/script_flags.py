@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from core.training.recipe_words import listed
 from core.translation import say
 
 # As in finetune_lora_single_gpu.sh. Everything is trained on, so nothing is kept aside.
@@ -82,15 +84,26 @@ def read(arguments: Sequence[str], devices: int = 1) -> ScriptRun:
             run.unused.append(flag)
         elif flag in ONLY:
             if _one(flag, words, str).lower() not in ONLY[flag]:
-                raise _refused("finetune.flag_value", flag, words)
+                raise _refused("finetune.flag_value", flag, words, say("recipe.can_be_word", words=listed(ONLY[flag])))
         elif flag not in SPECIAL:
-            raise _refused("finetune.flag_unknown", flag, words)
+            near = get_close_matches(flag, [*STRAIGHT, *SPECIAL, *HARMLESS, *ONLY], 1, 0.75)
+            hint = say("finetune.flag_near", near=f"--{near[0]}") if near else ""
+            raise _refused("finetune.flag_unknown", flag, words, hint)
     for flag, follow in SPECIAL.items():
         if flag in given:
             follow(run, flag, given[flag])
     _put_together(run, given)
     _spread(run, given, devices)
     return run
+
+
+def beside_a_recipe(arguments: Sequence[str]) -> str:
+    """What to say of words after the name of a recipe file, where flags have no place."""
+    if not arguments[0].startswith("--"):
+        return say("finetune.flag_stray", word=arguments[0])
+    flag, words = next(iter(_given(arguments).items()))
+    key = STRAIGHT[flag][0] if flag in STRAIGHT else flag
+    return say("finetune.use_set", set=f"--set {key}={' '.join(words) or 'VALUE'}")
 
 
 def _given(arguments: Sequence[str]) -> dict[str, list[str]]:
@@ -117,7 +130,7 @@ def _targets(run: ScriptRun, flag: str, words: list[str]) -> None:
 def _optimiser(run: ScriptRun, flag: str, words: list[str]) -> None:
     name = _one(flag, words, str)
     if name not in OPTIMISERS:
-        raise _refused("finetune.flag_value", flag, words)
+        raise _refused("finetune.flag_value", flag, words, say("recipe.can_be_word", words=listed(list(OPTIMISERS))))
     run.values["optimiser"] = OPTIMISERS[name]
 
 
@@ -207,7 +220,8 @@ def _one(flag: str, words: list[str], kind: Callable[[str], Any]) -> Any:
     try:
         return kind(words[0])
     except ValueError:
-        raise _refused("finetune.flag_value", flag, words) from None
+        kinds = {int: "finetune.flag_whole", float: "finetune.flag_number"}
+        raise _refused("finetune.flag_value", flag, words, say(kinds[kind]) if kind in kinds else "") from None
 
 
 def _switch(flag: str, words: list[str]) -> bool:
@@ -216,9 +230,10 @@ def _switch(flag: str, words: list[str]) -> bool:
         return True
     value = SWITCHES.get(_one(flag, words, str).lower())
     if value is None:
-        raise _refused("finetune.flag_value", flag, words)
+        raise _refused("finetune.flag_value", flag, words, say("recipe.can_be_word", words=listed(("True", "False"))))
     return value
 
 
-def _refused(key: str, flag: str, words: list[str]) -> typer.BadParameter:
-    return typer.BadParameter(say(key, flag=f"--{flag}", value=" ".join(words)))
+def _refused(key: str, flag: str, words: list[str], can_be: str = "") -> typer.BadParameter:
+    said = say(key, flag=f"--{flag}", value=" ".join(words))
+    return typer.BadParameter(said + say("discover.space") + can_be if can_be else said)

@@ -30,6 +30,8 @@ from app.services.library import LibraryService
 from app.services.pace import LAST, UNKNOWN, Pace, of_steps
 from app.services.training_plan import plan
 from core import hardware, paths, store
+from core.data.shape import columns_of
+from core.data.usable import need_usable
 from core.errors import UserError
 from core.protocol.messages import CheckpointSaved, Failed, Finished, Metrics, Progress, RunState
 from core.run_dir import MetricsReader, RunDir, Step
@@ -81,6 +83,33 @@ class Run:
     def steps(self) -> int:
         """Of the whole run; 0 while it is not known."""
         return self.facts.steps if self.facts else self.recipe.steps
+
+    @property
+    def is_stopped(self) -> bool:
+        """It was ended early by somebody's wish."""
+        end = self.status.end
+        return self.status.state == "finished" and isinstance(end, Finished) and end.reason == "cancelled"
+
+    @property
+    def can_be_kept(self) -> bool:
+        """It is not at work, left no result yet, and its last checkpoint can become one."""
+        is_over = self.status.state == "finished" and not (
+            self.is_stopped and not (self.path / run_files.RESULT).is_dir()
+        )
+        return not self.status.is_alive and not is_over and bool(RunFiles(self.path).saved_steps())
+
+    @property
+    def why_at_rest(self) -> UserError | None:
+        """Why nothing can be asked of it; None while it is at work."""
+        match self.status.state:
+            case "finished":
+                return UserError("run_is_stopped" if self.is_stopped else "run_is_finished", run=self.id)
+            case "paused":
+                return UserError("run_is_paused", run=self.id)
+            case "new" | "failed" | "interrupted":
+                return UserError("run_not_running", run=self.id)
+            case _:
+                return None
 
     @property
     def seconds_left(self) -> float | None:
@@ -179,8 +208,8 @@ class TrainingService:
         """A new run by this recipe; returns when it is at work.
 
         Raises:
-            UserError: the model is not there, the recipe is wrong, gpu_in_use_chat or gpu_in_use_training, or the run
-                could not be started.
+            UserError: the model or the data is not there, the recipe is wrong, gpu_in_use_chat or gpu_in_use_training,
+                or the run could not be started.
         """
         recipe = recipes.checked(recipe)
         files = self._library.files_of(recipe.model)
@@ -188,6 +217,7 @@ class TrainingService:
             raise UserError("training_of_adapter", name=recipe.model, base=files.base)
         self._need_way(recipe)
         await self._need_devices(recipe)
+        await asyncio.to_thread(_need_data, recipe)
         await asyncio.to_thread(lambda: self._lease.need(self._cards(recipe)))  # before anything is made
         made = await asyncio.to_thread(run_files.create, paths.runs(), recipe, files.folder, files.base)
         self._look(made.path)
@@ -249,12 +279,27 @@ class TrainingService:
         await self.change_and_resume(id, longer)
 
     async def pause(self, id: str) -> None:
-        """Returns when its memory is free again."""
+        """Returns when its memory is free again.
+
+        Raises:
+            UserError: it is not at work, in the words of how it stands.
+        """
+        if why := self.run(id).why_at_rest:
+            raise why
         await DetachedRun.attach(self.run(id).path).pause()
 
     async def stop(self, id: str) -> None:
-        """End it early and keep what it has learned."""
-        await DetachedRun.attach(self.run(id).path).stop()
+        """End it early and keep what it has learned; of a run that rests or broke off, what its last checkpoint holds.
+
+        Raises:
+            UserError: it is over, or there is nothing to keep.
+        """
+        run = self.run(id)
+        if why := run.why_at_rest:
+            if not run.can_be_kept:
+                raise why if run.status.state == "finished" else UserError("run_nothing_to_keep", run=run.id)
+            await self._begin(id)
+        await DetachedRun.attach(run.path).stop()
 
     async def kill(self, id: str) -> None:
         await DetachedRun.attach(self.run(id).path).kill()
@@ -350,6 +395,14 @@ class TrainingService:
             self._watches[id] = asyncio.get_running_loop().create_task(self._follow(id), name=f"watch {id}")
 
     async def _follow(self, id: str) -> None:
+        """Invariant: whoever waits for the end of the run hears of it, whatever else fails."""
+        try:
+            await self._listen(id)
+        except Exception:
+            log.exception("%s is not followed any more", id)
+        await self._over(id)
+
+    async def _listen(self, id: str) -> None:
         run = DetachedRun.attach(self._runs[id].path)
         await self._sum_up(id)
         async with contextlib.aclosing(run.events(after_step=self._runs[id].status.step)) as events:
@@ -368,7 +421,6 @@ class TrainingService:
                         break
                     case _:
                         pass
-        await self._over(id)
 
     def _stepped(self, id: str, step: int, values: dict[str, float]) -> None:
         run = self._runs[id]
@@ -395,9 +447,15 @@ class TrainingService:
             await asyncio.sleep(0.02)
         self._look(self._runs[id].path)
         self._runs[id] = replace(self._runs[id], progress=None)
-        await self._sum_up(id)
-        if self._runs[id].status.state == "finished":
-            await self._register(id)
+        try:
+            await self._sum_up(id)
+            if id in self._runs and self._runs[id].status.state == "finished":
+                await self._register(id)
+        except Exception:
+            if id in self._runs:
+                log.exception("the end of %s could not be written down", id)
+        if id not in self._runs:  # removed meanwhile
+            return
         self.changed.emit(id)
         self.ended.emit(self._runs[id])
 
@@ -443,6 +501,14 @@ class TrainingService:
             store.runs.note_metrics(s, known.id, run.status.step, run.latest)
 
         await self._store.call(work)
+
+
+def _need_data(recipe: Recipe) -> None:
+    """Before anything is made. Raises UserError."""
+    columns = columns_of(recipe.columns)
+    need_usable(Path(recipe.data), columns)
+    if recipe.eval_data:
+        need_usable(Path(recipe.eval_data), columns, must_have=False)
 
 
 async def _needed(run: Run) -> int:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 PHASE = "QWEN_WORKBENCH_TOUR"  # which part of the tour a started program does; set by `run` only
 FINETUNE = ("trained", "reopened")  # the phases of the second tour
 QUESTIONS = ("Why is the sky blue? Answer in two sentences.", "Write a Python function that adds two numbers.")
+OFFSCREEN_NOISE = "This plugin does not support propagateSizeHints()"
 FETCH_S, REPLY_S, SHORT_S, PROFILE_S = 600.0, 300.0, 30.0, 240.0
 
 
@@ -87,10 +88,22 @@ def _start(out: Path, home: Path, phase: str) -> int:
     return 0 if code == -signal.SIGKILL and phase == FINETUNE[0] else code  # which ends by a kill of its own
 
 
+def hush(noise: str = OFFSCREEN_NOISE) -> None:
+    """Of Qt's messages all but this one, which it says for every window that nobody sees."""
+    from PySide6.QtCore import QMessageLogContext, QtMsgType, qInstallMessageHandler
+
+    def tell(kind: QtMsgType, context: QMessageLogContext, message: str) -> None:
+        if message != noise:
+            print(message, file=sys.stderr)
+
+    qInstallMessageHandler(tell)
+
+
 def guided(out: Path, phase: str) -> int:
     """Be the program of one phase."""
     from app.ui.start import open_window
 
+    hush()
     tour = _tour(out, phase)
     code = open_window(guide=getattr(tour, phase))
     (out / f"tour-{phase}.json").write_bytes(msgspec.json.encode(tour.steps))

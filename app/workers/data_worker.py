@@ -20,7 +20,7 @@ from app.workers.tokens import shown_token
 from core.chat.vocabulary import Vocabulary
 from core.data.check import Findings, check
 from core.data.conversation import Example, Mask
-from core.data.dataset import open_data
+from core.data.dataset import open_data, unreadable
 from core.data.mended_file import write_mended
 from core.data.problems import Fault, problem
 from core.data.rendered import Renderer
@@ -69,9 +69,10 @@ class DataWorker:
         data = job.data
         renderer = _renderer(data.model_folder, data.mask) if data.model_folder else None
         self._share = job.validation_share
+        open_apart = open_data(Path(job.eval_data), data.columns, must_have=False)
         try:
             opened = yield from self._opened(job, data, control)
-            apart = yield from _told(job, control, open_data(Path(job.eval_data))) if job.eval_data else _nothing()
+            apart = yield from _told(job, control, open_apart) if job.eval_data else _nothing()
             work = check(
                 opened.data, renderer=renderer, length=data.length, validation_share=job.validation_share,
                 eval_data=apart, keep=lambda found: self._keep(data, found),
@@ -147,8 +148,7 @@ def _state(data: DataFile) -> State:
     try:
         stat = Path(data.path).stat()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", "") or str(error)
-        raise UserError("data_unreadable", file=data.path, reason=reason) from error
+        raise unreadable(Path(data.path), error) from error
     return data.path, data.columns, stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 

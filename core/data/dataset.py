@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from msgspec import structs
+
 from core.data import shape as shapes
 from core.data.conversation import Example
 from core.data.csv_rows import csv_rows, header_of
-from core.data.encoding import PlainText, open_text
+from core.data.encoding import DAMAGED, PlainText, open_text
 from core.data.parquet_rows import MAGIC, parquet_rows
 from core.data.problems import Fault
 from core.data.reading import Reading, read
@@ -32,11 +34,16 @@ class Dataset:
         shape: its format, and which column or key holds what
     """
 
-    def __init__(self, path: Path, rows: Rows, columns: Columns) -> None:
+    def __init__(self, path: Path, rows: Rows, columns: Columns, *, must_have: bool = True) -> None:
         self.path, self.rows = path, rows
         first = [value for row in range(min(FIRST_ROWS, len(rows))) if (value := self._value_or_none(row)) is not None]
-        self.shape: Shape = shapes.chosen(columns, first) if columns.is_enough else shapes.detect(first, rows.columns)
         self.names = rows.columns or tuple(dict.fromkeys(str(k) for one in first if isinstance(one, dict) for k in one))
+        is_given = columns.is_enough
+        if is_given and (missing := self._missing(columns)):
+            if must_have:
+                raise UserError("data_no_column", file=str(path), column=missing, columns=", ".join(self.names))
+            is_given = False
+        self.shape: Shape = shapes.chosen(columns, first) if is_given else shapes.detect(first, rows.columns)
 
     def read(self, row: int) -> Reading:
         """A row by its place from 0: the Example, or what makes it none."""
@@ -47,6 +54,20 @@ class Dataset:
         except Broken as broken:
             return Reading(None, [Fault(broken.code, dict(broken.params))])
         return read(value, self.shape)
+
+    def need_columns(self) -> None:
+        """
+        Raises:
+            UserError: training_columns_unknown, where names tell nothing and nobody has said which column is which.
+        """
+        if not self.shape.columns.is_enough and self.names:
+            raise UserError("training_columns_unknown", file=str(self.path), columns=", ".join(self.names))
+
+    def _missing(self, columns: Columns) -> str:
+        """A name that is not there, "" for none. Keys that not every row needs may stand in later ones only."""
+        needed = (columns.conversation, columns.question, columns.answer)
+        named = structs.asdict(columns).values() if self.rows.columns else needed
+        return next((name for name in named if name and name not in self.names), "") if self.names else ""
 
     def usable(self) -> Iterator[tuple[int, Example]]:
         """The rows that can be trained on, with their places, in the order of the file; repeated ones too."""
@@ -64,18 +85,19 @@ class Dataset:
             return None
 
 
-def open_data(path: Path, columns: Columns = Columns()) -> Work[Dataset]:
-    """columns: which one holds what, where the user has said so.
+def open_data(path: Path, columns: Columns = Columns(), *, must_have: bool = True) -> Work[Dataset]:
+    """columns: which one holds what, where the user has said so; must_have: a file without those is refused, else it is
+    read by the names it has.
 
     Raises:
-        UserError: data_unreadable, data_not_a_file, data_binary, data_empty, data_format_unknown,
-            data_parquet_unreadable.
+        UserError: data_missing, data_unreadable, data_not_a_file, data_binary, data_empty, data_format_unknown,
+            data_parquet_unreadable, data_no_column.
     """
     rows = yield from _rows(path)
     try:
         if not len(rows):
             raise UserError("data_empty", file=str(path))
-        return Dataset(path, rows, columns)
+        return Dataset(path, rows, columns, must_have=must_have)
     except BaseException:
         rows.close()
         raise
@@ -88,9 +110,7 @@ def _rows(path: Path) -> Work[Rows]:
         with path.open("rb") as file:
             is_parquet = file.read(len(MAGIC)) == MAGIC
     except (OSError, ValueError) as error:
-        raise UserError(
-            "data_unreadable", file=str(path), reason=getattr(error, "strerror", "") or str(error)
-        ) from error
+        raise unreadable(path, error) from error
     if is_parquet:
         return (yield from parquet_rows(path))
     text = yield from open_text(path)
@@ -99,6 +119,13 @@ def _rows(path: Path) -> Work[Rows]:
     except BaseException:
         text.close()
         raise
+
+
+def unreadable(path: Path, error: OSError | ValueError) -> UserError:
+    """What the system's refusal means."""
+    if isinstance(error, FileNotFoundError):
+        return UserError("data_missing", file=str(path))
+    return UserError("data_unreadable", file=str(path), reason=getattr(error, "strerror", "") or str(error))
 
 
 def _text_rows(path: Path, text: PlainText) -> Work[Rows]:
@@ -115,4 +142,6 @@ def _text_rows(path: Path, text: PlainText) -> Work[Rows]:
 
 
 def _in_other(encoding: str) -> Fault:
+    if encoding == DAMAGED:
+        return Fault("damaged_text")
     return Fault("mixed_encoding", {"encoding": encoding}) if encoding else Fault("undecodable")

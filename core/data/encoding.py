@@ -1,7 +1,8 @@
 """A text file of any usual encoding as UTF-8, with the lines that are in another one than the rest.
 
-Owns the guess of encodings. Invariant: nothing is replaced silently; a line that does not decode by the file's own
-encoding is named in `odd`, and every byte that comes out of here is valid UTF-8.
+Owns the way of a file to UTF-8. Invariant: nothing is replaced silently; a line that does not decode by the file's
+own encoding is named in `odd`, a spot that is no character in `spots`, and every byte that comes out of here is valid
+UTF-8.
 """
 
 from __future__ import annotations
@@ -9,21 +10,23 @@ from __future__ import annotations
 import codecs
 import hashlib
 import mmap
-import re
 import tempfile
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from core.data import guess
+from core.data.guess import Other
 from core.data.steps import EVERY_BYTES, Step, Work
 from core.errors import UserError
 
 BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 HEAD = 4096
 LINE_MOST = 64 << 20  # one line longer than this is no row of anything
-_CJK = re.compile(rb"[\xe3-\xe9][\x80-\xbf]{2}")
-_HIGH = re.compile(rb"[\x80-\xff]")
+DAMAGED = "damaged"  # in place of an encoding: UTF-8 with spots that are none
+REPLACED = "\ufffd"
 
 
 @dataclass
@@ -32,6 +35,7 @@ class PlainText:
 
     odd: lines (1-based) that are not in the file's encoding, with the one they are in; "" for those in none. Here they
     stand decoded by that, or with escapes for their bytes.
+    spots: where in `data` a sign stands for bytes that are no character, rising
     """
 
     encoding: str
@@ -39,6 +43,7 @@ class PlainText:
     size: int
     data: mmap.mmap | bytes
     odd: dict[int, str] = field(default_factory=dict)
+    spots: Sequence[int] = ()
 
     def close(self) -> None:
         if isinstance(self.data, mmap.mmap):
@@ -72,10 +77,10 @@ def _survey(file: IO[bytes], size: int) -> Work[tuple[str, str]]:
     while piece := file.read(EVERY_BYTES):
         digest.update(piece)
         done += len(piece)
-        if is_utf8 and not encoding.startswith("utf-16"):
+        if is_utf8 and encoding == "utf-8":
             is_utf8 = _decodes(decoder, piece, done >= size)
         yield Step("reading_data", done, size, "bytes")
-    if encoding.startswith("utf-16") or is_utf8:
+    if encoding != "utf-8" or is_utf8:  # a mark is no guess
         return encoding, digest.hexdigest()
     file.seek(0)
     return (yield from _guess_by_lines(file, size)), digest.hexdigest()
@@ -104,15 +109,21 @@ def _decodes(decoder: codecs.IncrementalDecoder, piece: bytes, is_last: bool) ->
 
 def _guess_by_lines(file: IO[bytes], size: int) -> Work[str]:
     """What most of the lines with more than ASCII are in."""
-    utf8 = other = done = 0
+    sure = short = done = 0
+    other = Other()
     for number, line in enumerate(lines_of(file, 1)):
         done += len(line)
-        if _HIGH.search(line):
-            is_utf8 = _read_as(line, "utf-8") is not None and (_CJK.search(line) is not None or utf8 > other)
-            utf8, other = utf8 + is_utf8, other + (not is_utf8)
+        if guess.is_high(line):
+            if guess.is_surely_utf8(line):
+                sure += 1
+            elif guess.decoded(line, "utf-8") is not None or guess.is_damaged_utf8(line):
+                short += 1  # short words of GBK may be valid UTF-8 by chance
+            else:
+                other.add(line)
         if number % 64 == 0:
             yield Step("reading_data", done, size, "bytes")
-    return "mixed" if utf8 >= other else "gb18030"
+    against = other.lines + (short if other.is_chinese else 0)
+    return "mixed" if sure + (0 if other.is_chinese else short) >= against else other.encoding
 
 
 def _map(file: IO[bytes]) -> mmap.mmap:
@@ -124,11 +135,14 @@ def _transcoded(path: Path, file: IO[bytes], encoding: str, sha256: str, size: i
     """A copy in UTF-8 that is gone with its last user."""
     main = "utf-8" if encoding in ("mixed", "utf-8-sig") else encoding
     odd: dict[int, str] = {}
+    spots = array("Q")
     with tempfile.TemporaryFile() as copy:
         done = number = 0
         for number, line in enumerate(lines_of(file, 2 if main.startswith("utf-16") else 1, main), 1):
             text, found = _decoded(_without_mark(line) if number == 1 else line, main)
-            if found != main:
+            if found == DAMAGED:
+                spots.extend(_places(text, copy.tell()))
+            elif found != main:
                 odd[number] = found
             copy.write(text.encode())
             done += len(line)
@@ -138,7 +152,16 @@ def _transcoded(path: Path, file: IO[bytes], encoding: str, sha256: str, size: i
             raise UserError("data_binary", file=str(path))
         copy.flush()
         told = main if encoding == "mixed" else encoding
-        return PlainText(told, sha256, size, _map(copy) if copy.tell() else b"", odd)
+        return PlainText(told, sha256, size, _map(copy) if copy.tell() else b"", odd, spots)
+
+
+def _places(text: str, start: int) -> Iterator[int]:
+    """Of the signs that stand for no character, in a text that begins at this byte."""
+    *before, _ = text.split(REPLACED)
+    for piece in before:
+        start += len(piece.encode())
+        yield start
+        start += len(REPLACED.encode())
 
 
 def _without_mark(line: bytes) -> bytes:
@@ -146,24 +169,35 @@ def _without_mark(line: bytes) -> bytes:
 
 
 def _decoded(line: bytes, main: str) -> tuple[str, str]:
-    """The text of a line, and what it is in: "" for nothing we know."""
-    others = ["utf-8", "gb18030"] if not main.startswith("utf-16") else []
-    if main == "gb18030" and not _CJK.search(line):  # short words of GBK may be valid UTF-8 by chance
-        others.remove("utf-8")
-    if main == "gb18030" and "utf-8" in others and (text := _read_as(line, "utf-8")) is not None:
-        return text, "utf-8"
-    for encoding in (main, *others):
-        if (text := _read_as(line, encoding)) is not None:
+    """The text of a line, and what it is in: "" for nothing we know, DAMAGED for UTF-8 with spots that are none, which
+    stand as REPLACED."""
+    if main.startswith("utf-16"):
+        text = guess.decoded(line, main)
+        return (text, main) if text is not None else (_escaped(line.replace(b"\0", b"")), "")
+    for encoding in _likely(line, main):
+        if (text := guess.decoded(line, encoding)) is not None:
             return text, encoding
-    plain = line.replace(b"\0", b"") if main.startswith("utf-16") else line
-    return plain.decode("ascii", "backslashreplace"), ""
+    if guess.is_damaged_utf8(line):
+        return line.decode("utf-8", "replace"), DAMAGED
+    return _escaped(line), ""
 
 
-def _read_as(line: bytes, encoding: str) -> str | None:
-    try:
-        return line.decode(encoding)
-    except UnicodeDecodeError:
-        return None
+def _likely(line: bytes, main: str) -> Iterator[str]:
+    """The encodings to try for a line, the likeliest first."""
+    if main == "utf-8" or (guess.is_high(line) if main == "cp1252" else guess.is_surely_utf8(line)):
+        yield "utf-8"
+    if guess.is_damaged_utf8(line):
+        return
+    if main != "utf-8":
+        yield main
+    if main != "cp1252" and guess.is_chinese(line):
+        yield "gb18030"
+    if main == "utf-8" and guess.is_latin(line):
+        yield "cp1252"
+
+
+def _escaped(line: bytes) -> str:
+    return line.decode("ascii", "backslashreplace")
 
 
 def lines_of(file: IO[bytes], width: int, encoding: str = "utf-8") -> Iterator[bytes]:

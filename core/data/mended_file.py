@@ -18,13 +18,18 @@ import msgspec
 
 from core.data.csv_rows import CsvRows
 from core.data.dataset import Dataset
+from core.data.encoding import DAMAGED
 from core.data.mending import DROPPED, Mended, mend
 from core.data.new_file import new_file
 from core.data.problems import KINDS
-from core.data.rows import Broken
+from core.data.rows import Broken, Kind
 from core.data.split import content_key
 from core.data.steps import EVERY_ROWS, Step, Work
 from core.errors import UserError
+
+ENDINGS: dict[str, Kind] = {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet",
+}  # fmt: skip
 
 
 class Mending(msgspec.Struct, frozen=True):
@@ -43,15 +48,16 @@ def write_mended(data: Dataset, target: Path, fix: Set[str], drop: Set[str] = fr
     """fix: codes to mend; drop: codes whose rows are left out.
 
     Raises:
-        UserError: data_target_exists, data_not_written, data_code_unknown, data_nothing_left.
+        UserError: data_target_exists, data_not_written, data_code_unknown, data_nothing_left, data_mend_ending.
     """
     if unknown := sorted((fix | drop) - set(KINDS)):
         raise UserError("data_code_unknown", problem=unknown[0], codes=", ".join(KINDS))
+    kind = _kind(data, target)
     seen: set[int] = set()
     kept = changed = 0
     total = len(data.rows)
     with new_file(target) as file:
-        form = _form(data)
+        form = _form(data, kind)
         file.write(form.head)
         for row in range(total):
             mended = _mended(data, row, fix, drop)
@@ -71,23 +77,43 @@ def write_mended(data: Dataset, target: Path, fix: Set[str], drop: Set[str] = fr
 
 
 class _Form(msgspec.Struct):
+    """is_other: than the original's, so that rows cannot stay as they stand there"""
+
     head: bytes
     between: bytes
     tail: bytes
     row: Callable[[Any], bytes]
+    is_other: bool = False
 
 
-def _form(data: Dataset) -> _Form:
-    if isinstance(data.rows, CsvRows):
+def _kind(data: Dataset, target: Path) -> Kind:
+    """What the new file will be: as its ending says where that is another than the original's.
+
+    Raises:
+        UserError: data_mend_ending
+    """
+    own, ending = data.rows.kind, target.suffix.lower()
+    if own != "parquet" and ending == data.path.suffix.lower():
+        return own
+    wanted = ENDINGS.get(ending, "jsonl" if own == "parquet" else own)
+    if wanted not in ("json", "jsonl") and (wanted != own or own == "parquet"):
+        raise UserError("data_mend_ending", file=str(target), ending=ending)
+    return wanted
+
+
+def _form(data: Dataset, kind: Kind) -> _Form:
+    is_other = kind != data.rows.kind and data.rows.kind != "parquet"
+    if kind == "csv" and isinstance(data.rows, CsvRows):
         table = data.rows
         return _Form(_csv_line(table, table.columns), b"", b"", lambda value: _csv_line(table, value.values()))
-    if data.rows.kind == "json":
-        return _Form(b"[\n", b",\n", b"\n]\n", _json)
-    return _Form(b"", b"\n", b"\n", _json)
+    if kind == "json":
+        return _Form(b"[\n", b",\n", b"\n]\n", _json, is_other)
+    return _Form(b"", b"\n", b"\n", _json, is_other)
 
 
 def _mended(data: Dataset, row: int, fix: Set[str], drop: Set[str]) -> Mended:
-    if (encoding := data.rows.odd(row)) is not None and not (encoding and "mixed_encoding" in fix - drop):
+    encoding = data.rows.odd(row)
+    if encoding in ("", DAMAGED) or (encoding is not None and "mixed_encoding" not in fix - drop):
         return DROPPED
     try:
         value = data.rows.value(row)
@@ -99,6 +125,11 @@ def _mended(data: Dataset, row: int, fix: Set[str], drop: Set[str]) -> Mended:
 def _written(data: Dataset, row: int, mended: Mended, form: _Form) -> bytes:
     if mended.is_changed:
         return form.row(mended.value)
+    if form.is_other:
+        try:
+            return form.row(data.rows.value(row))
+        except Broken:  # there is no way to say it in another form
+            return b""
     raw = data.rows.raw(row)
     if isinstance(data.rows, CsvRows):
         return raw if raw.endswith(b"\n") else raw + b"\n"

@@ -26,6 +26,7 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     "undecodable": Kind("error"),
+    "damaged_text": Kind("error"),
     "mixed_encoding": Kind("error", "redecode"),
     "broken_json": Kind("error"),
     "broken_csv": Kind("error"),

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from core.data import json_items
-from core.data.encoding import PlainText
+from core.data.encoding import DAMAGED, PlainText
 from core.data.steps import EVERY_BYTES, EVERY_ROWS, Step, Work
 
 Kind = Literal["json", "jsonl", "csv", "parquet"]
@@ -53,7 +53,8 @@ class Rows(Protocol):
         ...
 
     def odd(self, row: int) -> str | None:
-        """Of a row with a line in another encoding than the file's: that one, "" for none we know."""
+        """Of a row with a line in another encoding than the file's: that one, "" for none we know, DAMAGED for
+        characters that are cut or damaged."""
         ...
 
     def value(self, row: int) -> Any:
@@ -95,6 +96,10 @@ class TextRows:
         return self._lines[row]
 
     def odd(self, row: int) -> str | None:
+        start = self._starts[row]
+        place = bisect_left(self._text.spots, start)
+        if place < len(self._text.spots) and self._text.spots[place] < start + max(1, self._lengths[row]):
+            return DAMAGED
         if not self._odd_lines:
             return None
         first = self._lines[row]

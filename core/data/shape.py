@@ -12,6 +12,7 @@ from typing import Any, Literal
 from msgspec import Struct, structs
 
 from core.data.conversation import Role
+from core.errors import UserError
 
 Format = Literal["qwen", "sharegpt", "messages", "alpaca", "pairs", "unknown"]
 
@@ -33,6 +34,19 @@ class Columns(Struct, frozen=True):
     @property
     def is_enough(self) -> bool:
         return bool(self.conversation or (self.question and self.answer))
+
+
+def columns_of(named: Mapping[str, str]) -> Columns:
+    """As a recipe names them, {} where it does not.
+
+    Raises:
+        UserError: recipe_columns, of what is no column of ours or too little to go by.
+    """
+    known = Columns.__struct_fields__
+    columns = Columns(**{key: name for key, name in named.items() if key in known})
+    if named and (set(named) - set(known) or not columns.is_enough):
+        raise UserError("recipe_columns", known=", ".join(known), given=", ".join(named))
+    return columns
 
 
 class Shape(Struct, frozen=True):

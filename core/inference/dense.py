@@ -77,21 +77,23 @@ class DenseDecoder:
     def read(self, ids: Sequence[int], cache: KVCache) -> Generator[None, None, Tensor]:
         """As Decoder.read; yields after every layer of every chunk."""
         parts = self.parts[cache.adapter]
-        last: Tensor | None = None
+        logits: Tensor | None = None
         # In the published int8 form a chunk shares its scales, and a prompt is one chunk.
         at_once = len(ids) if self.kv_cache == "int8_compatible" else self._at_once()
         for start in range(0, len(ids), at_once):
             chunk = ids[start : start + at_once]
-            if len(chunk) <= FEW and (logits := self._natively([(chunk, cache)], last_only=True)) is not None:
-                return logits[0]
+            if len(chunk) <= FEW and (few := self._natively([(chunk, cache)], last_only=True)) is not None:
+                logits = few[0]
+                yield
+                continue
             x, place = self._begin(parts, chunk, cache)
             for index, layer in enumerate(parts.layers):
                 x = self._pass(index, layer, x, cache, place)
                 yield
             cache.advance(len(chunk))
-            last = x[-1:]
-        assert last is not None, "nothing to read"
-        return self._logits(parts, last)
+            logits = self._logits(parts, x[-1:]) if start + at_once >= len(ids) else None
+        assert logits is not None, "nothing to read"
+        return logits
 
     @torch.inference_mode()
     def step(self, id: int, cache: KVCache) -> Tensor:
@@ -120,9 +122,10 @@ class DenseDecoder:
     def _natively(self, runs: Sequence[tuple[Sequence[int], KVCache]], *, last_only: bool = False) -> Tensor | None:
         """The logits after each token, or the very last, and the caches longer by their tokens; None where one of these
         caches, or the whole model, is not for native_step. All of them name the same adapter."""
-        native = self._native_of(runs[0][1].adapter) if self.may_use_native else None
-        if native is None:
+        if not self._has_native(adapter := runs[0][1].adapter):
             return None
+        native = self._native_of(adapter)
+        assert native is not None
         logits = native([self._run(ids, cache) for ids, cache in runs], last_only=last_only)
         if logits is not None:
             for ids, cache in runs:
@@ -135,6 +138,9 @@ class DenseDecoder:
             for layer in range(self.layer_count):
                 cache.write(layer, nothing, nothing)  # the rows learn their shape
         return Run(ids, cache, self._positions.rows(cache.length, cache.length + len(ids), cache.ntk_alpha))
+
+    def _has_native(self, adapter: str) -> bool:
+        return self.may_use_native and self._native_of(adapter) is not None
 
     def _native_of(self, adapter: str) -> NativeStep | None:
         parts = self.parts[adapter]
@@ -156,7 +162,10 @@ class DenseDecoder:
         return CHUNK
 
     def can_verify(self, cache: KVCache) -> bool:
-        return not self._is_exact and self.kv_cache == "plain"
+        if self._is_exact or self.kv_cache != "plain":
+            return False
+        # Halves are rounded otherwise in products of several rows; native code gives each row what it gives it alone.
+        return self._has_native(cache.adapter) or self.dtype == torch.float32
 
     @torch.inference_mode()
     def verify(self, ids: Sequence[int], cache: KVCache) -> Tensor:

@@ -57,7 +57,8 @@ def incoming(models_folder: Path) -> Iterator[Path]:
     """An empty folder to build a model in. What is still there at the end is removed."""
     from filelock import FileLock
 
-    models_folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(models_folder, 0):
+        models_folder.mkdir(parents=True, exist_ok=True)
     folder = models_folder / f"{INCOMING}{uuid.uuid4().hex}"
     lock_file = folder.with_name(folder.name + LOCK_SUFFIX)
     with FileLock(lock_file, timeout=0):

@@ -20,9 +20,13 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def free_bytes(folder: Path) -> int:
     """Free on the disk where `folder` is, or will be made."""
+    return _usage(folder).free
+
+
+def _usage(folder: Path) -> shutil._ntuple_diskusage:
     while not folder.is_dir():
         folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return shutil.disk_usage(folder)
 
 
 def need_space(folder: Path, needed_bytes: int) -> None:
@@ -30,7 +34,8 @@ def need_space(folder: Path, needed_bytes: int) -> None:
     Raises:
         UserError: disk_full.
     """
-    if free_bytes(folder) < needed_bytes + RESERVE_BYTES:
+    usage = _usage(folder)
+    if usage.total and usage.free < needed_bytes + RESERVE_BYTES:  # else it is no disk, and writing tells what it is
         raise _full(folder, needed_bytes)
 
 
@@ -56,6 +61,8 @@ def disk_errors(folder: Path, needed_bytes: int) -> Iterator[None]:
             raise UserError("folder_read_only", folder=str(_known(folder))) from error
         if error.errno == errno.ENOTDIR or (error.errno == errno.EEXIST and _known(folder).is_file()):
             raise UserError("folder_is_a_file", folder=str(_known(folder))) from error
+        if error.errno == errno.ENOENT and not _known(folder).exists():
+            raise UserError("folder_not_made", folder=str(_known(folder))) from error
         raise
 
 

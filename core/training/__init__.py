@@ -8,6 +8,6 @@ trainer.py, library.py, stepped.py   transformers' Trainer, its import, and its 
     session.py, callbacks.py, arguments.py, answers.py   a run; between its steps; Trainer words for it; its answers
 ranks.py, first_rank.py, deepspeed.py   a run on several devices: a process for each; ZeRO's settings
 results.py, taught.py, card.py   what a run leaves; how it is chatted with; its model card
-exporting.py   what a run left, in a folder elsewhere
+exporting.py, recipe_words.py   what a run left, in a folder elsewhere; what a setting can be
 merging.py, merged_weights.py, proof.py   an adapter worked into its base; its tensors; that both answer alike
 """

@@ -1,6 +1,7 @@
 """What the model in training answers to fixed prompts: the sample wall's words.
 
-Invariant: asking changes nothing of the training; the answers are greedy, so they differ by what was learned alone.
+Invariant: asking changes nothing of the training; the answers are greedy and asked for as those of a chat without
+chance, so they differ by what was learned alone.
 """
 
 from __future__ import annotations
@@ -26,18 +27,19 @@ def answers(
     try:
         for prompt in prompts:
             ids = chat.prompt((Turn("user", prompt),), thinking=False).ids
-            yield prompt, vocabulary.decode(_greedy(model, ids, stop_ids | chat.stop_ids, most))
+            yield prompt, vocabulary.decode(_greedy(model, ids, stop_ids | chat.stop_ids, most, vocabulary.size))
     finally:
         config.use_cache = keeps
         model.train(was_training)
 
 
-def _greedy(model: Any, ids: list[int], stop_ids: frozenset[int], most: int) -> list[int]:
+def _greedy(model: Any, ids: list[int], stop_ids: frozenset[int], most: int, rows: int) -> list[int]:
+    """rows: ids from here on stand for no token and are never chosen, as in the chat."""
     device = next(model.parameters()).device
     fed, cache, found = torch.tensor([ids], device=device), None, []
     for _ in range(most):
         output = model(input_ids=fed, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache, token = output.past_key_values, int(output.logits[0, -1].argmax())
+        cache, token = output.past_key_values, int(output.logits[0, -1, :rows].argmax())
         if token in stop_ids:
             break
         found.append(token)

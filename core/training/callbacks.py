@@ -23,14 +23,32 @@ class Control(Protocol):
     def is_paused(self) -> bool: ...
 
 
+class Enough(Exception):
+    """Raised before the first step since a start, when no more are wanted: the checkpoint is all there shall be."""
+
+
 class Obeying(TrainerCallback):
     """wish: for which the run ended before its last step"""
 
     def __init__(self, control: Control) -> None:
         self._control = control
+        self._has_begun = False
         self.wish: Literal["", "cancelled", "paused"] = ""
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Only a run that goes on from a checkpoint can end here: without one there is nothing to keep yet."""
+        is_first, self._has_begun = not self._has_begun, True
+        if is_first and state.global_step:
+            self._ask(args)
+            if self.wish:
+                raise Enough
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._ask(args)
+        if self.wish:
+            control.should_save = control.should_training_stop = True
+
+    def _ask(self, args: Any) -> None:
         wishes = torch.tensor([self._control.is_cancelled, self._control.is_paused], dtype=torch.int32)
         if args.world_size > 1:  # the first rank knows
             wishes = wishes.to(args.device)
@@ -38,7 +56,6 @@ class Obeying(TrainerCallback):
         is_cancelled, is_paused = wishes.tolist()
         if is_cancelled or is_paused:
             self.wish = "cancelled" if is_cancelled else "paused"
-            control.should_save = control.should_training_stop = True
 
 
 def least_of_all(value: int, device: torch.device) -> int:

@@ -137,7 +137,9 @@ class _Merging:
             self._write_config(folder)
             (folder / "README.md").write_text(card.merged(lineage.adapter, lineage.base, self._adapter, run), "utf-8")
         found = yield from proof.ties(folder, said, DTYPES[self.base.precision])
-        return (Notice("merge_ties", {"count": len(found)}),) if found else ()
+        compared: dict[str, str | int | float] = {"tokens": sum(len(one.tokens) for one in said), "count": len(said)}
+        told = (Notice("merge_compared", compared),)
+        return (*told, Notice("merge_ties", {"count": len(found)})) if found else told
 
     def _write(self, folder: Path) -> Work[None]:
         done = 0

@@ -18,6 +18,8 @@ from msgspec import Struct
 from core.data.conversation import Mask
 from core.errors import UserError
 from core.files import replace_file
+from core.training import recipe_words
+from core.training.recipe_words import plain
 
 Method = Literal["full", "lora", "qlora"]
 Precision = Literal["auto", "bfloat16", "float16", "float32"]
@@ -113,11 +115,11 @@ def checked(recipe: Recipe) -> Recipe:
     for key, (least, most) in RANGES.items():
         value = getattr(recipe, key)
         if not least <= value <= most:  # false for NaN too
-            raise UserError("recipe_value", key=key, value=str(value), least=f"{least:g}", most=f"{most:g}")
+            raise UserError("recipe_value", key=key, value=str(value), least=plain(least), most=plain(most))
     if not recipe.model:
-        raise UserError("recipe_missing", key="model")
+        raise UserError("recipe_empty", key="model")
     if not recipe.data:
-        raise UserError("recipe_missing", key="data")
+        raise UserError("recipe_empty", key="data")
     return recipe
 
 
@@ -130,7 +132,7 @@ def made(values: dict[str, Any]) -> Recipe:
     known = set(Recipe.__struct_fields__)
     for key in values:
         if key not in known:
-            raise UserError("recipe_unknown_key", key=key)
+            raise recipe_words.unknown(key, known)
     for key in ("model", "data"):
         if key not in values:
             raise UserError("recipe_missing", key=key)
@@ -139,7 +141,7 @@ def made(values: dict[str, Any]) -> Recipe:
     except msgspec.ValidationError as error:
         key = str(error).rpartition("$.")[2].strip("`") if "$." in str(error) else "?"
         key = key.split("[")[0].split(".")[0]
-        raise UserError("recipe_kind", key=key, value=str(values.get(key)), allowed=allowed(key)) from error
+        raise UserError("recipe_kind", key=key, value=str(values.get(key)), allowed=can_be(key)) from error
 
 
 def allowed(key: str) -> str:
@@ -153,15 +155,21 @@ def choices(key: str) -> tuple[str, ...]:
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
+def can_be(key: str) -> str:
+    """What a setting can be, as a sentence; "" for what is none."""
+    words = tuple(allowed(key).split(", ")) if allowed(key) else ()
+    return recipe_words.can_be(str(Recipe.__annotations__.get(key, "")), words, RANGES.get(key))
+
+
 def read(file: Path) -> Recipe:
     """
     Raises:
-        UserError: recipe_unreadable; what `made` says.
+        UserError: as recipe_words.unreadable; what `made` says.
     """
     try:
         values = tomllib.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError("recipe_unreadable", file=str(file), reason=str(error)) from error
+        raise recipe_words.unreadable(file, error) from error
     return made(values)
 
 

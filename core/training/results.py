@@ -18,6 +18,7 @@ from core.chat.chatml import ChatMl
 from core.chat.vocabulary import Vocabulary
 from core.data.chatml_rendering import ChatMlRenderer
 from core.data.rendering import renderer_of
+from core.files import replace_file
 from core.training import card
 from core.training.preparing import Prepared
 from core.training.recipe import Recipe
@@ -57,8 +58,13 @@ def _write_adapter(model: Any, base: Path, folder: Path, state: dict[str, Tensor
     model.peft_config["default"].base_model_name_or_path = str(base)
     model.save_pretrained(str(folder), state_dict=state)
     copy_side_files(base, folder, leave_out=NOT_OF_ADAPTERS)
-    if isinstance(renderer_of(Vocabulary.load(base)), ChatMlRenderer):
-        (folder / "generation_config.json").write_text(json.dumps({"chat_format": "chatml"}), "utf-8")
+    name_format(Vocabulary.load(base), folder)
+
+
+def name_format(vocabulary: Vocabulary, folder: Path) -> None:
+    """Into the folder of an adapter: how the training taught the base to be asked, where its template does not say."""
+    if isinstance(renderer_of(vocabulary), ChatMlRenderer):
+        replace_file(folder / "generation_config.json", json.dumps({"chat_format": "chatml"}).encode())
 
 
 def _write_model(prepared: Prepared, base: Path, folder: Path, held: dict[str, Tensor] | None) -> None:

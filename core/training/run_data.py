@@ -17,7 +17,7 @@ from core.chat.vocabulary import Vocabulary
 from core.data.chatml_rendering import ChatMlRenderer
 from core.data.dataset import Dataset, open_data
 from core.data.rendering import Renderer, renderer_of
-from core.data.shape import Columns
+from core.data.shape import Columns, columns_of
 from core.data.split import is_validation, question_key
 from core.data.steps import result
 from core.errors import UserError
@@ -51,16 +51,16 @@ Tell = Callable[[int, int], None]  # rows read, of so many
 def read_data(recipe: Recipe, folder: Path, vocabulary: Vocabulary, tell: Tell = lambda done, total: None) -> RunData:
     """
     Raises:
-        UserError: as open_data and renderer_of; training_no_rows.
+        UserError: as open_data and renderer_of; training_columns_unknown, training_no_rows.
     """
     renderer = renderer_of(vocabulary, recipe.mask)
     reading = _Reading(renderer, recipe, tell)
-    columns = Columns(**recipe.columns)
+    columns = columns_of(recipe.columns)
     fingerprint = reading.take(Path(recipe.data), columns, 0.0 if recipe.eval_data else recipe.validation_share)
     if recipe.eval_data:
-        fingerprint += " " + reading.take(Path(recipe.eval_data), Columns(), 1.0)
+        fingerprint += " " + reading.take(Path(recipe.eval_data), columns, 1.0, must_have=False)
     if not reading.rows:
-        raise UserError("training_no_rows", file=Path(recipe.data).name, rows=reading.left_out)
+        raise UserError("training_no_rows", file=Path(recipe.data).name, count=reading.left_out)
     chat, new_ids = _asked(folder, vocabulary, renderer)
     return RunData(reading.rows, reading.kept_aside, reading.cut, reading.left_out, chat, new_ids, fingerprint)
 
@@ -72,10 +72,11 @@ class _Reading:
         self.kept_aside: list[Row] = []
         self.cut = self.left_out = 0
 
-    def take(self, file: Path, columns: Columns, share: float) -> str:
-        """The rows of a file, of which `share` are kept aside; its fingerprint."""
-        data = result(open_data(file, columns))
+    def take(self, file: Path, columns: Columns, share: float, *, must_have: bool = True) -> str:
+        """The rows of a file, of which `share` are kept aside; its fingerprint. must_have: as of open_data"""
+        data = result(open_data(file, columns, must_have=must_have))
         try:
+            data.need_columns()
             total = len(data.rows)
             for number in range(total):
                 self._take(data, number, share)

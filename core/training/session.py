@@ -10,6 +10,7 @@ import errno
 import math
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,7 +31,7 @@ from core.protocol.messages import CheckpointSaved, Finished, JobEvent, Metrics,
 from core.training import answers as wall
 from core.training import results
 from core.training.arguments import arguments
-from core.training.callbacks import Control, Keeping, Obeying, least_of_all
+from core.training.callbacks import Control, Enough, Keeping, Obeying, least_of_all
 from core.training.first_rank import is_first
 from core.training.packing import Plan
 from core.training.pass_size import pass_size
@@ -79,7 +80,7 @@ class _Session:
         memory.trim_heap()  # reading it takes twice what it keeps
         self._progress("reading_data")
         data = read_data(recipe, folder, vocabulary, self._told_rows)
-        if self._control.is_cancelled:
+        if self._control.is_cancelled and not self._run.saved_steps():  # nothing was learned yet
             self.end = "cancelled"
             return
         if (
@@ -126,7 +127,8 @@ class _Session:
         last = self._run.last_checkpoint()
         if last is None:
             self._asker.ask(0)
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        with suppress(Enough):
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
         is_done = trainer.state.global_step >= facts.steps
         if not is_done and obeying.wish == "paused":
             self.end = "paused"
@@ -162,6 +164,7 @@ class _Session:
         for old in (old for old in olds if best is None or old != best.step):
             shutil.rmtree(self._run.checkpoint(old), ignore_errors=True)
         self._asker.ask(step)
+        self._asker.name_format(step)
         self._tell(CheckpointSaved(self._job_id, step, str(self._run.checkpoint(step))))  # who looks finds the answers
 
     def _told_step(self, step: int, figures: dict[str, float]) -> None:
@@ -221,6 +224,11 @@ class _Asker:
         for prompt, text in found:
             if is_first():  # the others ask as well: a model that is spread over them answers only together
                 self._run.add_answer(Answer(step, prompt, text))
+
+    def name_format(self, step: int) -> None:
+        """So that whoever chats with the checkpoint asks as it was asked here."""
+        if is_first() and self._recipe.method != "full":
+            results.name_format(self._vocabulary, self._run.checkpoint(step))
 
 
 class _memory_in_words:

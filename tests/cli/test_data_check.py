@@ -65,5 +65,41 @@ def test_what_is_mended_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len((tmp_path / "a").read_text().splitlines()) == 2
     assert run([*call, str(tmp_path / "b"), "--drop", "blank_around_answer"]) == 0
     assert (tmp_path / "b").read_text() == as_lines([chat(("user", "u"), ("assistant", ""))])
-    assert run([*call, str(tmp_path / "c"), "--fix", "nonsense"]) == 1
+    assert run([*call, str(tmp_path / "c"), "--fix", "nonsense"]) == 2
+    assert "blank_around_answer" in capsys.readouterr().err
+    assert run(["finetune", "check", str(file), "--drop", "empty_answer"]) == 2 and "--mend" in capsys.readouterr().err
     assert run([*call, str(file)]) == 1 and str(file) in capsys.readouterr().err
+
+
+def test_the_copy_is_what_its_ending_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table, array = tmp_path / "d.csv", tmp_path / "d.json"
+    table.write_text('question,answer\n"q, and more", a \nq2,a2\n')
+    array.write_text('[{"question": "q",\n "answer": "a"},\n {"question": "r",\n "answer": "b"}]')
+    assert run(["finetune", "check", str(table), "--mend", str(tmp_path / "t.jsonl")]) == 0
+    assert (tmp_path / "t.jsonl").read_text() == (
+        '{"question":"q, and more","answer":"a"}\n{"question":"q2","answer":"a2"}\n')  # fmt: skip
+    assert run(["finetune", "check", str(array), "--mend", str(tmp_path / "a.jsonl")]) == 0
+    lines = (tmp_path / "a.jsonl").read_text().splitlines()
+    assert [json.loads(line)["answer"] for line in lines] == ["a", "b"]
+    for ending in (".csv", ".parquet"):
+        assert run(["finetune", "check", str(array), "--mend", str(tmp_path / f"x{ending}")]) == 1
+        assert f"cannot be a {ending} file" in capsys.readouterr().err
+
+
+def test_what_is_said_of_many_rows_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "d.jsonl"
+    file.write_text(as_lines([*MESSAGES, *[3] * 9]))
+    assert run(["finetune", "check", str(file)]) == 0
+    said = capsys.readouterr().out
+    assert said.count(say("data.not_an_object")) == 1 and "lines 4, 5, 6, 7, 8 and 4 more:" in said
+    assert "Not a record: 9 rows (not_an_object)" in said
+    (tmp_path / "cut.json").write_text(json.dumps([MESSAGES[0], 3, MESSAGES[1]])[:-9])
+    assert run(["finetune", "check", str(tmp_path / "cut.json")]) == 0
+    said = capsys.readouterr().out
+    assert "row 2, line 1:" in said and "row 3, line 1:" in said and "Broken JSON: 1 row (" in said
+    (tmp_path / "guess.csv").write_bytes("question,answer\nOù ?,Là\n".encode("latin-1"))
+    assert run(["finetune", "check", str(tmp_path / "guess.csv"), "--column", "question=frag", "--column",
+                "answer=answer"]) == 1  # fmt: skip
+    assert "has no column frag; it has question, answer." in capsys.readouterr().err
+    assert run(["finetune", "check", str(tmp_path / "guess.csv")]) == 0
+    assert "cp1252 is a guess" in capsys.readouterr().out

@@ -199,6 +199,8 @@ async def test_base_and_adapter_answer_side_by_side_and_more_epochs_can_be_asked
         await until(lambda: dialog.base.answer and dialog.learned.answer == dialog.base.answer, 15)
         assert [job.adapter for job in jobs] == ["", str(run.checkpoint(80))]
         await until(lambda: dialog._asking is not None and dialog._asking.done(), 10)
+        loaded = context.inference.state.loaded
+        assert loaded is not None and loaded.precision == "float32" and "BF16" in dialog.means.text()  # of the samples
         assert not faults(dialog)
         dialog.reject()
         dialog.deleteLater()

@@ -76,7 +76,7 @@ async def test_check_look_and_mend(tmp_path: Path) -> None:
     [failed] = [e for e in await events_of(process, ShowRow("o", data, 4)) if not isinstance(e, Progress)]
     assert isinstance(failed, Failed) and failed.params == {"row": 4, "rows": 3}
     [failed] = await events_of(process, CheckData("x", DataFile(str(tmp_path / "none"))))
-    assert isinstance(failed, Failed) and (failed.kind, failed.code) == ("user", "data_unreadable")
+    assert isinstance(failed, Failed) and (failed.kind, failed.code) == ("user", "data_missing")
     await process.stop()
 
 

@@ -113,7 +113,7 @@ async def test_training_outlives_its_front_and_obeys_the_next_one(run_dir: Path)
     assert steps(got) == list(range(51, 1001)) and got[-1] == Finished("run", "stop")
     assert {e.step for e in got if isinstance(e, CheckpointSaved)} <= set(range(100, 1001, 100))
     assert steps(await collect(run)) == list(range(1, 1001))
-    assert str(run.status) == "Finished after 1000 steps."
+    assert str(run.status) == "Finished after 1,000 steps."
     await until(lambda: not RunDir(run_dir).is_alive())
 
 

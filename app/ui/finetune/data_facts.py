@@ -14,6 +14,7 @@ from app.ui.widgets.histogram import Histogram
 from app.ui.widgets.layout import Card, column, label, pane, row
 from app.ui.widgets.page import section
 from core import figures
+from core.data.guess import GUESSED
 from core.data.report import BINS, DataReport, Leaks, Lengths
 from core.translation import say
 
@@ -35,6 +36,9 @@ class DataFacts(QWidget):
         emptied(self.lines)
         for name, value, tone in _facts(report):
             self.lines.addWidget(_line(name, value, tone))
+        if report.encoding in GUESSED:
+            guess = say("data.encoding_guess", encoding=report.encoding.upper())
+            self.lines.addWidget(label(guess, "caption", "warn", wrap=True))
         if report.leaks is not None and report.leaks.questions:
             self.lines.addWidget(label(_leak_words(report.leaks), "caption", "warn", wrap=True))
         lengths = report.lengths if report.usable_rows else None

@@ -49,8 +49,8 @@ def reasons(run: Run) -> dict[str, str]:
     elif state == "running":
         found["resume"] = say("run_ui.why_running")
     else:
-        for verb in ("pause", "stop"):
-            found[verb] = say("run_ui.why_not_running")
+        found["pause"] = say("run_ui.why_not_running")
+        found["stop"] = "" if run.can_be_kept else say("run_ui.why_not_running")
     if state == "finished" and not is_stopped(run):
         found["resume"] = say("run_ui.why_finished")
     if run.status.is_alive:

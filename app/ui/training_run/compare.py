@@ -102,7 +102,9 @@ class CompareDialog(QDialog):
         body = column(top, sides, gap=Space.M)
         body.setStretch(1, 1)
         body.setContentsMargins(Space.XL, Space.XL, Space.XL, Space.L)
-        foot = row(label(say("run_ui.compare_means"), "caption", "muted"), None, close)
+        self.means = label(say("run_ui.compare_means"), "caption", "muted", wrap=True)
+        foot = row(self.means, close, gap=Space.L)
+        foot.setStretch(0, 1)
         foot.setContentsMargins(Space.XL, Space.M, Space.XL, Space.L)
         whole = column(body, Line(), foot, gap=0)
         whole.setStretch(0, 1)
@@ -136,6 +138,17 @@ class CompareDialog(QDialog):
         else:  # two whole models, one after the other
             await self._answer(self.base, model, words, "")
             await self._answer(self.learned, self._run.result, words, "")
+        if isValid(self):
+            self._tell_of_samples()
+
+    def _tell_of_samples(self) -> None:
+        """What the samples of the run were computed in, where that is another precision than here."""
+        facts, loaded = self._run.facts, self._inference.state.loaded
+        if facts is None or loaded is None or (facts.precision, facts.weights) == (loaded.precision, loaded.weights):
+            return
+        there, here = (_computing(one.weights, one.precision) for one in (facts, loaded))
+        if there != here:
+            self.means.setText(say("run_ui.compare_differs", samples=there, here=here))
 
     async def _answer(self, side: Side, model: str, words: str, adapter: str) -> None:
         job = Generate(
@@ -168,6 +181,12 @@ class CompareDialog(QDialog):
                         side.finish("")
                     case _:
                         pass
+
+
+def _computing(weights: str, precision: str) -> str:
+    """The weights, and what is computed in where that is something else."""
+    names = dict.fromkeys(figures.precision(name) for name in (weights, precision) if name)
+    return " / ".join(names)
 
 
 def _adapter_of(run: Run, checkpoint: Path | None) -> Path:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.inference.card.graph import CaptureFailed, captured
 from core.models.quantised.linear import QuantisedLinear
 from core.models.quantised.product import Product, multiply_dequantised
 from core.models.quantised.weight import QuantisedWeight
@@ -20,7 +21,6 @@ from core.models.quantised.weight import QuantisedWeight
 log = logging.getLogger("inference")
 
 FEW_ROWS = 8  # up to here the kernels read the weights again for every row, from the card's cache
-TRIAL = (4096, 4096)  # of the weight that is tried
 ALLOWED = 0.02  # relative to the reference; a wrong layout gives 1
 TIMED = 20
 
@@ -115,14 +115,21 @@ def _is_better(make: Callable[[QuantisedWeight], Product], weight: QuantisedWeig
 
 
 def _seconds(product: Product, x: Tensor) -> float:
-    """Of one of many in a row, so that launches from the host count little; a graph launches nothing."""
+    """Of one of many in a graph, as it will be used: launched one by one, the host's time would be compared."""
+
+    def call() -> None:
+        for _ in range(TIMED):
+            product(x)
+
+    try:
+        replay = captured(call, [], x.device)
+    except CaptureFailed:
+        return float("inf")
     make: Any = torch.cuda.Event
     begin, end = make(enable_timing=True), make(enable_timing=True)
-    for _ in range(2):
-        product(x)
+    replay()
     begin.record()
-    for _ in range(TIMED):
-        product(x)
+    replay()
     end.record()
     end.synchronize()
     return float(begin.elapsed_time(end)) / 1000 / TIMED

@@ -12,7 +12,6 @@ import hashlib
 import logging
 import os
 import platform
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,19 +20,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from core import paths
+from core import hardware, paths
+from core.hardware import NATIVE
 from core.models.native import structures
 
 log = logging.getLogger("native")
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
-COMPILERS = ("g++", "clang++", "c++")
 FLAGS = (
     "-O3", "-march=native", "-std=c++17", "-shared", "-fPIC", "-pthread", "-fno-math-errno", "-fno-trapping-math", "-w",
 )  # fmt: skip
 PATIENCE_S = 180
 POLL_S = 0.1
-PLACE = "QWEN_WORKBENCH_NATIVE"  # in the environment: the folder to build in; "0": compute by torch alone
 
 Wait = Callable[[], None]
 
@@ -70,24 +68,17 @@ def build(wait: Wait = lambda: None) -> Path:
         NotBuilt
         What `wait` raises.
     """
-    place = os.environ.get(PLACE, "")
-    if place == "0":
-        raise NotBuilt(f"{PLACE} is 0")
+    if (place := os.environ.get(NATIVE, "")) == "0":
+        raise NotBuilt(f"{NATIVE} is 0")
     if sys.platform == "win32":
         raise NotBuilt("it is not built on Windows")
-    if (compiler := compiler_here()) is None:
-        raise NotBuilt(f"none of {', '.join(COMPILERS)} is here")
+    if (compiler := hardware.compiler()) is None:
+        raise NotBuilt(f"none of {', '.join(hardware.COMPILERS)} is here")
     folder = Path(place) if place else paths.home() / "native"
     target = folder / f"kernels-{_fingerprint(compiler)}.so"
     if not target.exists():
         _compile(compiler, target, wait)
     return target
-
-
-def compiler_here() -> str | None:
-    """Its path; CXX in the environment comes first."""
-    names = (chosen,) if (chosen := os.environ.get("CXX")) else COMPILERS
-    return next((path for name in names if (path := shutil.which(name))), None)
 
 
 def _compile(compiler: str, target: Path, wait: Wait) -> None:

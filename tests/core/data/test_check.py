@@ -218,7 +218,7 @@ def test_what_is_no_training_data_is_refused(tmp_path: Path, content: str, name:
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     for path, code in (
-        (tmp_path / "none", "data_unreadable"),
+        (tmp_path / "none", "data_missing"),
         (tmp_path, "data_not_a_file"),
         (Path("a\0b"), "data_unreadable"),
     ):

@@ -44,6 +44,56 @@ def test_a_line_in_another_encoding_is_told(tmp_path: Path, main: str, other: st
     assert report.problems[0].params == {"encoding": other} and report.usable_rows == 7
 
 
+def row(question: str, answer: str) -> str:
+    return json.dumps({"question": question, "answer": answer}, ensure_ascii=False)
+
+
+def faults(file: Path) -> tuple[str, list[str]]:
+    """The encoding, and the first fault of each row."""
+    data = result(open_data(file))
+    try:
+        codes = [[fault.code for fault in data.read(number).faults] for number in range(len(data.rows))]
+        return data.rows.encoding, [found[0] if found else "" for found in codes]
+    finally:
+        data.close()
+
+
+def test_utf_8_that_is_cut_or_has_a_bad_spot_stays_utf_8(tmp_path: Path) -> None:
+    file = tmp_path / "d.json"
+    whole = f"[{', '.join([row('你好吗', '我很好，谢谢')] * 4)}]".encode()
+    for cut in range(4, 9):
+        file.write_bytes(whole[:-cut])
+        encoding, found = faults(file)
+        assert encoding == "utf-8" and found[:3] == ["", "", ""] and found[3] in ("broken_json", "damaged_text")
+    file.write_bytes(whole.replace("谢".encode(), b"\x81", 1))
+    assert faults(file) == ("utf-8", ["damaged_text", "", "", ""])
+    lines = [row("你好吗", "我很好"), row("你好吗", "我X很好，谢谢"), row("a", "b")]
+    file.write_bytes("\n".join(lines).encode().replace(b"X", b"\xff"))
+    assert faults(file) == ("utf-8", ["", "damaged_text", ""])
+    report = report_of(file)
+    assert report.usable_rows == 2 and "cut off or damaged" in report.problems[0].sentence()
+
+
+@pytest.mark.parametrize("first", [row("Où est le café ?", "Là"), row("a", "b"), row("你好", "你好")])
+def test_a_line_of_latin_1_is_told_as_that(tmp_path: Path, first: str) -> None:
+    file = tmp_path / "d.jsonl"
+    file.write_bytes(first.encode() + b"\n" + row("Où est le café ?", "Là-bas, près de l'été").encode("latin-1"))
+    encoding, found = faults(file)
+    if encoding == "utf-8":  # by the first line, which says so
+        assert found == ["", "mixed_encoding"] and report_of(file).problems[0].params == {"encoding": "cp1252"}
+    else:
+        assert first == row("a", "b") and (encoding, found) == ("cp1252", ["", ""])
+
+
+def test_a_table_of_latin_1_does_not_become_chinese(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_bytes("question,answer\nWas heißt Mädchen?,Grüße aus Köln\n".encode("latin-1"))
+    data = result(open_data(tmp_path / "d.csv"))
+    assert data.rows.encoding == "cp1252" and data.rows.value(0)["answer"] == "Grüße aus Köln"
+    data.close()
+    (tmp_path / "d.csv").write_bytes("question,answer\n什麼是機器學習,讓電腦從資料中學習\n".encode("gbk"))
+    assert faults(tmp_path / "d.csv") == ("gb18030", [""])
+
+
 def test_half_a_character_of_utf_16_is_told(tmp_path: Path) -> None:
     lines = [line.encode("utf-16-le") for line in TEXT.splitlines(keepends=True)]
     lines[1] = lines[1][:-4] + b"\x00\xd8" + lines[1][-4:]

@@ -15,6 +15,7 @@ from core.inference.card.decoder import CardDecoder
 from core.inference.dense import DenseDecoder
 from core.inference.engine import Ended, Engine, NewToken, PromptReady, Step
 from core.inference.kv_choice import keep
+from core.inference.sampling import Sampler
 from tests.helpers import tiny_adapters, tiny_models, tiny_qwen_v1
 
 CONTEXT = 128
@@ -81,6 +82,31 @@ def test_a_stop_ends_the_reply_and_the_next_turn_reuses_what_was_said() -> None:
     turns = [list(engine.generate(PROMPT + said[:end] + [7, 8], greedy())) for engine in engines]
     assert ids(turns[0]) == ids(turns[1]) == ids(turns[2])
     assert [s for s in turns[0] if isinstance(s, PromptReady)] == [s for s in turns[2] if isinstance(s, PromptReady)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_are_those_of_the_lean_pass_far_into_the_context(name: str) -> None:
+    """Past the trained length of the first generation, where queries are scaled and positions stretched."""
+    prompt, found = list(range(20, 120)), []
+    for decoder in (card(name), lean(name)):
+        cache = decoder.new_cache(len(prompt))
+        for _ in decoder.read(prompt, cache):
+            pass
+        step = decoder.logits_after if isinstance(decoder, CardDecoder) else decoder.step
+        found.append(torch.stack([step(id, cache) for id in (40, 41, 42)]))
+    torch.testing.assert_close(*found, atol=2e-4, rtol=2e-4)
+
+
+def test_after_the_end_a_launch_changes_nothing() -> None:
+    decoder = card(guesses=True)
+    cache = decoder.new_cache(len(PROMPT))
+    read(decoder, cache)
+    running = decoder.begun(cache, 40, Sampler(greedy(), PROMPT), range(500))  # every token ends it
+    assert len(running.launch(20, 1).read()[0]) == 1
+    position = running._position.clone()
+    for new in (1, 4):
+        assert running.launch(30, new).read()[0] == []
+    assert torch.equal(running._position, position)
 
 
 def test_it_stops_where_the_context_is_full() -> None:

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from core import hardware
+from core.hardware import NATIVE
 from core.models.native import library as native
 from core.models.native.library import NotBuilt, build
 
-needs_compiler = pytest.mark.skipif(native.compiler_here() is None, reason="no compiler here")
+needs_compiler = pytest.mark.skipif(hardware.compiler() is None, reason="no compiler here")
 
 
 @needs_compiler
 def test_it_is_built_once_and_only_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(native.PLACE, str(tmp_path))
+    monkeypatch.setenv(NATIVE, str(tmp_path))
     told: list[int] = []
     file = build(lambda: told.append(1))
     assert told and [entry.name for entry in tmp_path.iterdir()] == [file.name]
@@ -25,7 +27,7 @@ def test_it_is_built_once_and_only_whole(tmp_path: Path, monkeypatch: pytest.Mon
 
 @needs_compiler
 def test_who_gives_up_waiting_leaves_no_compiler_and_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(native.PLACE, str(tmp_path))
+    monkeypatch.setenv(NATIVE, str(tmp_path))
 
     def give_up() -> None:
         raise KeyboardInterrupt
@@ -46,7 +48,7 @@ def test_a_compiler_that_fails_is_a_reason(
     compiler.write_text(f"#!/bin/sh\n{script}\n")
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
-    monkeypatch.setenv(native.PLACE, str(tmp_path / "built"))
+    monkeypatch.setenv(NATIVE, str(tmp_path / "built"))
     with pytest.raises(NotBuilt, match=why):
         build()
 
