@@ -17,7 +17,7 @@ from app.ui.training_run import actions
 from app.ui.training_run.news import ended_words
 from app.ui.training_run.page import RunPage
 from app.ui.widgets.button import Button
-from app.ui.widgets.feedback import Toast
+from app.ui.widgets.toast import Toast
 from app.ui.window import Window
 from core import translation
 from core.protocol.messages import Progress

@@ -149,10 +149,10 @@ class ReviewStep(Step):
         try:
             await asyncio.to_thread(recipes.write, file, self.draft.recipe)
         except (OSError, UserError) as error:
-            self.window_.notify("bad", str(error))
+            self.window_.notify("bad", str(error), page=self)
         else:
             self.command.show_saved(file)
-            self.window_.notify("ok", say("finetune_ui.saved", file=file.name))
+            self.window_.notify("ok", say("finetune_ui.saved", file=file.name), page=self)
 
 
 def _epochs(recipe: recipes.Recipe, steps_of_epoch: float) -> str:

@@ -148,4 +148,4 @@ class SettingsStep(Step):
             self.draft.take_preset(next(name for name, words in self._names.items() if words == said))
         except UserError as error:
             self._show()  # as it was
-            self.window_.notify("warn", str(error))
+            self.window_.notify("warn", str(error), page=self)

@@ -172,7 +172,7 @@ class RunBody(QWidget):
     # --- doing -----------------------------------------------------------------------------
 
     def _on_exported(self, file: Path) -> None:
-        self._window.notify("ok", say("run_ui.saved", name=file.name))
+        self._window.notify("ok", say("run_ui.saved", name=file.name), page=self)
 
     def _restart(self, recipe: Recipe) -> None:
         change = partial(self._training.change_and_resume, self._id, recipe)

@@ -182,9 +182,7 @@ class Plot(pg.GraphicsView):  # type: ignore[misc]
             self.view.setGeometry(wider)
         edge = EDGE * (frame.right - frame.left) / area.width()
         self.view.shown = frame.left, frame.right
-        self.view.setRange(
-            xRange=(frame.left - edge, frame.right + edge), yRange=(frame.low, frame.high), padding=0
-        )
+        self.view.setRange(xRange=(frame.left - edge, frame.right + edge), yRange=(frame.low, frame.high), padding=0)
 
     def _show(self, drawn: Drawn, is_fine: bool) -> None:
         line = drawn.line
