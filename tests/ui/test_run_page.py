@@ -71,7 +71,7 @@ async def test_each_state_has_its_word_its_sentence_and_its_buttons() -> None:
             assert page.head.badge.accessibleName() == say(f"run_ui.{state}")
             assert shown(page) == verbs
             assert body(page).sentence.text() == str(run_of(context, page).status)
-            assert "step 100 of 400" in page.head.words.text() and "epoch 1.0 of 4" in page.head.words.text()
+            assert "step 100 of 400" in page.head.words.text() and "1.0 of 4 times over" in page.head.words.text()
             assert body(page).trouble.isVisible() == (state == "state_failed")
             await until(lambda: body(page).result.compare.isVisible())
             assert not body(page).result.merge.isVisible()

@@ -22,7 +22,8 @@ from app.ui.tokens import Space
 from app.ui.training_run.actions import RunActions
 from app.ui.training_run.body import RunBody
 from app.ui.training_run.head import RunHead
-from app.ui.widgets.layout import Scroll, column, pane
+from app.ui.training_run.reading import Reading
+from app.ui.widgets.layout import Scroll, column, pane, settle_layouts
 from core.errors import UserError
 from core.training.recipe import Recipe
 from core.translation import say
@@ -127,7 +128,9 @@ class RunPage(QWidget):
     async def _build(self, run: Run) -> None:
         body = RunBody(self._window, self._context, self.actions_, self.guarded)
         frame = pane(column(body, None, gap=0))
-        self._place.addWidget(Scroll(frame, say("run_ui.page")))
+        scroll = Scroll(frame, say("run_ui.page"))
+        self._place.addWidget(scroll)
+        reading = Reading(scroll)
         try:
             await asyncio.to_thread(importlib.import_module, "app.ui.widgets.chart.plot")  # most of a second, once
             for _ in body.build(run):
@@ -141,7 +144,9 @@ class RunPage(QWidget):
         body.failed.connect(self.tell)
         self.body = body
         self._show()
-        body.read()
+        await body.first_read()
+        settle_layouts()
+        reading.end()
 
     # --- what the service tells -----------------------------------------------------------
 
