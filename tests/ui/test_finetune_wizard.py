@@ -184,8 +184,9 @@ async def test_the_size_of_an_adapter_and_whole_lines_of_the_recipe(tmp_path: Pa
         assert f"in a file of {size} that" not in method.cards["lora"].meaning.text()
         review = await step_of(page, "review")
         toml = review.command.toml
-        line = toml.fontMetrics().lineSpacing()
-        assert (toml.viewport().height() - toml.contentOffset().y()) % line < 3 and toml.height() > 10 * line
+        line = toml.document().firstBlock().layout().boundingRect().height()
+        shown = toml.viewport().height() - toml.contentOffset().y()
+        assert shown % line < 2 and shown > 10 * line
 
 
 async def test_what_is_said_of_the_data_goes_with_its_step(tmp_path: Path) -> None:

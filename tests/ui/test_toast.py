@@ -70,7 +70,7 @@ def test_it_lies_in_the_gap_of_the_head() -> None:
         toast.dismiss()
 
 
-def test_with_a_full_head_it_lies_in_the_foot_and_else_where_it_always_did() -> None:
+def test_with_a_full_head_it_lies_in_the_foot_and_else_in_a_gap_between() -> None:
     full = "a name as long as the head, with everything that is to be known of the run, and how far it is"
     host = page(band(label(full)), band(Button("Discard"), None, Button("Next")))
     with shown(host, 720, 700):
@@ -81,6 +81,13 @@ def test_with_a_full_head_it_lies_in_the_foot_and_else_where_it_always_did() -> 
     with shown(host, 720, 700):
         toast = presented(host)
         assert host.rect().contains(body_of(toast))
+        toast.dismiss()
+    host = page(band(label(full)), band(label(full)))
+    with shown(host, 1440, 900):  # the rows end before the edge of the page
+        for one in host.findChildren(QLabel):
+            one.setText(f"{one.text()}, {full}") if one.text() == full else None
+        toast = presented(host)
+        assert not below(host, toast) and Size.PAGE_HEADER < body_of(toast).top()
         toast.dismiss()
 
 

@@ -61,14 +61,16 @@ class CommandPane(QWidget):
 
     def _fit(self) -> None:
         """As tall as whole lines: none is cut through its letters."""
-        line = self.toml.fontMetrics().lineSpacing()
-        around = round(self.toml.document().documentMargin()) + 2 * self.toml.frameWidth()
-        self.toml.setFixedHeight(round(HEIGHT * theme.state.text_scale) // line * line + around)
+        line = self.toml.document().firstBlock().layout().boundingRect().height()
+        around = self.toml.document().documentMargin() + 2 * self.toml.frameWidth()
+        if line:
+            self.toml.setFixedHeight(int(HEIGHT * theme.state.text_scale // line * line + around))
 
     def show_recipe(self, recipe: Recipe) -> None:
         text = recipes.text(recipe)
         if text != self.toml.toPlainText():
             self.toml.setPlainText(text)
+            self._fit()
 
     def show_saved(self, file: Path) -> None:
         self._file = file

@@ -1,7 +1,7 @@
 """A short message over the window, gone by itself, at a place where it hides nothing.
 
-Invariant: while there is a gap in the page's head or foot that is wide enough, no word and no control lies below it; it
-never outlives the page it was said of, nor STAY_AT_MOST.
+Invariant: while there is a gap that is large enough, no word and no control lies below it; it never outlives the page
+it was said of, nor STAY_AT_MOST.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ SHADOW = 14
 ABOVE_FOOT = 140  # where there is no gap: clear of the message box and the status bar
 STAY_AT_MOST = 30_000  # ms, under the pointer too
 LOOK_AGAIN = 1000
+STEP = 12  # px between two looks for a gap
 SAYING = (QLabel, QAbstractButton, QLineEdit, Badge)  # what a person reads or presses
 FILLED = (QAbstractScrollArea,)  # of these, all
 
@@ -112,13 +113,15 @@ class Toast(QWidget):
 
 
 def place(host: QWidget, toast: QWidget) -> QPoint:
-    """Of the toast's corner, its shadow included: in the page's head, else in its foot, else above the foot."""
+    """Of the toast's corner, its shadow included: in the page's head, else in its foot, else in the lowest gap between
+    them; only where there is none does it hide something."""
     wide, tall = toast.width() - 2 * SHADOW, toast.height() - 2 * SHADOW
     corner = QPoint(SHADOW, SHADOW)
     taken = list(_taken(host, toast))
     foot = host.height() - Size.STATUS - Size.PAGE_HEADER
-    for top in (0, foot):
-        band = QRect(0, top + (Size.PAGE_HEADER - tall) // 2, host.width(), tall)
+    middle = (Size.PAGE_HEADER - tall) // 2
+    for top in (middle, foot + middle, *range(foot - tall, Size.PAGE_HEADER, -STEP)):
+        band = QRect(0, top, host.width(), tall)
         left = _gap(band, taken, wide)
         if left is not None:
             return QPoint(left, band.top()) - corner
@@ -126,14 +129,14 @@ def place(host: QWidget, toast: QWidget) -> QPoint:
 
 
 def _gap(band: QRect, taken: list[QRect], wide: int) -> int | None:
-    """Where something `wide` px can begin, as near to the middle of the band as can be."""
+    """Where something `wide` px can begin: in the middle of the band, or of the gap that is nearest to it."""
     spans = sorted((one.left(), one.right() + 1) for one in taken if one.intersects(band))
     middle = (band.width() - wide) // 2
     found, reached = [], 0
     for left, right in (*spans, (band.width(), band.width())):
         low, high = reached + Space.M, left - Space.M - wide
         if high >= low:
-            found.append(min(max(middle, low), high))
+            found.append(middle if low <= middle <= high else (low + high) // 2)
         reached = max(reached, right)
     return min(found, key=lambda one: abs(one - middle), default=None)
 
@@ -156,8 +159,7 @@ def _written(one: QLabel) -> QRect:
     """Of a label, the part with words."""
     if not one.text():
         return QRect()
-    if one.wordWrap():
-        return one.rect()
-    wide = min(one.width(), one.fontMetrics().horizontalAdvance(one.text()) + 1)
+    lines = one.text().split("\n")
+    wide = min(one.width(), max(one.fontMetrics().horizontalAdvance(line) for line in lines) + 1)
     is_right = bool(one.alignment() & Qt.AlignmentFlag.AlignRight)
     return QRect(one.width() - wide if is_right else 0, 0, wide, one.height())
