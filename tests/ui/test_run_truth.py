@@ -81,7 +81,9 @@ async def test_nothing_untrue_is_seen_while_a_run_is_read(
         assert say("run_ui.reading") in [one.text() for one in cover.findChildren(QLabel)]
         assert not body(page).wall.nothing.isVisible()
         answers.set()
-        await until(lambda: not covers(page))
+        assert not page.is_read
+        await until(lambda: page.is_read)
+        assert not covers(page)
         assert faults(page) == []  # in place at once, not some turns later
         facts = body(page).findChild(FactsView)
         assert facts.height() > 200 and body(page).charts.charts["loss"].height() > 250

@@ -47,6 +47,7 @@ class RunPage(QWidget):
     Attributes:
         id: of the run in view, "" before there is one
         body: everything below the head; None while it is built
+        is_read: all of it is in view
     """
 
     closed = Signal()
@@ -58,6 +59,7 @@ class RunPage(QWidget):
         super().__init__()
         self.id = ""
         self.body: RunBody | None = None
+        self.is_read = False
         self._window, self._context, self._training = window, context, context.training
         self._was_alive = False
         self._building: asyncio.Task[None] | None = None
@@ -119,7 +121,7 @@ class RunPage(QWidget):
             self._building.cancel()
         if self.body is not None:
             self.body.leave()
-        self.body = None
+        self.body, self.is_read = None, False
         while item := self._place.takeAt(0):
             if widget := item.widget():
                 widget.hide()
@@ -147,6 +149,7 @@ class RunPage(QWidget):
         await body.first_read()
         settle_layouts()
         reading.end()
+        self.is_read = True
 
     # --- what the service tells -----------------------------------------------------------
 

@@ -134,7 +134,7 @@ def _gap(band: QRect, taken: list[QRect], wide: int) -> int | None:
     middle = (band.width() - wide) // 2
     found, reached = [], 0
     for left, right in (*spans, (band.width(), band.width())):
-        low, high = reached + Space.M, left - Space.M - wide
+        low, high = reached + Space.XL, left - Space.XL - wide  # words may grow a little
         if high >= low:
             found.append(middle if low <= middle <= high else (low + high) // 2)
         reached = max(reached, right)
