@@ -18,7 +18,7 @@ from PySide6.QtWidgets import QWidget
 from app.ui import shortcuts
 from app.ui.tour import REPLY_S, SHORT_S, chat_page, settle, until
 from app.ui.tour_finetune import NAME, QUESTION, TRAIN_S, _compared, _is_built, _modal, planted
-from app.ui.widgets.feedback import Toast
+from app.ui.widgets.toast import Toast
 from core.chat.turns import Sampling
 from core.paths import HOME_VARIABLE
 from core.profiling.plan import Case, ProfilePlan

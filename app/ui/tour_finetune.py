@@ -197,6 +197,7 @@ class FinetuneTour(Tour):
             run: Run = context.training.runs[0]
             found = run.status.state
             page.show_run(run.id)
+            await until(lambda: page.run_page.is_read, SHORT_S)
             await settle(12)
             self._picture(window, "found-again")
             await until(lambda: context.training.run(run.id).result, TRAIN_S)

@@ -20,10 +20,10 @@ from app.ui import aio, shortcuts, theme
 from app.ui.status_bar import StatusBar
 from app.ui.tokens import Size
 from app.ui.widgets.badge import Tone
-from app.ui.widgets.feedback import Toast
 from app.ui.widgets.focus import holds_focus
 from app.ui.widgets.layout import Line, pane, row
 from app.ui.widgets.nav_rail import NavRail
+from app.ui.widgets.toast import Toast
 from core import paths
 from core.errors import UserError
 from core.settings import Settings
@@ -199,11 +199,19 @@ class Window(QWidget):
         if (page := self.go("profiler")) is not None:
             page.show_run(id)  # type: ignore[attr-defined]
 
-    def notify(self, tone: Tone, words: str, action: str = "", do: Callable[[], object] | None = None) -> None:
-        """A short message over the foot of the window; a newer one takes the place of an older one."""
+    def notify(
+        self,
+        tone: Tone,
+        words: str,
+        action: str = "",
+        do: Callable[[], object] | None = None,
+        page: QWidget | None = None,
+    ) -> None:
+        """A short message where it hides nothing; a newer one takes the place of an older one. `page`: what it is said
+        of, so that it goes when that goes out of view."""
         for old in self.findChildren(Toast):
             old.dismiss()
-        Toast(self, tone, words, action, do).present()
+        Toast(self, tone, words, action, do, page).present()
 
     def _leave(self) -> None:
         """Nothing of the pages listens any more."""

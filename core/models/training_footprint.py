@@ -10,6 +10,7 @@ step, of everything in the process.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,13 +28,14 @@ TRAINED_BYTES = 4
 OPTIMISER_BYTES = {"adamw": 8.0, "adamw_8bit": 2.1, "paged_adamw_8bit": 2.1, "adafactor": 0.1, "sgd": 0.0}
 SLACK = {"cpu": 1.0, "cuda": 1.05}  # what the allocator of a card keeps for itself
 SHARE_OPTIMISER, SHARE_WEIGHTS = ("fsdp", "zero2", "zero3"), ("fsdp", "zero3")
-SEEN_PASSES = 2  # whose rows of a mapped table of embeddings are in memory; the system drops pages it needs
-PROCESS_BYTES = 80_000_000  # of the libraries for training, beyond those for running
+SEEN_PASSES = 2.2  # whose rows of a mapped table of embeddings are in memory; the system drops pages it needs
+PROCESS_BYTES = 85_000_000  # of the libraries for training, beyond those for running
 LOGITS_BYTES = {"cpu": 32 << 20, "cuda": 256 << 20}  # in fp32, at once
-LOGITS_COPIES = 2.6  # in the precision of the products, and what their sum takes
+LOGITS_COPIES = 3.3  # in the precision of the products, and what their sum takes
 # Layers' worth of what is kept that are there besides: while one is computed again, or in what its gradient passes
 # through. And what the heap of a processor holds of each layer that is kept.
-AGAIN_LAYERS, PASSING_LAYERS, HEAP = 3.0, 3.4, 1.6
+AGAIN_LAYERS, PASSING_LAYERS, HEAP = 1.05, 2.2, 1.6
+REORDERED = 0.13  # of the widest matrix: a processor puts the weights of a product in another order while it lasts
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ def _weights(shape: Shape, step: Step, device: DeviceKind) -> int:
         options = msgspec.structs.replace(DEFAULT, weights=step.weights)
         return weight_bytes(shape, options, device) - _unseen(shape, step, options, device)
     options = DEFAULT if step.half or shape.quantised else msgspec.structs.replace(DEFAULT, weights="float32")
-    return weight_bytes(shape, options, device, context=SEEN_PASSES * step.tokens)
+    return weight_bytes(shape, options, device, context=_looked_up(shape, step, options, device))
 
 
 def kept_bytes(block: Block, shape: Shape, step: Step) -> int:
@@ -134,18 +136,33 @@ def _unseen(shape: Shape, step: Step, options: LoadOptions, device: DeviceKind) 
     """Of a table of embeddings beside NF4 layers, which stays mapped from its file, what nobody has looked up yet."""
     if device != "cpu" or shape.head is None or options.weights != "nf4":
         return 0
-    return max(0, block_bytes(shape.embedding, shape, options, device) - SEEN_PASSES * step.tokens * FAULT_BYTES)
+    seen = _looked_up(shape, step, options, device) * FAULT_BYTES
+    return max(0, block_bytes(shape.embedding, shape, options, device) - seen)
+
+
+def _looked_up(shape: Shape, step: Step, options: LoadOptions, device: DeviceKind) -> int:
+    """Places of a mapped table of embeddings that are in memory, as if each token were another one anywhere in it: the
+    more there are the more often one is there already."""
+    table = block_bytes(shape.embedding, shape, options, device)
+    asked = SEEN_PASSES * step.tokens * FAULT_BYTES
+    return round(table * -math.expm1(-asked / table) / FAULT_BYTES) if table else 0
 
 
 def _activations(shape: Shape, step: Step, device: DeviceKind) -> int:
     kept = [kept_bytes(block, shape, step) for block in shape.layers]
     widest, size = max(kept, default=0), 2 if step.half else 4
     logits = round(min(LOGITS_BYTES[device], step.tokens * shape.vocabulary * 4) * LOGITS_COPIES)
+    logits += _reordered(shape, size) if device == "cpu" else 0
     if step.checkpointing:
         inputs = size * shape.hidden * len(shape.layers)
         return round(step.tokens * (inputs + AGAIN_LAYERS * widest)) + logits
     heap = HEAP if device == "cpu" else 1.0
     return round(step.tokens * (heap * sum(kept) + PASSING_LAYERS * widest)) + logits
+
+
+def _reordered(shape: Shape, size: int) -> int:
+    widest = max(matrix.elements for block in shape.layers for matrix in block.matrices)
+    return round(REORDERED * size * max(widest, shape.vocabulary * shape.hidden))
 
 
 def _casts(shape: Shape, step: Step) -> int:

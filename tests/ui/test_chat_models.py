@@ -15,8 +15,9 @@ from shiboken6 import isValid
 from app.services.installed import Installed
 from app.ui.load.dialog import LoadDialog
 from app.ui.widgets.button import Button
-from app.ui.widgets.feedback import Banner, Toast
+from app.ui.widgets.feedback import Banner
 from app.ui.widgets.menu import Menu
+from app.ui.widgets.toast import Toast
 from app.ui.window import Window
 from core import paths, store
 from core.load_options import LoadOptions

@@ -15,11 +15,13 @@ from app.services import machine
 from app.services.gpu_lease import GpuLease, held_by_process
 from app.services.inference import ModelState
 from app.ui.models.consent import Question
+from app.ui.training_run.words import times
 from app.ui.widgets.button import Button
 from app.ui.widgets.feedback import Banner
 from app.ui.widgets.menu import Menu
+from app.ui.widgets.toast import Toast
 from app.ui.window import Window
-from core import paths
+from core import figures, paths
 from core.hardware import Memory
 from core.protocol.messages import ModelLoaded
 from core.translation import say
@@ -147,6 +149,54 @@ async def test_a_preset_sets_how_and_never_what(tmp_path: Path) -> None:
         assert settings.preset.text() == say("preset.qwen_lora_single_gpu")
         draft.change(epochs=4.0)
         assert settings.preset.text() == say("finetune_ui.preset_own")
+
+
+async def test_where_steps_decide_settings_and_review_say_the_same(tmp_path: Path) -> None:
+    put_model("little")
+    async with finetune() as (_, page, context):
+        await dropped(page, context, data_file(tmp_path))
+        draft, settings = context.finetune_draft, await step_of(page, "settings")
+        row = settings.rows["epochs"]
+        assert row.control.isEnabled() and row._overruled is None
+        steps = max(1, round(draft.plan().steps_of_epoch / 2))
+        draft.change(steps=steps)
+        often = times(steps / draft.plan().steps_of_epoch)
+        said = say("finetune_ui.steps_decide_times", steps=str(steps), epochs=often)
+        assert not row.control.isEnabled() and row._overruled.text() == said
+        await settle(5)
+        assert faults(page) == []
+        review = await step_of(page, "review")
+        assert f"{often} times over the data" in review.facts["steps"]
+        settings = await step_of(page, "settings")
+        words = say("finetune_ui.reclaim_epochs")
+        next(one for one in row.findChildren(Button) if one.text() == words).click()
+        assert draft.recipe.steps == 0 and row.control.isEnabled() and not row._overruled_part.isVisible()
+
+
+async def test_the_size_of_an_adapter_and_whole_lines_of_the_recipe(tmp_path: Path) -> None:
+    put_model("little")
+    async with finetune() as (_, page, context):
+        await dropped(page, context, data_file(tmp_path))
+        method = await step_of(page, "method")
+        size = figures.size(4 * context.finetune_draft.plan("lora").trained)
+        assert f"in a file of {size} that" in method.cards["lora"].meaning.text()
+        context.finetune_draft.change(rank=64)
+        assert f"in a file of {size} that" not in method.cards["lora"].meaning.text()
+        review = await step_of(page, "review")
+        toml = review.command.toml
+        line = toml.document().firstBlock().layout().boundingRect().height()
+        shown = toml.viewport().height() - toml.contentOffset().y()
+        assert shown % line < 2 and shown > 10 * line
+
+
+async def test_what_is_said_of_the_data_goes_with_its_step(tmp_path: Path) -> None:
+    put_model("little")
+    async with finetune() as (window, page, context):
+        await dropped(page, context, data_file(tmp_path))
+        window.notify("ok", "197 of 200 rows", page=page.wizard.steps["data"])
+        assert window.findChildren(Toast)
+        await step_of(page, "method")
+        await until(lambda: not window.findChildren(Toast))
 
 
 async def test_what_is_too_big_is_made_to_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

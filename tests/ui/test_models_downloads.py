@@ -17,7 +17,7 @@ from app.services.installed import Wanted
 from app.ui.models import download_words
 from app.ui.models.download_rows import Row, zones
 from app.ui.widgets.button import Button
-from app.ui.widgets.feedback import Toast
+from app.ui.widgets.toast import Toast
 from app.ui.window import PAGES, Window
 from core import paths
 from core.protocol.messages import Progress

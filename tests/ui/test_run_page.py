@@ -17,7 +17,7 @@ from app.ui.training_run import actions
 from app.ui.training_run.news import ended_words
 from app.ui.training_run.page import RunPage
 from app.ui.widgets.button import Button
-from app.ui.widgets.feedback import Toast
+from app.ui.widgets.toast import Toast
 from app.ui.window import Window
 from core import translation
 from core.protocol.messages import Progress
@@ -71,7 +71,7 @@ async def test_each_state_has_its_word_its_sentence_and_its_buttons() -> None:
             assert page.head.badge.accessibleName() == say(f"run_ui.{state}")
             assert shown(page) == verbs
             assert body(page).sentence.text() == str(run_of(context, page).status)
-            assert "step 100 of 400" in page.head.words.text() and "epoch 1.0 of 4" in page.head.words.text()
+            assert "step 100 of 400" in page.head.words.text() and "1.0 of 4 times over" in page.head.words.text()
             assert body(page).trouble.isVisible() == (state == "state_failed")
             await until(lambda: body(page).result.compare.isVisible())
             assert not body(page).result.merge.isVisible()

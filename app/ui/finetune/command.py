@@ -44,7 +44,8 @@ class CommandPane(QWidget):
         self.toml.setTabChangesFocus(True)
         self.toml.setAccessibleName(say("finetune_ui.recipe"))
         self.toml.setFont(theme.font(Type.CODE, code=True))
-        self.toml.setFixedHeight(round(HEIGHT * theme.state.text_scale))
+        self._fit()
+        theme.state.changed.connect(self._fit)
         self.save = Button(say("finetune_ui.save_recipe"), "secondary", "file", small=True)
         self.save.clicked.connect(self.save_asked)
         copy_toml = Button(say("finetune_ui.copy_recipe"), "ghost", "copy", small=True)
@@ -58,10 +59,18 @@ class CommandPane(QWidget):
         self.setLayout(column(section(say("finetune_ui.command"), "", body), gap=0))
         self._show_line()
 
+    def _fit(self) -> None:
+        """As tall as whole lines: none is cut through its letters."""
+        line = self.toml.document().firstBlock().layout().boundingRect().height()
+        around = self.toml.document().documentMargin() + 2 * self.toml.frameWidth()
+        if line:
+            self.toml.setFixedHeight(int(HEIGHT * theme.state.text_scale // line * line + around))
+
     def show_recipe(self, recipe: Recipe) -> None:
         text = recipes.text(recipe)
         if text != self.toml.toPlainText():
             self.toml.setPlainText(text)
+            self._fit()
 
     def show_saved(self, file: Path) -> None:
         self._file = file

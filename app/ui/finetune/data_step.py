@@ -205,7 +205,7 @@ class DataStep(Step):
             return
         done = await self.draft.mend(dialog.target, fix, drop)
         counts = {"kept": done.kept, "rows": done.rows, "changed": done.changed}
-        self.window_.notify("ok", say("finetune.mended", file=Path(done.path).name, **counts))
+        self.window_.notify("ok", say("finetune.mended", file=Path(done.path).name, **counts), page=self)
 
     def ask_chats(self) -> None:
         self._do(self._take_chats())

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QLineEdit, QPlainTextEdit, QWidget
+from PySide6.QtWidgets import QLabel, QLineEdit, QPlainTextEdit, QWidget
 
 from app.ui import theme
 from app.ui.tokens import Space
-from app.ui.widgets.button import Select
-from app.ui.widgets.layout import Line, column, label, row
+from app.ui.widgets.button import Button, Select
+from app.ui.widgets.layout import Line, column, label, pane, row
 from app.ui.widgets.toggle import Switch
 from core.training import recipe as recipes
 from core.training.recipe import RANGES, Recipe
@@ -76,9 +76,11 @@ class FieldRow(QWidget):
     """
     Signals:
         changed: key, value
+        reclaimed: what overrules it shall do so no more
     """
 
     changed = Signal(str, object)
+    reclaimed = Signal()
 
     def __init__(self, field: Field, *, last: bool = False) -> None:
         super().__init__()
@@ -92,7 +94,8 @@ class FieldRow(QWidget):
         title = label(name, "strong")
         title.setBuddy(self.control)
         meaning = label(say(f"finetune_ui.field_{field.key}_means"), "caption", "muted", wrap=True)
-        words = column(title, meaning, self._wrong, gap=Space.XXS)
+        words = self._words = column(title, meaning, self._wrong, gap=Space.XXS)
+        self._overruled: QLabel | None = None
         is_tall = field.kind == "lines"
         line = column(words, self.control, gap=Space.S) if is_tall else row(words, self.control, gap=Space.XL)
         if not is_tall:
@@ -105,6 +108,19 @@ class FieldRow(QWidget):
         self._is_showing = True
         self._show(value)
         self._is_showing = False
+
+    def show_overruled(self, why: str) -> None:
+        """Another setting decides: say which, and give a way back; "" where none does."""
+        self.control.setEnabled(not why)
+        if self._overruled is None and why:
+            self._overruled = label("", "caption", "warn", wrap=True)
+            reclaim = Button(say(f"finetune_ui.reclaim_{self.field.key}"), "secondary", small=True)
+            reclaim.clicked.connect(self.reclaimed)
+            self._overruled_part = pane(column(self._overruled, row(reclaim, None), gap=Space.XS))
+            self._words.addWidget(self._overruled_part)
+        if self._overruled is not None:
+            self._overruled.setText(why)
+            self._overruled_part.setVisible(bool(why))
 
     def _make(self, name: str) -> QWidget:
         field = self.field

@@ -8,14 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from app.services.finetune_draft import METHODS, Told
+from app.services.training_plan import TrainingPlan
 from app.ui.finetune.choice_card import ChoiceCard
 from app.ui.finetune.step import Step
 from app.ui.models.offer_words import TONES
 from app.ui.tokens import Space
 from app.ui.widgets.layout import column, label, pane
 from core import figures
+from core.models.training_footprint import TRAINED_BYTES
 from core.training.recipe import Method
 from core.translation import say
+
+
+def _means(method: Method, plan: TrainingPlan | None) -> str:
+    """With the size of the file an adapter will be: what is trained, as it is saved."""
+    words = say(f"finetune_ui.method_{method}_means")
+    if method != "lora" or plan is None:
+        return words
+    return say("finetune_ui.method_lora_means_size", size=figures.size(plan.trained * TRAINED_BYTES))
 
 
 class MethodStep(Step):
@@ -50,7 +60,7 @@ class MethodStep(Step):
             refusal, plan = draft.refusal(method), draft.plan(method)
             card.setEnabled(not refusal)
             card.setChecked(draft.recipe.method == method)
-            card.show_words(say(f"finetune_ui.method_{method}_means"), say(f"finetune_ui.{refusal}") if refusal else "")
+            card.show_words(_means(method, plan), say(f"finetune_ui.{refusal}") if refusal else "")
             if plan is None or refusal:
                 card.show_badge("", "neutral", "")
             else:

@@ -17,6 +17,7 @@ from app.ui.finetune.command import CommandPane
 from app.ui.finetune.fit import FitPane
 from app.ui.finetune.step import Step, emptied
 from app.ui.tokens import Space
+from app.ui.training_run.words import times
 from app.ui.widgets.button import Button
 from app.ui.widgets.feedback import Banner
 from app.ui.widgets.layout import Card, column, label, pane, row
@@ -149,13 +150,13 @@ class ReviewStep(Step):
         try:
             await asyncio.to_thread(recipes.write, file, self.draft.recipe)
         except (OSError, UserError) as error:
-            self.window_.notify("bad", str(error))
+            self.window_.notify("bad", str(error), page=self)
         else:
             self.command.show_saved(file)
-            self.window_.notify("ok", say("finetune_ui.saved", file=file.name))
+            self.window_.notify("ok", say("finetune_ui.saved", file=file.name), page=self)
 
 
 def _epochs(recipe: recipes.Recipe, steps_of_epoch: float) -> str:
     if recipe.steps:
-        return f"{recipe.steps / steps_of_epoch:.2g}" if steps_of_epoch else "–"
-    return f"{recipe.epochs:g}"
+        return times(recipe.steps / steps_of_epoch) if steps_of_epoch else "–"
+    return times(recipe.epochs)

@@ -16,9 +16,11 @@ from app.ui import aio
 from app.ui.finetune.fields import FEW, GROUPS, Field, FieldRow, is_meant
 from app.ui.finetune.step import Step
 from app.ui.tokens import Size, Space
+from app.ui.training_run.words import times
 from app.ui.widgets.button import Button, Select
 from app.ui.widgets.layout import Card, column, label, pane, row
 from app.ui.widgets.page import section
+from core import figures
 from core.errors import UserError
 from core.training import presets
 from core.translation import say
@@ -68,6 +70,7 @@ class SettingsStep(Step):
         for field in fields:
             made = self.rows[field.key] = FieldRow(field, last=field is fields[-1])
             made.changed.connect(self._take)
+            made.reclaimed.connect(lambda: self.draft.change(steps=0))
             lines.addWidget(made)  # first: a widget without a place would be a window
             self._show_row(made)
             yield
@@ -117,6 +120,18 @@ class SettingsStep(Step):
     def _show_row(self, made: FieldRow) -> None:
         made.show_value(getattr(self.draft.recipe, made.field.key))
         made.setVisible(is_meant(made.field, self.draft.recipe))
+        if made.field.key == "epochs":
+            made.show_overruled(self._overruled())
+
+    def _overruled(self) -> str:
+        """Steps, where they are given, decide how often it goes over the data."""
+        steps, plan = self.draft.recipe.steps, self.draft.plan()
+        if not steps:
+            return ""
+        counted = figures.count(steps)
+        if plan is None or not plan.steps_of_epoch:
+            return say("finetune_ui.steps_decide", steps=counted)
+        return say("finetune_ui.steps_decide_times", steps=counted, epochs=times(steps / plan.steps_of_epoch))
 
     def _show_rest(self) -> None:
         expanded = self.draft.expanded
@@ -148,4 +163,4 @@ class SettingsStep(Step):
             self.draft.take_preset(next(name for name, words in self._names.items() if words == said))
         except UserError as error:
             self._show()  # as it was
-            self.window_.notify("warn", str(error))
+            self.window_.notify("warn", str(error), page=self)

@@ -222,11 +222,11 @@ class Wizard(QWidget):
             before = self.draft.recipe
             self.draft.take(found)
             undo = lambda: self.draft.take(before)  # noqa: E731
-            self._window.notify("ok", say("finetune_ui.made_to_fit"), say("chat.undo"), undo)
+            self._window.notify("ok", say("finetune_ui.made_to_fit"), say("chat.undo"), undo, page=self)
         else:
             self.show_step("review")
             if found is None:
-                self._window.notify("warn", say("finetune_ui.nothing_fits"))
+                self._window.notify("warn", say("finetune_ui.nothing_fits"), page=self)
 
     def _discard(self) -> None:
         kept = self.draft.keep()

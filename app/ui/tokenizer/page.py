@@ -207,7 +207,7 @@ class TokenizerPage(QWidget):
         if self.found is not None:
             ids = [token.id for token in self.found.tokens]
             QGuiApplication.clipboard().setText(str(ids))
-            self._window.notify("ok", say("tokenizer.copied", count=figures.count(len(ids))))
+            self._window.notify("ok", say("tokenizer.copied", count=figures.count(len(ids))), page=self)
 
     def _fail(self, error: UserError) -> None:
         self._clear_notice()

@@ -28,7 +28,7 @@ from app.ui.training_run.result_card import ResultCard
 from app.ui.training_run.trouble import Trouble
 from app.ui.training_run.wall import SampleWall
 from app.ui.training_run.words import SEPARATOR, method_words
-from app.ui.widgets.layout import Elided, column, label
+from app.ui.widgets.layout import Elided, column, label, settle_layouts
 from core.errors import UserError
 from core.training.recipe import Recipe
 from core.training.run_files import RunFiles
@@ -145,6 +145,12 @@ class RunBody(QWidget):
         if self.charts is not None:
             self.charts.feed.rewind(saved[-1] if saved else 0)
 
+    async def first_read(self) -> None:
+        """Returns when what lies on disk is shown, but for a long history."""
+        self.read()
+        while not (task := self._tasks["read"]).done():  # another may have taken its place meanwhile
+            await asyncio.wait([task])
+
     def read(self) -> None:
         """Look again at what lies on disk: answers and checkpoints; and at the memory there is."""
         if (task := self._tasks.pop("read", None)) is not None:
@@ -165,14 +171,15 @@ class RunBody(QWidget):
         on_card = reading.card is not None and run.facts is not None and run.facts.device != "cpu"
         memory = reading.card.memory if on_card and reading.card is not None else reading.memory
         self.charts.show_available(float(memory.total))
-        self.wall.show_answers(run.recipe.prompts, answers)
+        self.wall.show_answers(run.recipe.prompts, answers, run.recipe.answer_tokens)
         self.result.show_run(run, checkpoint)
         self.trouble.show_checkpoint(checkpoint is not None)
+        settle_layouts()
 
     # --- doing -----------------------------------------------------------------------------
 
     def _on_exported(self, file: Path) -> None:
-        self._window.notify("ok", say("run_ui.saved", name=file.name))
+        self._window.notify("ok", say("run_ui.saved", name=file.name), page=self)
 
     def _restart(self, recipe: Recipe) -> None:
         change = partial(self._training.change_and_resume, self._id, recipe)

@@ -85,7 +85,7 @@ class RunCharts(QWidget):
         return self.charts[name]
 
     def _make(self, name: str) -> Chart:
-        title, empty = say(f"run_ui.chart_{name}"), say("run_ui.no_steps")
+        title, empty = say(f"run_ui.chart_{name}"), self._empty_words()
         if name == "memory":
             timeline = MemoryTimeline(title, empty=empty, used=self.feed.lines["memory"])
             timeline.begin_phase(say("run_ui.phase_loading"), 0)
@@ -99,6 +99,9 @@ class RunCharts(QWidget):
         chart = Chart(title, empty=empty, write=writes.get(name))
         self._fill(chart, name, self.feed)
         return chart
+
+    def _empty_words(self) -> str:
+        return say("run_ui.no_steps" if self.feed.has_history else "run_ui.reading")
 
     def show_available(self, size: float) -> None:
         """The memory there is, in bytes."""
@@ -125,6 +128,7 @@ class RunCharts(QWidget):
         for name, chart in self.charts.items():
             for feed in (self.feed, *self.overlays.values()):
                 self._fill(chart, name, feed)
+            chart.say_empty(self._empty_words())
             chart.extend(chart.lines[0], ())
         self.grown.emit()
 

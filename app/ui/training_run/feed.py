@@ -51,6 +51,7 @@ class Feed(QObject):
     """
     Attributes:
         is_loaded: the history is whole
+        has_history: it was, since this began
     """
 
     def __init__(self, training: TrainingService, id: str, name: str, grown: Callable[[], object]) -> None:
@@ -58,7 +59,7 @@ class Feed(QObject):
         super().__init__()
         self.id, self.name = id, name
         self.lines = lines_of(name)
-        self.is_loaded = False
+        self.is_loaded = self.has_history = False
         self._training, self._grown = training, grown
         self._waiting: list[Step] = []
         self._rewound_to: int | None = None
@@ -90,7 +91,7 @@ class Feed(QObject):
                     columns = await asyncio.to_thread(columns_of, piece)
                     await self._take(columns)
         self._waiting = [step for step in self._waiting if step[0] > last]
-        self.is_loaded = True
+        self.is_loaded = self.has_history = True
         self._flush()
 
     async def _take(self, columns: dict[str, Numbers]) -> None:

@@ -38,27 +38,25 @@ class FigureCards(QWidget):
 
     def show_run(self, run: Run, feed: Feed) -> None:
         latest, lines = run.latest, feed.lines
+        reading = "" if feed.has_history else say("run_ui.reading")
         seconds, memory, speed = (latest.get(key) for key in ("seconds", "memory", "tokens_per_s"))
         aside = lines["eval_loss"].series.values
         self._show("loss", number(latest.get("loss")), _trend(lines["loss"].series.values))
         self._show(
             "eval_loss",
             number(aside[-1] if len(aside) else latest.get("eval_loss")),
-            _best(lines["eval_loss"].series.steps, aside),
+            reading or _best(lines["eval_loss"].series.steps, aside),
         )
         per_step = say("run_ui.per_step", time=figures.duration(seconds)) if seconds else " "
         self._show("tokens_per_s", figures.count(round(speed)) if speed else "–", per_step)
         held = lines["memory"].series.values
-        peak = say("run_ui.now", size=figures.size(memory)) if memory else " "
-        self._show("memory", figures.size(float(np.nanmax(held))) if _any(held) else "–", peak)
+        now = say("run_ui.now", size=figures.size(memory)) if memory and run.status.is_alive else ""
+        peak = figures.size(float(np.nanmax(held))) if np.isfinite(held).any() and not reading else "–"
+        self._show("memory", peak, reading or now)
 
     def _show(self, name: str, value: str, remark: str) -> None:
         self.values[name].setText(value)
         self.remarks[name].setText(remark or " ")
-
-
-def _any(values: np.ndarray) -> bool:
-    return bool(np.isfinite(values[-1:]).any())
 
 
 def _trend(values: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""For how many more epochs a run goes on. Invariant: the button says what will be done."""
+"""How many more times over the data a run goes. Invariant: the button says what will be done."""
 
 from __future__ import annotations
 

@@ -22,7 +22,8 @@ from app.ui.tokens import Space
 from app.ui.training_run.actions import RunActions
 from app.ui.training_run.body import RunBody
 from app.ui.training_run.head import RunHead
-from app.ui.widgets.layout import Scroll, column, pane
+from app.ui.training_run.reading import Reading
+from app.ui.widgets.layout import Scroll, column, pane, settle_layouts
 from core.errors import UserError
 from core.training.recipe import Recipe
 from core.translation import say
@@ -46,6 +47,7 @@ class RunPage(QWidget):
     Attributes:
         id: of the run in view, "" before there is one
         body: everything below the head; None while it is built
+        is_read: all of it is in view
     """
 
     closed = Signal()
@@ -57,6 +59,7 @@ class RunPage(QWidget):
         super().__init__()
         self.id = ""
         self.body: RunBody | None = None
+        self.is_read = False
         self._window, self._context, self._training = window, context, context.training
         self._was_alive = False
         self._building: asyncio.Task[None] | None = None
@@ -118,7 +121,7 @@ class RunPage(QWidget):
             self._building.cancel()
         if self.body is not None:
             self.body.leave()
-        self.body = None
+        self.body, self.is_read = None, False
         while item := self._place.takeAt(0):
             if widget := item.widget():
                 widget.hide()
@@ -127,7 +130,9 @@ class RunPage(QWidget):
     async def _build(self, run: Run) -> None:
         body = RunBody(self._window, self._context, self.actions_, self.guarded)
         frame = pane(column(body, None, gap=0))
-        self._place.addWidget(Scroll(frame, say("run_ui.page")))
+        scroll = Scroll(frame, say("run_ui.page"))
+        self._place.addWidget(scroll)
+        reading = Reading(scroll)
         try:
             await asyncio.to_thread(importlib.import_module, "app.ui.widgets.chart.plot")  # most of a second, once
             for _ in body.build(run):
@@ -141,7 +146,10 @@ class RunPage(QWidget):
         body.failed.connect(self.tell)
         self.body = body
         self._show()
-        body.read()
+        await body.first_read()
+        settle_layouts()
+        reading.end()
+        self.is_read = True
 
     # --- what the service tells -----------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPointF, QRectF, Qt
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPointF, QRectF, Qt, Signal
 from PySide6.QtGui import (
     QFocusEvent,
     QGuiApplication,
@@ -16,9 +16,6 @@ from PySide6.QtGui import (
     QKeySequence,
     QPainter,
     QResizeEvent,
-    QTextCharFormat,
-    QTextLayout,
-    QTextOption,
 )
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -30,45 +27,21 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.ui import theme
+from app.ui import aio, theme
 from app.ui.tokens import Space, Type
-from app.ui.training_run.wall_rows import Part, WallRows
+from app.ui.training_run.answer_text import laid_out
+from app.ui.training_run.wall_rows import WallRows
 from app.ui.widgets.feedback import EmptyState
 from app.ui.widgets.layout import Card, column
 from app.ui.widgets.page import section
 from app.ui.widgets.painting import KEYBOARD, text
+from core import figures
 from core.training.run_files import Answer
 from core.translation import say
 
 Index = QModelIndex | QPersistentModelIndex
 COLUMN, TALLEST, EMPTY, HEAD = 264, 420, 170, 36  # px at the usual text size
 MEASURED = 6  # of a row's answers, the longest, whose heights are taken
-
-
-def laid_out(words: str, width: float, parts: Sequence[Part] = ()) -> tuple[QTextLayout, float]:
-    """Ready to draw, and its height."""
-    layout = QTextLayout(words.replace("\n", "\u2028"), theme.font(Type.BODY, literal=True))
-    option = QTextOption()
-    option.setWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
-    layout.setTextOption(option)
-    layout.setFormats([_marked(*part) for part in parts])
-    height, line_px = 0.0, Type.BODY.size * Type.BODY.line * theme.state.text_scale
-    layout.beginLayout()
-    while (line := layout.createLine()).isValid():
-        line.setLineWidth(width)
-        line.setPosition(QPointF(0, height))
-        height += max(line_px, line.height())
-    layout.endLayout()
-    return layout, height
-
-
-def _marked(start: int, length: int) -> QTextLayout.FormatRange:
-    look = QTextCharFormat()
-    look.setBackground(theme.color(theme.colors().accent_soft))
-    look.setForeground(theme.color(theme.colors().accent_text))
-    found = QTextLayout.FormatRange()
-    found.start, found.length, found.format = start, length, look
-    return found
 
 
 class WallDelegate(QStyledItemDelegate):
@@ -90,12 +63,20 @@ class WallDelegate(QStyledItemDelegate):
             prompt, column_ = index.row() // 2, index.column()
             words = rows.text(prompt, column_)
             painter.setPen(theme.color(c.text if words else c.text_muted))
-            layout, _ = laid_out(words or "–", rect.width() - 2 * Space.M, rows.new_parts(prompt, column_))
-            layout.draw(painter, QPointF(rect.left() + Space.M, rect.top() + Space.S))
+            wide, tall = rect.width() - 2 * Space.M, rect.height() - 2 * Space.S
+            laid = laid_out(rows.said(prompt, column_) or "–", wide, rows.new_parts(prompt, column_), tall)
+            laid.layout.draw(painter, QPointF(rect.left() + Space.M, rect.top() + Space.S))
         painter.restore()
 
 
 class WallTable(QTableView):
+    """
+    Signals:
+        read_asked: an answer, all of it: prompt and column
+    """
+
+    read_asked = Signal(int, int)
+
     def __init__(self, rows: WallRows) -> None:
         super().__init__()
         self.rows = rows
@@ -103,6 +84,7 @@ class WallTable(QTableView):
         rows.setParent(self)
         self.setAccessibleName(say("run_ui.samples"))
         self.setItemDelegate(WallDelegate(self))
+        self.doubleClicked.connect(self._ask_to_read)
         self.setShowGrid(False)
         self.setTabKeyNavigation(False)
         self.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)
@@ -135,8 +117,8 @@ class WallTable(QTableView):
         self.setFixedHeight(tall + (self.horizontalScrollBar().sizeHint().height() if has_bar else 0))
 
     def _height(self, prompt: int, width: int) -> int:
-        texts = sorted((self.rows.text(prompt, one) for one in range(len(self.rows.steps))), key=len)
-        highest = max(laid_out(words or "–", width)[1] for words in texts[-MEASURED:])
+        texts = sorted((self.rows.said(prompt, one) for one in range(len(self.rows.steps))), key=len)
+        highest = max(laid_out(words or "–", width).height for words in texts[-MEASURED:])
         return math.ceil(min(highest, TALLEST * theme.state.text_scale)) + 2 * Space.S
 
     def span_prompts(self) -> None:
@@ -150,8 +132,14 @@ class WallTable(QTableView):
         if event.size().width() != event.oldSize().width():
             self.fit()
 
+    def _ask_to_read(self, index: QModelIndex) -> None:
+        if index.isValid() and index.row() % 2 and self.rows.text(index.row() // 2, index.column()):
+            self.read_asked.emit(index.row() // 2, index.column())
+
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.matches(QKeySequence.StandardKey.Copy) and self.currentIndex().isValid():
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            self._ask_to_read(self.currentIndex())
+        elif event.matches(QKeySequence.StandardKey.Copy) and self.currentIndex().isValid():
             QGuiApplication.clipboard().setText(str(self.currentIndex().data()))
         else:
             super().keyPressEvent(event)
@@ -166,6 +154,7 @@ class SampleWall(QWidget):
         super().__init__()
         self.rows = WallRows()
         self.table = WallTable(self.rows)
+        self.table.read_asked.connect(self._read)
         self._known: tuple[tuple[str, ...], tuple[Answer, ...]] | None = None
         self.nothing = EmptyState("chat", say("run_ui.no_prompts"), say("run_ui.no_prompts_means"))
         self.waiting = EmptyState("clock", say("run_ui.no_answers"), say("run_ui.no_answers_means"))
@@ -175,8 +164,9 @@ class SampleWall(QWidget):
         self.setLayout(column(section(say("run_ui.samples"), say("run_ui.samples_means"), card)))
         self._show_parts()
 
-    def show_answers(self, prompts: tuple[str, ...], answers: Sequence[Answer]) -> None:
-        """Where it was scrolled to stays; from its end it follows."""
+    def show_answers(self, prompts: tuple[str, ...], answers: Sequence[Answer], most: int) -> None:
+        """`most`: tokens of an answer. Where it was scrolled to stays; from its end it follows."""
+        self.rows.most = most
         if (prompts, tuple(answers)) == self._known:
             return
         self._known = prompts, tuple(answers)
@@ -188,8 +178,18 @@ class SampleWall(QWidget):
         self.table.fit()
         bar.setValue(bar.maximum() if is_at_end else at)
 
+    def _read(self, prompt: int, column_: int) -> None:
+        from app.ui.models.reading import ReadingDialog
+
+        rows = self.rows
+        when = str(rows.headerData(column_, Qt.Orientation.Horizontal))
+        dialog = ReadingDialog(self.window(), say("run_ui.answer_of", prompt=rows.prompts[prompt], when=when))
+        goes_on = say("run_ui.answer_goes_on", count=figures.count(rows.most)) if rows.is_cut(prompt, column_) else ""
+        dialog.show_plain("\n\n".join(part for part in (rows.said(prompt, column_), goes_on) if part))
+        aio.spawn(aio.ask(dialog), "read an answer")
+
     def _show_parts(self) -> None:
         has_answers, has_prompts = bool(self.rows.steps), bool(self.rows.prompts)
         self.table.setVisible(has_answers)
         self.waiting.setVisible(has_prompts and not has_answers)
-        self.nothing.setVisible(not has_prompts)
+        self.nothing.setVisible(self._known is not None and not has_prompts)  # nothing is said before it was read

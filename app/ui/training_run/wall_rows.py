@@ -21,18 +21,22 @@ Index = QModelIndex | QPersistentModelIndex
 Part = tuple[int, int]  # start and length
 _WORD = re.compile(r"[一-鿿぀-ヿ]|\w+|[^\w\s]")  # Chinese has no spaces between words
 LONGEST = 4000  # characters compared
+SPARE = 0.7  # words and signs to a token, at the least
+ENDS = tuple(".!?。！？…:：;；)）]】}”’\"'`»」』|>*~")  # a sentence, a list or code may end so
 
 
 class WallRows(QAbstractTableModel):
     """
     Attributes:
         prompts, steps: rows and columns
+        most: tokens of an answer, 0: not known
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.prompts: list[str] = []
         self.steps: list[int] = []
+        self.most = 0
         self._texts: dict[tuple[int, str], str] = {}
         self._new: dict[tuple[int, int], list[Part]] = {}
 
@@ -56,6 +60,17 @@ class WallRows(QAbstractTableModel):
     def text(self, prompt: int, column: int) -> str:
         return self._texts.get((self.steps[column], self.prompts[prompt]), "")
 
+    def is_cut(self, prompt: int, column: int) -> bool:
+        """Whether it ended for its length, as far as can be told: a long one that ends within a sentence."""
+        text = self.text(prompt, column).rstrip()
+        is_open = bool(text) and not text.endswith(ENDS)
+        return is_open and 0 < self.most * SPARE <= len(_WORD.findall(text))
+
+    def said(self, prompt: int, column: int) -> str:
+        """With a sign where it would have gone on."""
+        text = self.text(prompt, column)
+        return f"{text.rstrip()}…" if self.is_cut(prompt, column) else text
+
     def new_parts(self, prompt: int, column: int) -> list[Part]:
         """What the answer before it did not say."""
         if column == 0:
@@ -73,6 +88,8 @@ class WallRows(QAbstractTableModel):
         return 0 if parent.isValid() else len(self.steps)
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        if role == Qt.ItemDataRole.ToolTipRole and index.row() % 2:
+            return say("run_ui.read_whole") if self.text(index.row() // 2, index.column()) else None
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
             prompt = index.row() // 2
             return self.text(prompt, index.column()) if index.row() % 2 else self.prompts[prompt]

@@ -65,13 +65,18 @@ def step_words(run: Run) -> str:
     return say("run_ui.step_of", step=step, steps=figures.count(run.steps))
 
 
-def epoch_words(run: Run) -> str:
-    """`epoch 1.2 of 3`"""
+def times_words(run: Run) -> str:
+    """`1.2 of 3 times over the data`"""
     if run.facts is None or not run.facts.rows or not run.status.step:
         return ""
     rows = run.facts.rows
     done, whole = (count * run.recipe.batch / rows for count in (run.status.step, run.facts.steps))
-    return say("run_ui.epoch_of", epoch=f"{done:.1f}", epochs=f"{whole:.1f}".removesuffix(".0"))
+    return say("run_ui.times_of", done=f"{done:.{1 if whole >= 1 else 2}f}", whole=times(whole))
+
+
+def times(value: float) -> str:
+    """How often over the data: `0.25`, `1.5`, `3`."""
+    return f"{value:.{1 if value >= 1 else 2}f}".rstrip("0").rstrip(".")
 
 
 def left_words(run: Run) -> str:
@@ -83,7 +88,7 @@ def progress_words(run: Run) -> str:
     """How far it is, in one line."""
     if stage := stage_words(run):
         return stage
-    return SEPARATOR.join(part for part in (step_words(run), epoch_words(run), left_words(run)) if part)
+    return SEPARATOR.join(part for part in (step_words(run), times_words(run), left_words(run)) if part)
 
 
 def number(value: float | None) -> str:

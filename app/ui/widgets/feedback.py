@@ -1,32 +1,19 @@
-"""What the program says back: banner, toast, empty state, error state, skeleton."""
+"""What the program says back: banner, empty state, skeleton."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from PySide6.QtCore import QEasingCurve, QPoint, QPropertyAnimation, QRectF, QSize, Qt, QTimer
-from PySide6.QtGui import (
-    QAccessible,
-    QAccessibleAnnouncementEvent,
-    QColor,
-    QHideEvent,
-    QLinearGradient,
-    QPaintEvent,
-    QShowEvent,
-)
+from PySide6.QtCore import QRectF, QSize, Qt, QTimer
+from PySide6.QtGui import QColor, QHideEvent, QLinearGradient, QPaintEvent, QShowEvent
 from PySide6.QtWidgets import QLabel, QWidget
 
 from app.ui import icons, theme
 from app.ui.tokens import Motion, Radius, Space
 from app.ui.widgets.badge import Tone, tone_colors
-from app.ui.widgets.button import Button, IconButton
+from app.ui.widgets.button import Button
 from app.ui.widgets.layout import column, label, row
 from app.ui.widgets.painting import begin, box
-from core.translation import say
 
-SHADOW = 14
-ABOVE_FOOT = 140  # clear of the message box and the status bar
-_MARK = {"ok": "done", "warn": "warn", "bad": "error", "info": "info", "accent": "info", "neutral": "info"}
+MARK = {"ok": "done", "warn": "warn", "bad": "error", "info": "info", "accent": "info", "neutral": "info"}
 
 
 class Glyph(QWidget):
@@ -52,7 +39,7 @@ class Banner(QWidget):
         words = column(label(happened, "strong", wrap=True), gap=Space.XXS)
         if meaning:
             words.addWidget(label(meaning, "caption", "soft", wrap=True))
-        mark = Glyph(_MARK[tone], tone)
+        mark = Glyph(MARK[tone], tone)
         body = row(mark, words, *actions, gap=Space.M)
         body.setStretch(1, 1)
         if meaning:
@@ -85,65 +72,6 @@ class EmptyState(QWidget):
             lines = [row(None, action, None) for action in actions] if stacked else [row(None, *actions, None)]
             middle.addLayout(column(*lines, gap=Space.S))
         self.setLayout(column(None, row(None, middle, None), None))
-
-
-class Toast(QWidget):
-    """A short message over the bottom of the window, at most one action, gone by itself."""
-
-    def __init__(self, host: QWidget, tone: Tone, words: str, action: str = "", do: Callable[[], object] | None = None):
-        super().__init__(host)
-        self._host = host
-        self._words = words
-        line = row(Glyph(_MARK[tone], tone), label(words), gap=Space.M)
-        if action:
-            button = Button(action, "ghost", small=True)
-            button.clicked.connect(self.dismiss)
-            if do is not None:
-                button.clicked.connect(do)
-            line.addWidget(button)
-        close = IconButton("close", say("kit.close"))
-        close.clicked.connect(self.dismiss)
-        line.addWidget(close)
-        edge = SHADOW
-        line.setContentsMargins(Space.L + edge, Space.S + edge, Space.S + edge, Space.S + edge)
-        self.setLayout(line)
-
-    def present(self) -> None:
-        """Slide in at the bottom centre and leave after a while."""
-        host = self._host
-        self.adjustSize()
-        rest = QPoint((host.width() - self.width()) // 2, host.height() - self.height() - ABOVE_FOOT)
-        self.show()
-        self.raise_()
-        motion = QPropertyAnimation(self, b"pos", self)
-        motion.setDuration(theme.duration(Motion.SLOW))
-        motion.setStartValue(rest + QPoint(0, Space.XL))
-        motion.setEndValue(rest)
-        motion.setEasingCurve(QEasingCurve.Type.OutCubic)
-        motion.start()
-        self.move(rest)
-        QAccessible.updateAccessibility(QAccessibleAnnouncementEvent(self, self._words))
-        QTimer.singleShot(Motion.TOAST_STAY, self, self._expire)
-
-    def _expire(self) -> None:
-        if self.underMouse():
-            QTimer.singleShot(1000, self, self._expire)
-        else:
-            self.dismiss()
-
-    def dismiss(self) -> None:
-        self.hide()
-        self.deleteLater()
-
-    def paintEvent(self, event: QPaintEvent) -> None:
-        c = theme.colors()
-        painter = begin(self)
-        rect = QRectF(self.rect())
-        body = rect.adjusted(SHADOW, SHADOW, -SHADOW, -SHADOW)
-        for spread in range(SHADOW - 2, 0, -1):  # painted, because an effect would cost a pixmap per frame
-            around = body.adjusted(-spread, 3 - spread, spread, spread + 2)
-            box(painter, around, Radius.L + spread, theme.with_alpha(c.shadow, 0.045 if theme.is_dark() else 0.009))
-        box(painter, body, Radius.L, c.raised, c.border_strong)
 
 
 class Skeleton(QWidget):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from PySide6.QtCore import QRectF, QSize, Qt
+from PySide6.QtCore import QCoreApplication, QEvent, QRectF, QSize, Qt
 from PySide6.QtGui import QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QFrame,
@@ -48,6 +48,12 @@ def _fill(target: Box, items: tuple[object, ...], gap: int, margin: int) -> Box:
         elif isinstance(item, QWidget):
             target.addWidget(item)
     return target
+
+
+def settle_layouts(levels: int = 12) -> None:
+    """Now, what would climb one level in each turn of the loop, with a wrong picture in every one."""
+    for _ in range(levels):
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.LayoutRequest)
 
 
 def pane(layout: QLayout, ground: str = "none") -> QWidget:

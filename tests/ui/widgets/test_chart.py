@@ -55,6 +55,54 @@ def mouse(chart: Chart, kind: QMouseEvent.Type, where: QPointF, held: bool = Fal
     QApplication.sendEvent(port, event)
 
 
+def falling(count: int) -> list[tuple[float, float | None]]:
+    return [(float(step), 3.0 * 0.6**step) for step in range(1, count + 1)]
+
+
+@pytest.mark.parametrize(("count", "weight"), [(1, 0.0), (6, 0.0), (20, 0.6), (60, 0.8), (250, 0.9), (5000, 0.95)])
+def test_the_smoothed_line_ends_near_the_last_value_however_few_there_are(
+    chart: Chart, count: int, weight: float
+) -> None:
+    loss = chart.add(Line("loss", is_smoothed=True))
+    chart.extend(loss, falling(count))
+    drawn(chart)
+    assert chart.smoothing == weight
+    assert chart.readings()[-1].value == pytest.approx(3.0 * 0.6**count, abs=0.02)
+    chart.set_smoothing(0.3)
+    chart.extend(loss, [(step + count, value) for step, value in falling(600)])
+    drawn(chart)
+    assert chart.smoothing == 0.3  # chosen by hand
+
+
+@pytest.mark.parametrize("last", [2, 3, 6, 40, 397])
+def test_steps_are_whole_and_the_last_is_not_lost_to_the_name(chart: Chart, last: int) -> None:
+    chart.extend(chart.add(Line("loss")), straight(1, last))
+    drawn(chart)
+    frame, area = chart.plot.frame, chart.plot.area
+    places = frame.columns(area.width())
+    assert all(place == round(place) and shown == f"{place:.0f}" for place, shown in places)
+    assert last > 10 or places[-1][0] == last
+
+
+def test_seconds_may_stand_between_whole_ones() -> None:
+    application()
+    with shown(Chart("Memory", x_name="seconds"), 800, 360) as chart:
+        chart.extend(chart.add(Line("used")), [(0.0, 1.0), (1.0, 2.0)])
+        drawn(chart)
+        assert any(place != round(place) for place, _ in chart.plot.frame.columns(chart.plot.area.width()))
+        assert chart.plot.area.left() > 50  # room for the longer name
+
+
+def test_a_marker_at_the_edge_is_whole(chart: Chart) -> None:
+    chart.extend(chart.add(Line("validation", has_points=True)), [(4.0, 1.0), (6.0, 0.5)])
+    drawn(chart)
+    plot = chart.plot
+    around = plot.view.mapToView(QPointF(plot.view.width(), 0)).x()
+    assert plot.frame.x(plot.area, around) >= plot.frame.x(plot.area, 6.0) + 4  # half of its 7 px
+    assert plot.view.geometry().right() <= plot.width()
+    assert plot.view.span() == chart.span() == (4.0, 6.0)  # panning does not widen it
+
+
 def test_hovering_says_what_every_line_measured_nearest_to_there(chart: Chart) -> None:
     loss = chart.add(Line("loss", unit="nats"))
     check = chart.add(Line("validation", has_points=True))
@@ -77,6 +125,7 @@ def test_hovering_says_what_every_line_measured_nearest_to_there(chart: Chart) -
 def test_a_smoothed_line_says_both_values(chart: Chart) -> None:
     loss = chart.add(Line("loss", is_smoothed=True))
     chart.extend(loss, straight(0, 10))
+    chart.set_smoothing(0.9)
     drawn(chart)
     raw, smoothed = chart.readings()
     assert (raw.value, raw.is_faint, smoothed.is_faint) == (21.0, True, False)

@@ -6,7 +6,6 @@ Invariant: it shows what the chart does, also when that was changed by hand on t
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -25,7 +24,8 @@ from app.ui.widgets.slider import Slider
 from core.errors import UserError
 from core.translation import say
 
-STOPS = 30  # of the slider; ten of them take a further nine tenths of the noise
+STOPS = 100  # of the slider: its place is the weight
+MOST = 0.999
 
 
 class ChartBar(QWidget):
@@ -124,11 +124,11 @@ class ChartBar(QWidget):
 
 
 def weight_of(stop: int) -> float:
-    return round(1 - 10 ** (-stop / 10), 4)
+    return min(stop / STOPS, MOST)
 
 
 def stop_of(weight: float) -> int:
-    return round(-10 * math.log10(max(1e-9, 1 - weight)))
+    return STOPS if weight >= MOST else round(weight * STOPS)
 
 
 def file_name(title: str) -> str:

@@ -24,6 +24,7 @@ from app.ui.widgets.chart.frame import Limit, Phase
 from app.ui.widgets.chart.legend import Legend
 from app.ui.widgets.chart.lines import Line, Reading, dress
 from app.ui.widgets.chart.series import Points
+from app.ui.widgets.chart.smoothing import fitting
 from app.ui.widgets.layout import column
 from app.ui.widgets.painting import KEYBOARD, begin, focus_ring
 from core.translation import say
@@ -31,7 +32,6 @@ from core.translation import say
 NEWS_MS = 100  # between two draws because points came
 HAND_MS = 16  # between two draws because the user did something
 REFINED = 150_000  # values smoothed in one draw
-SMOOTHING = 0.9
 ZOOM = 0.7
 CLOSEST = 1e-6  # of the whole
 
@@ -56,7 +56,8 @@ class Chart(QWidget):
         from app.ui.widgets.chart.plot import Plot  # most of a second, once
 
         self.lines: list[Line] = []
-        self.is_following, self.is_log, self.smoothing = True, False, SMOOTHING
+        self.is_following, self.is_log, self.smoothing = True, False, 0.0
+        self._is_smoothing_chosen = False
         self.has_scales = True
         self.cross: float | None = None
         self._ring = False
@@ -66,7 +67,7 @@ class Chart(QWidget):
         self.setAccessibleName(name)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.legend, self.plot = Legend(), Plot()
-        self.plot.frame.write = write
+        self.plot.frame.write, self.plot.frame.is_counted = write, not x_name
         self.plot.setFocusProxy(self)
         self._card = Card(self.plot)
         self.follow = Button("", "secondary", "right", small=True)
@@ -122,6 +123,12 @@ class Chart(QWidget):
         self.plot.frame.limit = limit
         self._soon.ask()
 
+    def say_empty(self, words: str) -> None:
+        """What is said while there is no point."""
+        if words != self._empty:
+            self._empty = words
+            self._soon.ask()
+
     def start_at_zero(self) -> None:
         """For amounts, whose height is compared."""
         self._from_zero, self.has_scales = True, False
@@ -167,11 +174,22 @@ class Chart(QWidget):
         self._changed()
 
     def set_smoothing(self, weight: float) -> None:
-        """0 (none) to below 1."""
+        """0 (none) to below 1; from now on whatever the number of points."""
+        self._is_smoothing_chosen = True
+        self._smooth(weight)
+        self._changed()
+
+    def _smooth(self, weight: float) -> None:
         self.smoothing = weight
         for line in self.lines:
             line.series.smooth(weight if line.is_smoothed else 0.0)
-        self._changed()
+
+    def _fit_smoothing(self) -> None:
+        """Until a weight is chosen, the one for so many points."""
+        most = max((len(line.series) for line in self.lines if line.is_smoothed), default=0)
+        if not self._is_smoothing_chosen and (weight := fitting(most)) != self.smoothing:
+            self._smooth(weight)
+            self.view_changed.emit()
 
     def _changed(self) -> None:
         self.view_changed.emit()
@@ -221,6 +239,7 @@ class Chart(QWidget):
         (frame.left, frame.right), frame.is_log = self.span(), self.is_log
         self.plot.view.is_whole = self.is_following
         frame.x_name = self._x_name or say("chart.step")
+        self._fit_smoothing()
         self._refine()
         drawn = [self.plot.drawn(line, self.smoothing > 0) for line in self.shown_lines()]
         found = self.plot.fit_values(drawn, self._from_zero)

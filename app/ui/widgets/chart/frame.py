@@ -47,6 +47,7 @@ class Frame:
     high: float = 1.0
     is_log: bool = False
     x_name: str = ""
+    is_counted: bool = True  # what stands below is whole, as steps are
     write: Callable[[float], str] | None = None
     phases: tuple[Phase, ...] = ()
     limit: Limit | None = None
@@ -70,13 +71,20 @@ class Frame:
         write = self.write or _plain
         return [(place, write(10**place)) for place in places]
 
+    def columns(self, width: float) -> list[tuple[float, str]]:
+        """Places and numbers below."""
+        most = max(2, int(width / (110 * theme.state.text_scale)))
+        places = ticks.linear(self.left, self.right, most, 1.0 if self.is_counted else 0.0)
+        return list(zip(places, ticks.labels(places), strict=True))
+
     def _numbers(self, values: list[float]) -> list[str]:
         return [self.write(value) for value in values] if self.write else ticks.labels(values)
 
     def margin(self, height: float) -> float:
-        """Room for the numbers at the left."""
+        """Room for the numbers at the left, and below them for the name of what is counted."""
         font = theme.font(Type.CAPTION, tabular=True)
-        return max([36.0, *(width_of(shown, font) + Space.M for _, shown in self.rows(height))])
+        shown = (self.x_name, *(number for _, number in self.rows(height)))
+        return max([36.0, *(width_of(one, font) + Space.M for one in shown)])
 
 
 def line_height() -> float:
@@ -102,17 +110,14 @@ def paint_behind(painter: QPainter, area: QRectF, frame: Frame) -> None:
 
 
 def _steps(painter: QPainter, area: QRectF, frame: Frame) -> None:
-    """Numbers below; the name of what they count at the right end."""
+    """Numbers below; the name of what they count at the left, where it takes the place of none."""
     c, font, tall = theme.colors(), theme.font(Type.CAPTION, tabular=True), line_height()
     top = area.bottom() + Space.XS
-    end = area.right() - width_of(frame.x_name, font) - 1
-    text(painter, QRectF(end, top, area.right() - end + 1, tall), frame.x_name, font, c.text_muted)
-    places = ticks.linear(frame.left, frame.right, max(2, int(area.width() / (110 * theme.state.text_scale))))
-    for place, shown in zip(places, ticks.labels(places), strict=True):
+    text(painter, QRectF(0, top, area.left() - Space.S, tall), frame.x_name, font, c.text_muted, RIGHT)
+    for place, shown in frame.columns(area.width()):
         x, room = frame.x(area, place), width_of(shown, font)
-        left = max(x - room / 2, area.left())
-        if left + room < end - Space.M and x >= area.left() - 1:
-            text(painter, QRectF(left, top, room + 1, tall), shown, font, c.text_muted)
+        left = min(max(x - room / 2, area.left()), area.right() - room)
+        text(painter, QRectF(left, top, room + 1, tall), shown, font, c.text_muted)
 
 
 def _phase(painter: QPainter, area: QRectF, frame: Frame, phase: Phase) -> None:

@@ -24,6 +24,7 @@ FINE = 4000  # points in all, up to which edges are smoothed
 MARKED = 400  # points of a line, up to which each has its marker
 FAINT, FAINTER = 0.38, 0.3  # of raw values: as a line; where every column is a stroke
 SMALLEST_DRAG = 4  # px
+EDGE = 5  # px beside the area, so that a marker at its edge is whole
 SAME = 1e-9  # of a value: what smoothing makes of a constant differs by less
 
 
@@ -44,14 +45,14 @@ class View(pg.ViewBox):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(enableMenu=False)
         self.is_whole = True  # all steps are seen
+        self.shown = (0.0, 1.0)  # of the steps; a little more has room
         self.setMouseEnabled(False, False)
         self.disableAutoRange()
         self._band = QGraphicsRectItem(self)
         self._band.hide()
 
     def span(self) -> tuple[float, float]:
-        (left, right), _ = self.viewRange()
-        return left, right
+        return self.shown
 
     def zoom(self, factor: float, about: float) -> None:
         left, right = self.span()
@@ -123,7 +124,7 @@ class Plot(pg.GraphicsView):  # type: ignore[misc]
         top = Space.S
         left = round(self.frame.margin(self.height() - top - line_height() - Space.S))
         below = line_height() + Space.S
-        return QRectF(left, top, max(1.0, self.width() - left - 1), max(1.0, self.height() - top - below))
+        return QRectF(left, top, max(1.0, self.width() - left - EDGE), max(1.0, self.height() - top - below))
 
     def columns(self) -> int:
         return max(2, int(self.area.width()))
@@ -176,9 +177,12 @@ class Plot(pg.GraphicsView):  # type: ignore[misc]
         area, frame = self._measure(), self.frame
         self.area = area
         self.view.dress()
-        if self.view.geometry() != area:
-            self.view.setGeometry(area)
-        self.view.setRange(xRange=(frame.left, frame.right), yRange=(frame.low, frame.high), padding=0)
+        wider = area.adjusted(-EDGE, 0, EDGE, 0)
+        if self.view.geometry() != wider:
+            self.view.setGeometry(wider)
+        edge = EDGE * (frame.right - frame.left) / area.width()
+        self.view.shown = frame.left, frame.right
+        self.view.setRange(xRange=(frame.left - edge, frame.right + edge), yRange=(frame.low, frame.high), padding=0)
 
     def _show(self, drawn: Drawn, is_fine: bool) -> None:
         line = drawn.line

@@ -13,6 +13,12 @@ import numpy as np
 from app.ui.widgets.chart.pyramid import Numbers, Pyramid, Rows
 
 BLOCK = 32
+FITTING = ((500, 0.95), (200, 0.9), (60, 0.8), (20, 0.6))  # from so many values on
+
+
+def fitting(count: int) -> float:
+    """The weight for so many values: the line shall end near the last ones, so few are not smoothed at all."""
+    return next((weight for least, weight in FITTING if count >= least), 0.0)
 
 
 class Smoothing:

@@ -11,9 +11,9 @@ from itertools import pairwise
 ROUND = (1.0, 2.0, 5.0, 10.0)
 
 
-def linear(low: float, high: float, most: int) -> list[float]:
-    """At most about `most` multiples of 1, 2 or 5 times a power of ten."""
-    gap = spacing(low, high, most)
+def linear(low: float, high: float, most: int, least: float = 0.0) -> list[float]:
+    """At most about `most` multiples of 1, 2 or 5 times a power of ten, no nearer to each other than `least`."""
+    gap = max(spacing(low, high, most), least)
     first, last = math.ceil(low / gap - 1e-9), math.floor(high / gap + 1e-9)
     return [number * gap for number in range(first, last + 1)]
 
