@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from core.chat.chat_format import ChatFormat, chat_format
 from core.chat.folder_json import table_rows
 from core.chat.vocabulary import Vocabulary
 from core.inference.choice import choose
 from core.inference.decoder import AnyDecoder
+from core.load_options import LoadOptions
 from core.models import memory
+from core.models.checkpoint import examine
 from core.models.load import LoadedModel, Loading, LoadStep
 from core.profiling import random_model
 from core.profiling.measure import Step
@@ -71,9 +75,18 @@ def loading(cell: Cell, recorder: Recorder) -> Iterator[Step | Ready]:
         )  # fmt: skip
         found.append(made)
 
-    work = Loading(folder, cell.options, random_model.loader(cell.subject) if cell.subject.is_random else None, decode)
+    work = Loading(
+        folder, _options(cell, folder), random_model.loader(cell.subject) if cell.subject.is_random else None, decode
+    )
     for step in work:
         if step is not None:
             yield Step(step.stage, step.done, step.total)
     loaded, decoder = work.model, found[0]
     yield Ready(loaded, decoder, vocabulary, chat, recorder.seconds - began)
+
+
+def _options(cell: Cell, folder: Path) -> LoadOptions:
+    """Weights in the form they are stored in are loaded as a chat does it when nothing is asked for: a precision that
+    is asked for by name would be computed as transformers rounds it, which is slower on a processor."""
+    stored = "bfloat16" if cell.subject.is_random else examine(folder).precision
+    return replace(cell.options, weights="auto") if cell.weights == stored else cell.options
