@@ -13,6 +13,7 @@ from torch import Tensor
 
 from core.chat.turns import FinishReason, Sampling
 from core.errors import UserError
+from core.inference.constraint import Constraint
 from core.inference.decoder import AnyDecoder
 from core.inference.sampling import Sampler
 from core.inference.sequences import CachedSequence, Sequences
@@ -74,6 +75,7 @@ class Engine:
         stop_ids: Collection[int] = (),
         adapter: str = "",
         is_cancelled: Callable[[], bool] = lambda: False,
+        constraint: Constraint | None = None,
     ) -> Iterator[Step]:
         """The reply to `prompt`, one NewToken at a time; None wherever others may have their turn.
 
@@ -86,7 +88,7 @@ class Engine:
             raise UserError("prompt_too_long", tokens=len(prompt), limit=self._context_length - 1)
         sequence = self._sequences.take(prompt, adapter)
         try:
-            yield from self._generate(sequence, sampling, stop_ids, is_cancelled)
+            yield from self._generate(sequence, sampling, stop_ids, is_cancelled, constraint)
         finally:
             self._sequences.give_back(sequence)
 
@@ -100,6 +102,7 @@ class Engine:
         sampling: Sampling,
         stop_ids: Collection[int],
         is_cancelled: Callable[[], bool],
+        constraint: Constraint | None,
     ) -> Iterator[Step]:
         total, reused = len(sequence.ids), sequence.cache.length
         reading = self._decoder.read(sequence.ids[reused:], sequence.cache)
@@ -118,7 +121,7 @@ class Engine:
         if bool(logits.isnan().any()):
             raise UserError("logits_unusable")
         yield PromptReady(total, reused, sequence.cache.ntk_alpha)
-        sampler = Sampler(sampling, sequence.ids, self._rows)
+        sampler = Sampler(sampling, sequence.ids, self._rows, constraint)
         yield from self._decode(sequence, sampler, logits, sampling, stop_ids, is_cancelled)
 
     def _decode(

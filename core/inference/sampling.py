@@ -1,7 +1,8 @@
 """Logits -> the next token. Knows no model and no text.
 
-Order: repetition penalty, temperature, top-k, top-p, as in transformers. Invariant: the same seed gives the same
-choices from the same logits on every device, for the draw itself happens on the CPU.
+Order: penalties, what a constraint forbids, temperature, top-k, top-p, min-p, as in transformers.
+Invariant: the same seed gives the same choices from the same logits on every device, for the draw itself happens on the
+CPU.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from core.chat.turns import Sampling
+from core.inference.constraint import Constraint
 
 FEW = 1024  # so many of the likeliest tokens nearly always hold the probability that top-p asks for
 
@@ -19,9 +21,13 @@ FEW = 1024  # so many of the likeliest tokens nearly always hold the probability
 class Sampler:
     """The choices of one sequence."""
 
-    def __init__(self, sampling: Sampling, prompt: Sequence[int], rows: int = 0) -> None:
+    def __init__(
+        self, sampling: Sampling, prompt: Sequence[int], rows: int = 0, constraint: Constraint | None = None
+    ) -> None:
         """rows: ids from here on are never chosen, being rows of the model's table that stand for no token; 0: none."""
         self._sampling = sampling
+        self._constraint = constraint
+        self._counts: Tensor | None = None  # (vocabulary,) of the reply's own tokens
         self._rows = rows
         self._seen_ids = list(prompt)
         self._seen: Tensor | None = None  # (vocabulary,) bool, made when the first logits show the size
@@ -34,11 +40,25 @@ class Sampler:
     @torch.inference_mode()
     def pick(self, logits: Tensor) -> int:
         """logits: (vocabulary,), of any precision."""
-        scores = self._penalised(logits[: self._rows or None].float())
+        scores = self._penalised(self._discouraged(logits[: self._rows or None].float()))
+        if self._constraint is not None:
+            scores = self._constraint.allowed(scores)
         id = int(scores.argmax()) if self._sampling.temperature <= 0 else self._draw(scores)
         if self._seen is not None:
             self._seen[id] = True
+        if self._counts is not None:
+            self._counts[id] += 1
+        if self._constraint is not None:
+            self._constraint.take(id)
         return id
+
+    def _discouraged(self, scores: Tensor) -> Tensor:
+        presence, frequency = self._sampling.presence_penalty, self._sampling.frequency_penalty
+        if presence == 0 and frequency == 0:
+            return scores
+        if self._counts is None:
+            self._counts = torch.zeros_like(scores)
+        return scores - frequency * self._counts - presence * (self._counts > 0)
 
     def _penalised(self, scores: Tensor) -> Tensor:
         penalty = self._sampling.repetition_penalty
@@ -58,6 +78,8 @@ class Sampler:
             top, places = top_p(top, self._sampling.top_p)
             ids = places if ids is None else ids[places]
         weights = torch.softmax(top, -1).cpu()
+        if self._sampling.min_p > 0:
+            weights[weights < self._sampling.min_p * weights.max()] = 0
         place = int(torch.multinomial(weights, 1, generator=self._generator))
         return place if ids is None else int(ids[place])
 
