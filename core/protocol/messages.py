@@ -17,6 +17,8 @@ from core.data.report import DataReport
 from core.data.shape import Columns
 from core.errors import Param
 from core.load_options import LoadOptions
+from core.protocol.job import Job as Job
+from core.protocol.serving import OpenDoor, ServingEvent
 from core.sources import Access, Source
 
 PROTOCOL_VERSION = 3
@@ -24,12 +26,6 @@ PROTOCOL_VERSION = 3
 FailureKind = Literal["user", "oom", "bug", "died"]
 
 # --- front -> worker ---------------------------------------------------------
-
-
-class Job(Struct, frozen=True, tag=True):
-    """A request that is answered by events and ends with Finished or Failed."""
-
-    job_id: str
 
 
 class LoadModel(Job, frozen=True, tag=True):
@@ -244,6 +240,7 @@ JobRequest = (
     | ShowRow
     | MendData
     | Train
+    | OpenDoor
 )
 Request = JobRequest | Cancel | Pause | Resume | Shutdown
 
@@ -501,6 +498,7 @@ JobEvent = (
     | Metrics
     | RunState
     | CheckpointSaved
+    | ServingEvent
     | Finished
     | Failed
 )
