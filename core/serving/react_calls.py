@@ -22,59 +22,57 @@ class ReactCalls:
     """One call at most, the last thing in its reply."""
 
     def __init__(self, names: Collection[str], begun: str = "") -> None:
+        """begun: what of the reply is in the prompt already."""
         self.malformed = 0
         self._names = names
-        self._text = self._begun = begun
-        self._is_answer = self._is_plain = self._skips = False
+        self._text = self._begun = begun  # what is not told yet
+        self._is_plain = self._has_acted = self._is_answer = self._skips = False
 
     def push(self, text: str) -> list[Found]:
         if self._is_answer:
             return self._answer(text)
         self._text += text
-        if ACTED.search(self._text):
-            return self._plain_before_call()
-        if not self._is_plain and (found := ANSWERED.search(self._text)):
-            self._is_answer = self._skips = True
-            return self._answer(self._text[found.end() :])
-        if not self._is_plain and not _may_be_react(self._text):
-            self._is_plain = True
-        return self._plain() if self._is_plain else []
+        if self._has_acted:
+            return []
+        self._is_plain = self._is_plain or not _may_be_react(self._text)
+        return self._plain() if self._is_plain else self._marked()
 
     def finish(self) -> list[Found]:
-        if self._is_answer:
-            return []
         text, self._text = self._text, ""
-        found = CALL.search(text)
-        if found is None:
-            if ACTED.search(text) and not self._is_plain:
-                self.malformed += 1
-            left = text.removeprefix(self._begun)
+        left = text.removeprefix(self._begun)
+        if not self._has_acted:
             return [Said(left)] if left else []
-        name, arguments = found[1].strip(), found[2].strip()
-        if name not in self._names or not _is_usable(arguments):
+        found = CALL.search(text)
+        if found is None or found[1].strip() not in self._names or not _is_usable(found[2].strip()):
             self.malformed += 1
-            return [Said(text.removeprefix(self._begun))]
+            return [Said(left)]
+        called = Called(found[1].strip(), found[2].strip())
         thought = text[: found.start()].rpartition(THOUGHT)[2].strip()
-        called = Called(name, arguments)
         is_own = found.start() >= len(self._begun)  # and not what the prompt made it say
         return [Said(thought), called] if thought and is_own else [called]
 
-    def _plain_before_call(self) -> list[Found]:
-        """What stands before the call, of a reply that is written as plain text."""
-        found = ACTED.search(self._text)
-        if not self._is_plain or found is None or found.start() == 0:
-            return []
-        before, self._text = self._text[: found.start()], self._text[found.start() :]
-        return [Said(before)]
+    def _marked(self) -> list[Found]:
+        """Of a reply that begins as ReAct nothing is text before its final answer."""
+        acted, answered = ACTED.search(self._text), ANSWERED.search(self._text)
+        if answered and (acted is None or answered.start() < acted.start()):
+            self._is_answer = self._skips = True
+            return self._answer(self._text[answered.end() :])
+        self._has_acted = acted is not None
+        return []
 
     def _plain(self) -> list[Found]:
+        """Of any other reply all is text up to a call."""
         mark = f"\n{ACTION}"
-        held = next((n for n in range(len(mark) - 1, 0, -1) if self._text.endswith(mark[:n])), 0)
-        certain = self._text[: len(self._text) - held]
-        self._text = self._text[len(certain) :]
+        at = self._text.find(mark)
+        self._has_acted = at >= 0
+        if at < 0:
+            held = next((n for n in range(len(mark) - 1, 0, -1) if self._text.endswith(mark[:n])), 0)
+            at = len(self._text) - held
+        certain, self._text = self._text[:at], self._text[at:]
         return [Said(certain)] if certain else []
 
     def _answer(self, text: str) -> list[Found]:
+        self._text = ""
         if self._skips:
             text = text.lstrip()
         if not text:
