@@ -30,6 +30,7 @@ from core.protocol.serving import (
     RequestsChanged,
     ServedModel,
 )
+from core.serving import listening
 
 log = logging.getLogger("serving")
 
@@ -100,6 +101,7 @@ class ServingService:
         if self._task is not None and not self._task.done():
             raise RuntimeError("the server is open")
         check(options)
+        listening.bound(options.host, options.port).close()  # told before a model is loaded for nothing
         self._opened = asyncio.Event()
         self._set(ServerState("opening", model))
         self._task = asyncio.get_running_loop().create_task(self._keep_open(model, options), name="server")

@@ -6,15 +6,14 @@ Owns the socket and the thread. Invariant: the door's job ends when the thread h
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from core.errors import UserError
 from core.protocol.messages import JobEvent
 from core.protocol.serving import DoorOpened, OpenDoor
+from core.serving.listening import bound
 
 if TYPE_CHECKING:
     import uvicorn
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from app.workers.http_routes import Worker
     from app.workers.outside import Requests
 
-BACKLOG = 128
 GRACE_S = 2  # for answers on their way, once they were told to end
 
 
@@ -125,32 +123,3 @@ class HttpDoor:
     def _tell(self, event: JobEvent) -> None:
         self._news.append(event)
         self._wake()
-
-
-def bound(host: str, port: int) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        UserError: port_taken, port_forbidden, host_unknown.
-    """
-    import errno
-
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except (OSError, UnicodeError) as error:
-        raise UserError("host_unknown", host=host, reason=str(error)) from error
-    made = socket.socket(family, kind, protocol)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(address)
-        made.listen(BACKLOG)
-    except OSError as error:
-        made.close()
-        if error.errno == errno.EADDRINUSE:
-            raise UserError("port_taken", host=host, port=port) from error
-        if error.errno == errno.EACCES:
-            raise UserError("port_forbidden", port=port) from error
-        raise UserError("host_unknown", host=host, reason=error.strerror or str(error)) from error
-    return made

@@ -4,7 +4,7 @@ requests.py, replies.py   the bodies that come in; the bodies and chunks that go
 conversation.py, asked.py   messages -> turns of ours, or why not; a request -> what the engine is asked
 react.py, tool_prompt.py   tools in the prompt: as text for models that know none, by the model's own template
 tool_calls.py, react_calls.py   tools in the reply: calls out of text that comes in pieces, by each way
-grammars.py, refusals.py   grammars of replies that must be JSON; errors in OpenAI's shape
+grammars.py, refusals.py, listening.py   grammars of replies that must be JSON; errors in OpenAI's shape; the socket
 
-Imported by workers only: it needs pydantic, which no front shall load.
+A front imports what needs no pydantic only: refusals.py, replies.py, listening.py.
 """
