@@ -33,7 +33,8 @@ def test_the_first_paint_comes_before_everything_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["app.services.chat", "app.services.library", "app.services.inference", "app.services.serving", "app.context"]
+    "module",
+    ["app.services.chat", "app.services.library", "app.services.inference", "app.services.serving", "app.context"],
 )
 def test_services_load_neither_torch_nor_qt(module: str) -> None:
     heavy = ("torch", "transformers", "PySide6", "sqlalchemy", "pydantic", "fastapi", "uvicorn")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import logging
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.serving.refusals import Refusal
+
+log = logging.getLogger("serving")
 
 OPEN_PATHS = ("/health",)  # which tell nothing that would need a key
 METHODS = "GET, POST, OPTIONS"
@@ -48,7 +51,10 @@ class Guard:
             await told.allow(headers.get("access-control-request-headers", ""))
             return
         body = _Bounded(receive, self._most)
-        await self._app(scope, body.receive, told.send)
+        try:
+            await self._app(scope, body.receive, told.send)
+        except Exception:  # a bug, of which the client has been told; its connection is good for more
+            log.exception("a request was not answered")
 
     def _check(self, scope: Scope, headers: Headers, origin: str) -> None:
         name = _host_name(headers.get("host", ""))

@@ -179,6 +179,11 @@ def _tell_faults(app: FastAPI, job: OpenDoor) -> None:
         refusal = Refusal(code, None, **said)
         return _json(refusal.body, refusal.status)
 
+    async def bug(request: Request, error: Exception) -> Response:
+        refusal = Refusal("bug", what="see the log of the program")
+        return _json(refusal.body, 500)
+
+    app.add_exception_handler(Exception, bug)
     app.add_exception_handler(Refusal, refused)
     app.add_exception_handler(UserError, world)
     app.add_exception_handler(RequestValidationError, invalid)

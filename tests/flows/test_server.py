@@ -13,6 +13,7 @@ import openai
 import pytest
 
 from tests.helpers import chat_templates, tiny_adapters, tiny_models
+from tests.helpers.fuzzing import fuzz
 from tests.helpers.server import Server
 from tests.helpers.waiting import wait_until
 
@@ -231,3 +232,9 @@ def test_a_slow_reader_holds_up_nobody_and_gets_all_of_it(server: Server, client
 def test_no_key_and_no_word_of_a_request_is_told(server: Server) -> None:
     told = json.dumps(server.told)
     assert server.ended() and KEY not in told and "rainbow" not in told
+
+
+def test_no_request_of_the_documents_making_is_our_fault(server: Server) -> None:
+    """120 of them; benchmarks/serving_fuzz.py makes 5,000."""
+    statuses = fuzz(server.address, 120, KEY)
+    assert statuses[200] and statuses[400]
