@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import socket
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -174,7 +175,7 @@ class ServingService:
             model,
             tuple(hashlib.sha256(key.encode()).hexdigest() for key in options.keys),
             options.origins,
-            names=(options.host,),
+            names=(options.host, socket.gethostname(), f"{socket.gethostname()}.local"),
             keeper=keeper,
         )
 

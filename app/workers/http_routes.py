@@ -5,6 +5,7 @@ Invariant: every answer that is no success has OpenAI's shape, whoever found the
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -48,7 +49,15 @@ class Worker(Protocol):
 
     def present(self) -> Present | None: ...
 
-    def begin(self, asked: Asked, present: Present, adapter: str, stream: Stream) -> Callable[[], None]:
+    def model(self, present: Present, adapter: str) -> Model:
+        """How it is talked to with that adapter, "" for none."""
+        ...
+
+    def matcher(self, present: Present, grammar: str) -> Any:
+        """What holds one reply to a grammar; takes a while. Raises UserError."""
+        ...
+
+    def begin(self, asked: Asked, matcher: Any, present: Present, adapter: str, stream: Stream) -> Callable[[], None]:
         """Gives the worker the job; the returned callable cancels it. Raises UserError."""
         ...
 
@@ -111,13 +120,14 @@ class _Paths:
     ) -> Response:
         present = self._need()
         served = self._chosen(body.model, present)
-        asked = ask(present.model)
+        asked = ask(self._worker.model(present, served.adapter))
         with_usage = bool(body.stream_options and body.stream_options.include_usage)
         envelope = Envelope(kind, served.name, is_stream=bool(body.stream), with_usage=with_usage)
 
         async def begin(stream: Stream) -> tuple[Telling, Callable[[], None]]:
             telling = Telling(asked.reader, is_legacy=asked.is_legacy, has_one_call=asked.has_one_call)
-            return telling, self._worker.begin(asked, present, served.adapter, stream)
+            matcher = await asyncio.to_thread(self._worker.matcher, present, asked.grammar) if asked.grammar else None
+            return telling, self._worker.begin(asked, matcher, present, served.adapter, stream)
 
         order = Order(request.url.path, served.name, envelope, begin, bool(body.stream), asked.echo)
         return Answering(order, self._requests, self._keeper)

@@ -62,8 +62,8 @@ class Stream:
 class Live:
     """One request under way, until it leaves."""
 
-    def __init__(self, request: OutsideRequest, leave: Callable[[Live], None]) -> None:
-        self._request, self._leave = request, leave
+    def __init__(self, request: OutsideRequest, leave: Callable[[Live], None], changed: Callable[[], None]) -> None:
+        self._request, self._leave, self._changed = request, leave, changed
         self._began = time.monotonic()
         self._first_token_at = 0.0
         self.cancel: Callable[[], None] = lambda: None  # of its job, once it has one
@@ -83,6 +83,7 @@ class Live:
         request = self._request
         if isinstance(event, PromptRead):
             self._request = replace(request, state="answering", prompt_tokens=event.prompt_tokens)
+            self._changed()
         elif isinstance(event, TextDelta):
             self._first_token_at = self._first_token_at or time.monotonic()
             self._request = replace(request, new_tokens=request.new_tokens + event.tokens)
@@ -135,7 +136,7 @@ class Requests:
             raise Refusal("api_stopping")
         if self._slots.locked() and self._waiting >= self._most_waiting:
             raise Refusal("api_busy", waiting=self._waiting)
-        live = Live(OutsideRequest(uuid.uuid4().hex[:12], path, model, client), self._leave)
+        live = Live(OutsideRequest(uuid.uuid4().hex[:12], path, model, client), self._leave, self._news)
         self._live[live.id] = live
         self._news()
         return live

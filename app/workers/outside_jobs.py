@@ -6,6 +6,7 @@ or not at all; while a model is exchanged none is answered.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -15,7 +16,8 @@ from app.workers.host import Inlet, JobControl
 from app.workers.http_door import HttpDoor
 from app.workers.replies import ReadyModel, Reply
 from core.chat.continuation import Continuation
-from core.chat.template import THINK_CLOSE
+from core.chat.template import THINK_CLOSE, ChatTemplate
+from core.chat.vocabulary import Vocabulary
 from core.chat.window import Prompt
 from core.errors import UserError
 from core.models import families
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from app.workers.http_routes import Present
     from app.workers.outside import Stream
     from core.inference.constraint import Constraint, GrammarTokens
-    from core.serving.asked import Asked
+    from core.serving.asked import Asked, Model
 
 POLL_S = 0.002
 Events = Iterator[JobEvent | None]
@@ -40,7 +42,8 @@ class OutsideJobs:
         self._inlet: Inlet | None = None
         self._running = 0
         self._shown: tuple[ReadyModel, Present] | None = None
-        self._grammars: tuple[ReadyModel, GrammarTokens] | None = None
+        self._grammars: tuple[Vocabulary, GrammarTokens] | None = None
+        self._making = threading.Lock()
 
     def use(self, inlet: Inlet) -> None:
         self._inlet = inlet
@@ -81,17 +84,17 @@ class OutsideJobs:
             raise door.failure
         yield Finished(job.job_id, "cancelled")
 
-    def _reply(self, asked: Asked, model: ReadyModel, job: Generate, control: JobControl) -> Events:
+    def _reply(self, asked: Asked, matcher: Any, model: ReadyModel, job: Generate, control: JobControl) -> Events:
         if self._ready() is not model:
             raise UserError("api_model_changed")
         self._running += 1
         try:
             with self._sorted_errors(model.engine):
-                yield from self._events(asked, model, job, control)
+                yield from self._events(asked, matcher, model, job, control)
         finally:
             self._running -= 1
 
-    def _events(self, asked: Asked, model: ReadyModel, job: Generate, control: JobControl) -> Events:
+    def _events(self, asked: Asked, matcher: Any, model: ReadyModel, job: Generate, control: JobControl) -> Events:
         limit = model.loaded.context_length - 1
 
         def make_prompt(_: object) -> Prompt:
@@ -101,23 +104,9 @@ class OutsideJobs:
             return prompt
 
         template = Continuation(model.vocabulary) if asked.is_raw else None
-        constrained = partial(self._constraint, model, asked.grammar) if asked.grammar else None
+        constrained = partial(_constraint, matcher, model.vocabulary) if matcher is not None else None
         reply = Reply(job, control, model, make_prompt=make_prompt, template=template, constrained=constrained)
         yield from reply.events()
-
-    def _constraint(self, model: ReadyModel, grammar: str, prompt: Prompt) -> Constraint:
-        from core.inference.constraint import Constraint
-
-        closes = model.vocabulary.id_of(THINK_CLOSE) if prompt.is_thinking else None
-        return Constraint(self._tokens(model).matcher(grammar), starts_after=closes)
-
-    def _tokens(self, model: ReadyModel) -> GrammarTokens:
-        from core.inference.constraint import GrammarTokens
-
-        if self._grammars is None or self._grammars[0] is not model:
-            ends = sorted(model.stop_ids)
-            self._grammars = (model, GrammarTokens(model.vocabulary, ends[0] if ends else 0))
-        return self._grammars[1]
 
     # --- in the door's thread ----------------------------------------------------------
 
@@ -135,13 +124,52 @@ class OutsideJobs:
             self._shown = (model, shown)
         return self._shown[1]
 
-    def begin(self, asked: Asked, present: Present, adapter: str, stream: Stream) -> Callable[[], None]:
-        shown = self._shown
-        if shown is None or shown[1] is not present or self._inlet is None:
-            raise UserError("api_model_changed")
+    def model(self, present: Present, adapter: str) -> Model:
+        """An adapter may have taught a base model to chat."""
+        from core.serving.asked import Model
+
+        shown = self._of(present)
+        if not adapter or present.model.template.can_chat:
+            return present.model
+        template = shown.format_of(adapter)
+        vocabulary = template.vocabulary if isinstance(template, ChatTemplate) else shown.vocabulary
+        family = families.family_of(shown.loaded.config, vocabulary.template)
+        return Model(template, vocabulary, families.tools_of(family, vocabulary.template))
+
+    def matcher(self, present: Present, grammar: str) -> Any:
+        """What holds one reply to a grammar; from any thread, for it takes a while.
+
+        Raises:
+            UserError: grammar_refused, grammar_needs_bytes, api_model_changed.
+        """
+        from core.inference.constraint import GrammarTokens
+
+        model = self._of(present)
+        with self._making:
+            if self._grammars is None or self._grammars[0] is not model.vocabulary:
+                ends = sorted(model.loaded.stop_ids or model.stop_ids)
+                self._grammars = (model.vocabulary, GrammarTokens(model.vocabulary, ends[0] if ends else 0))
+            tokens = self._grammars[1]
+        return tokens.matcher(grammar)
+
+    def begin(self, asked: Asked, matcher: Any, present: Present, adapter: str, stream: Stream) -> Callable[[], None]:
+        model, inlet = self._of(present), self._inlet
+        assert inlet is not None
         job = Generate(stream.id, (), asked.sampling, adapter=adapter)
 
         def reply(job: Generate, control: JobControl) -> Events:
-            return self._reply(asked, shown[0], job, control)
+            return self._reply(asked, matcher, model, job, control)
 
-        return self._inlet.submit(job, reply, stream.put).cancel
+        return inlet.submit(job, reply, stream.put).cancel
+
+    def _of(self, present: Present) -> ReadyModel:
+        shown = self._shown
+        if shown is None or shown[1] is not present:
+            raise UserError("api_model_changed")
+        return shown[0]
+
+
+def _constraint(matcher: Any, vocabulary: Vocabulary, prompt: Prompt) -> Constraint:
+    from core.inference.constraint import Constraint
+
+    return Constraint(matcher, starts_after=vocabulary.id_of(THINK_CLOSE) if prompt.is_thinking else None)

@@ -78,14 +78,16 @@ def chat(request: ChatRequest, model: Model) -> Asked:
         turns = [Turn(_role(message), message.text, message.thinking) for message in messages]
         return Asked(sampling, partial(_plain, model, turns, thinking), grammar=grammar)
     by_template = model.tools in ("hermes", "xml") and isinstance(model.template, ChatTemplate)
-    made = (_by_template if by_template else _by_react)(request, model, messages, tools)
-    prompt, reader, grammar = made
+    if by_template:
+        prompt, reader, of_call = _by_template(request, model, messages, tools, thinking)
+    else:
+        prompt, reader, of_call = _by_react(request, model, messages, tools)
     stops = sampling.stop if by_template else (*sampling.stop, react.STOP)
     return Asked(
         msgspec.structs.replace(sampling, stop=stops),
         prompt,
         reader,
-        grammar,
+        of_call or grammar,
         is_legacy=is_legacy,
         has_one_call=has_one_call,
     )
@@ -130,12 +132,16 @@ def _plain(model: Model, turns: Sequence[Turn], thinking: bool | None) -> Prompt
 
 
 def _by_template(
-    request: ChatRequest, model: Model, messages: Sequence[Message], tools: Sequence[FunctionDefinition]
+    request: ChatRequest,
+    model: Model,
+    messages: Sequence[Message],
+    tools: Sequence[FunctionDefinition],
+    thinking: bool | None,
 ) -> tuple[Callable[[], Prompt], CallReader, str]:
     from core.serving.tool_prompt import tool_prompt
 
     schemas, forced = _schemas(tools), _forced(request)
-    thinking, begun, grammar = _thinking(request), ("", ""), ""
+    begun, grammar = ("", ""), ""
     if forced is not None:
         thinking, chosen = False, {forced: schemas[forced]} if forced else schemas
         if model.tools == "xml":

@@ -24,7 +24,7 @@ from core.chat.turns import GREEDY, Turn
 from core.errors import UserError
 from core.protocol.messages import Finished, Generate
 from core.protocol.serving import RequestEnded
-from tests.helpers import tiny_models
+from tests.helpers import tiny_models, tiny_qwen_v1
 from tests.helpers.waiting import until
 
 ANY_PORT = ServerOptions(port=0)
@@ -38,12 +38,19 @@ ENDLESS: dict[str, Any] = {
     },
 }
 
+CALL = {
+    "messages": [{"role": "user", "content": "Weather?"}],
+    "functions": [{"name": "weather", "parameters": {"type": "object", "additionalProperties": False}}],
+    "function_call": {"name": "weather"},
+    "temperature": 0,
+}
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    for name in ("one", "two"):
-        tiny_models.write_model(folder / name)
+    tiny_models.write_model(folder / "one")
+    tiny_qwen_v1.write_model(folder / "first-chat", seq_length=4096, max_position_embeddings=4096)
     return folder
 
 
@@ -96,8 +103,10 @@ async def test_requests_are_seen_while_they_run_and_end_with_the_server(models: 
         assert "api_stopping" in rest[-1] and ended[-1].end == "failed"
         assert any(state.live and state.live[0].state == "answering" for state in seen)
         assert inference.state.phase == "ready", "the model stays"
-        second = await serving.start("two", ANY_PORT)
-        assert (await client.get(f"{second}/v1/models")).json()["data"][0]["id"] == "two"
+        second = await serving.start("first-chat", ANY_PORT)
+        assert (await client.get(f"{second}/v1/models")).json()["data"][0]["id"] == "first-chat"
+        called = (await client.post(f"{second}/v1/chat/completions", json=CALL)).json()["choices"][0]
+        assert called["finish_reason"] == "function_call" and called["message"]["function_call"]["name"] == "weather"
         await inference.load("one")
         assert (await client.get(f"{second}/v1/models")).json()["data"][0]["id"] == "one"
 

@@ -87,6 +87,13 @@ def test_a_call_that_has_to_be_made_is_begun(hermes: Model) -> None:
     assert "# Tools" not in prompt(hermes, tools=TOOLS, tool_choice="none")
 
 
+def test_json_may_be_asked_for_after_calls(hermes: Model, first: Model) -> None:
+    said = [ASK, {"role": "assistant", "tool_calls": [CALL]}, SAID]
+    for model in (hermes, first):
+        made = asked.chat(request(*said, response_format={"type": "json_object"}), model)
+        assert made.grammar and made.make_prompt().ids
+
+
 def test_the_first_generation_reads_the_published_text(first: Model) -> None:
     text = prompt(first, ASK, functions=[WEATHER])
     assert (
