@@ -24,6 +24,16 @@ from app.workers.outside import Requests, Stream
 from core.errors import Param, UserError
 from core.protocol.serving import OpenDoor, ServedModel
 from core.serving import asked as asking
+from core.serving.answers import (
+    ChatCompletion,
+    Faults,
+    Health,
+    ModelCard,
+    ModelList,
+    TextCompletion,
+    Tokens,
+    described,
+)
 from core.serving.asked import Asked, Model
 from core.serving.conversation import messages_of
 from core.serving.refusals import Refusal
@@ -31,8 +41,10 @@ from core.serving.replies import Envelope, Kind, Telling
 from core.serving.requests import ChatRequest, CompletionRequest, TokenizeRequest
 
 HTTP_CODES = {404: "api_not_found", 405: "api_method", 413: "api_body_too_large"}
-_ERROR = {"description": "An error in OpenAI's shape", "content": {"application/json": {}}}
-RESPONSES: dict[int | str, dict[str, Any]] = {code: _ERROR for code in (400, 401, 403, 404, 405, 413, 429, 500, 503)}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    code: {"model": Faults, "description": "Why it was not answered"}
+    for code in (400, 401, 403, 404, 405, 413, 429, 500, 503)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +78,12 @@ def application(job: OpenDoor, worker: Worker, requests: Requests, keeper: Keepe
     app = FastAPI(title="Qwen Workbench", version=version("qwen-workbench"), redoc_url=None, responses=RESPONSES)
     paths = _Paths(job, worker, requests, keeper)
     _tell_faults(app, job)
-    app.post("/v1/chat/completions", response_model=None)(paths.chat)
-    app.post("/v1/completions", response_model=None)(paths.completion)
-    app.get("/v1/models", response_model=None)(paths.models)
-    app.get("/v1/models/{name:path}", response_model=None)(paths.model)
-    app.post("/tokenize", response_model=None)(paths.tokenize)
-    app.get("/health", response_model=None)(paths.health)
+    app.post("/v1/chat/completions", response_model=None, responses=described(ChatCompletion))(paths.chat)
+    app.post("/v1/completions", response_model=None, responses=described(TextCompletion))(paths.completion)
+    app.get("/v1/models", response_model=None, responses=described(ModelList))(paths.models)
+    app.get("/v1/models/{name:path}", response_model=None, responses=described(ModelCard))(paths.model)
+    app.post("/tokenize", response_model=None, responses=described(Tokens))(paths.tokenize)
+    app.get("/health", response_model=None, responses=described(Health))(paths.health)
     return app
 
 

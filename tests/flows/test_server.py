@@ -12,6 +12,7 @@ import httpx
 import openai
 import pytest
 
+from core.serving import answers
 from tests.helpers import chat_templates, tiny_adapters, tiny_models
 from tests.helpers.fuzzing import fuzz
 from tests.helpers.server import Server
@@ -115,6 +116,29 @@ def test_a_text_is_written_on(client: openai.OpenAI) -> None:
     answer = client.completions.create(**asked)
     streamed = "".join(chunk.choices[0].text for chunk in client.completions.create(stream=True, **asked))
     assert answer.choices[0].text == streamed and answer.choices[0].finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "model"),
+    [
+        ("/v1/chat/completions", {"messages": HI, "max_tokens": 3}, answers.ChatCompletion),
+        (
+            "/v1/chat/completions",
+            {"messages": HI, "tools": TOOLS, "tool_choice": "required", "max_tokens": 300, "temperature": 0},
+            answers.ChatCompletion,
+        ),
+        ("/v1/completions", {"prompt": "Hi", "max_tokens": 3, "echo": True}, answers.TextCompletion),
+        ("/tokenize", {"prompt": "Hi"}, answers.Tokens),
+        ("/v1/models", None, answers.ModelList),
+        ("/v1/models/tiny", None, answers.ModelCard),
+        ("/health", None, answers.Health),
+        ("/v1/models/other", None, answers.Faults),
+    ],
+)
+def test_answers_are_as_they_are_described(server: Server, path: str, body: Any, model: type[answers.Answer]) -> None:
+    headers = bearer()
+    answer = server.post(path, body, headers=headers) if body else httpx.get(f"{server.address}{path}", headers=headers)
+    model.model_validate_json(answer.content, strict=True)
 
 
 def test_the_old_words_for_tools(server: Server) -> None:
