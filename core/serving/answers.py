@@ -1,4 +1,4 @@
-"""The bodies that go out, as the description of the API has them; a test holds them and those of replies.py together."""
+"""The bodies that go out, as the description of the API has them. A test holds replies.py, which makes them, to it."""
 
 from __future__ import annotations
 
