@@ -34,10 +34,17 @@ def test_the_first_paint_comes_before_everything_heavy() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["app.services.chat", "app.services.library", "app.services.inference", "app.services.profiling", "app.context"],
+    [
+        "app.services.chat",
+        "app.services.library",
+        "app.services.inference",
+        "app.services.profiling",
+        "app.services.serving",
+        "app.context",
+    ],
 )
 def test_services_load_neither_torch_nor_qt(module: str) -> None:
-    heavy = ("torch", "transformers", "PySide6", "sqlalchemy")
+    heavy = ("torch", "transformers", "PySide6", "sqlalchemy", "pydantic", "fastapi", "uvicorn")
     code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).strip() == "[]"
 

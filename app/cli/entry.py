@@ -92,7 +92,7 @@ def _command(argv: list[str]) -> int:
         return DONE
     import typer
 
-    from app.cli import chat, doctor, finetune, models, profile, tokenize, tour
+    from app.cli import chat, doctor, finetune, models, profile, serve, tokenize, tour
 
     commands = typer.Typer(name="qwen-workbench", help=say("cli.help"), add_completion=False, no_args_is_help=True)
     commands.command("chat", help=say("cli.chat"))(chat.chat)
@@ -100,6 +100,7 @@ def _command(argv: list[str]) -> int:
     commands.add_typer(tokenize.app, name="tokenize", help=say("cli.tokenize"))
     commands.add_typer(finetune.app, name="finetune", help=say("cli.finetune"))
     commands.add_typer(profile.app, name="profile", help=say("cli.profile"))
+    commands.command("serve", help=say("cli.serve"))(serve.serve)
     commands.command("doctor", help=say("cli.doctor"))(doctor.doctor)
     commands.command("tour", help=say("cli.tour"))(tour.tour)
     try:

@@ -42,6 +42,7 @@ from core.protocol.messages import (
     Tokenized,
     TokensCounted,
 )
+from core.protocol.serving import OpenDoor
 
 log = logging.getLogger("inference")
 
@@ -103,6 +104,7 @@ class InferenceService:
         self._lease = lease or GpuLease()
         self._worker = WorkerSupervisor("inference", argv or worker_argv("inference"), on_change=self._on_worker_change)
         self._running: set[str] = set()
+        self._doors = 0  # open for other programs; while there is one, the model stays though nobody asks
         self._cancelled: set[str] = set()
         self._loading: asyncio.Task[Failed | None] | None = None
         self._starting: asyncio.Lock = asyncio.Lock()
@@ -132,6 +134,31 @@ class InferenceService:
         """The answers to many conversations, as they come."""
         async for event in self._run(model, job):
             yield event
+
+    def locate(self, model: str) -> ModelFiles:
+        """Raises UserError."""
+        return self._locate(model)
+
+    async def open_door(self, model: str, job: OpenDoor) -> AsyncGenerator[JobEvent, None]:
+        """Other programs are answered until the job is cancelled. Unlike a reply it does not keep the model from
+        being exchanged: they are answered by whichever is loaded."""
+        self._doors += 1
+        try:
+            async for event in self._until_ready(model, job.job_id):
+                yield event
+                if isinstance(event, Finished | Failed):
+                    return
+            if job.job_id in self._cancelled:
+                yield Finished(job.job_id, "cancelled")
+                return
+            self._cancel_unload()
+            async for event in self._worker.run(job):
+                yield event
+        finally:
+            self._doors -= 1
+            self._cancelled.discard(job.job_id)
+            if not self._running:
+                self._plan_unload()
 
     async def count(self, model: str, job: CountTokens) -> int:
         """Tokens of the turns as a prompt of `model`, which must be loaded or gets loaded."""
@@ -324,7 +351,7 @@ class InferenceService:
 
     def _plan_unload(self) -> None:
         self._cancel_unload()
-        if seconds := self._keep_loaded_s():
+        if not self._doors and (seconds := self._keep_loaded_s()):
             loop = asyncio.get_running_loop()
             self._unload_timer = loop.call_later(seconds, self._on_idle)
 
@@ -334,7 +361,7 @@ class InferenceService:
             self._unload_timer = None
 
     def _on_idle(self) -> None:
-        if not self._running and self._loading is None:
+        if not self._running and not self._doors and self._loading is None:
             self._stopping = asyncio.get_running_loop().create_task(self.unload(), name="unload idle model")
 
 

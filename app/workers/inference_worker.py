@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from app.workers.batches import Batch
 from app.workers.host import JobControl, WorkerUnusable, serve
+from app.workers.outside_jobs import OutsideJobs
 from app.workers.replies import ReadyModel, Reply
 from app.workers.tokens import shown_token
 from core.chat.chat_format import ChatFormat, chat_format
@@ -42,6 +43,7 @@ from core.protocol.messages import (
     Tokenized,
     TokensCounted,
 )
+from core.protocol.serving import OpenDoor
 
 if TYPE_CHECKING:
     from core.inference.adapters import AdapterDecoder
@@ -70,8 +72,10 @@ def main() -> None:
             GenerateBatch: worker.generate_batch,
             CountTokens: worker.count_tokens,
             Tokenize: worker.tokenize,
+            OpenDoor: worker.outside.open_door,
         },
         after_hello=worker.warm,
+        with_inlet=worker.outside.use,
     )
     # A library may still be on its way in, in a thread that finalisation would tear in the middle of C++.
     sys.stderr.flush()
@@ -83,6 +87,8 @@ class InferenceWorker:
         self._model: ReadyModel | None = None
         self._imports = threading.Thread(target=_import_libraries, name="imports", daemon=True)
         self._is_warm = False
+        self._is_let_in = True  # requests from outside wait while a model is exchanged
+        self.outside = OutsideJobs(lambda: self._model if self._is_let_in else None, sorted_errors)
 
     def warm(self) -> None:
         """Begin to import what the first model will need (some seconds)."""
@@ -97,6 +103,23 @@ class InferenceWorker:
         vocabulary.need_rows(table_rows(folder), folder)
         template = chat_format(folder, vocabulary)
         memory.trim_heap()  # reading a vocabulary takes twice what it keeps
+        self._is_let_in = False
+        try:
+            yield from self._exchange(job, control, folder, vocabulary, template)
+        finally:
+            self._is_let_in = True
+        if control.is_cancelled or self._model is None:
+            self._let_go()
+            yield Finished(job.job_id, "cancelled")
+            return
+        yield _model_loaded(job, self._model, time.perf_counter() - started)
+        yield Finished(job.job_id)
+
+    def _exchange(
+        self, job: LoadModel, control: JobControl, folder: Path, vocabulary: Vocabulary, template: ChatFormat
+    ) -> Events:
+        while self.outside.is_busy and not control.is_cancelled:
+            yield None
         self._let_go()
         yield Progress(job.job_id, 0, stage="loading_libraries")
         self.warm()
@@ -104,14 +127,8 @@ class InferenceWorker:
             self._imports.join(POLL_S)
             yield None
         if not control.is_cancelled:
-            with _sorted_errors():
+            with sorted_errors():
                 yield from self._load(job, control, folder, vocabulary, template)
-        if control.is_cancelled or self._model is None:
-            self._let_go()
-            yield Finished(job.job_id, "cancelled")
-            return
-        yield _model_loaded(job, self._model, time.perf_counter() - started)
-        yield Finished(job.job_id)
 
     def _load(
         self, job: LoadModel, control: JobControl, folder: Path, vocabulary: Vocabulary, template: ChatFormat
@@ -150,16 +167,16 @@ class InferenceWorker:
             loaded = replace(loaded, notices=(*loaded.notices, *notices))
             keep_bytes = loaded.placement.spare_bytes() // 4
             engine = Engine(decoder, loaded.context_length, keep_bytes=keep_bytes, rows=vocabulary.size)
-            self._model = ReadyModel(loaded, vocabulary, template, engine, decoder, kv_cache)
+            self._model = ReadyModel(loaded, vocabulary, template, engine, decoder, kv_cache, job.name)
 
     def generate(self, job: Generate, control: JobControl) -> Events:
         model = self._need_model()
-        with _sorted_errors(model.engine):
+        with sorted_errors(model.engine):
             yield from Reply(job, control, model).events()
 
     def generate_batch(self, job: GenerateBatch, control: JobControl) -> Events:
         model = self._need_model()
-        with _sorted_errors(model.engine):
+        with sorted_errors(model.engine):
             yield from Batch(job, control, model).events()
 
     def count_tokens(self, job: CountTokens, control: JobControl) -> Events:
@@ -190,6 +207,7 @@ class InferenceWorker:
         if self._model is None:
             return
         self._model = None
+        self.outside.forget()
         gc.collect()
         import torch  # there already: a model was loaded
 
@@ -214,7 +232,7 @@ def _import_libraries() -> None:
 
 
 @contextmanager
-def _sorted_errors(engine: Engine | None = None) -> Iterator[None]:
+def sorted_errors(engine: Engine | None = None) -> Iterator[None]:
     """Torch's errors as what they are: memory ran out, or the card's state is not to be trusted any more."""
     try:
         yield

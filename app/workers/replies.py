@@ -6,7 +6,7 @@ Composes format, engine and stream. Invariant: a reply ends with one Finished th
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from core.protocol.messages import Finished, Generate, JobEvent, Notice, Progres
 
 if TYPE_CHECKING:
     from core.inference.adapters import AdapterDecoder
+    from core.inference.constraint import Constraint
     from core.inference.engine import Engine
     from core.inference.llama_cpp import LlamaCppDecoder
     from core.models.load import LoadedModel
@@ -44,6 +45,7 @@ class ReadyModel:
     engine: Engine
     adapters: AdapterDecoder | LlamaCppDecoder
     kv_asked: KVChoice = "auto"
+    name: str = ""
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -100,8 +102,20 @@ class ReadyModel:
 class Reply:
     """One Generate job under way: ids to events, and the clock."""
 
-    def __init__(self, job: Generate, control: JobControl, model: ReadyModel) -> None:
+    def __init__(
+        self,
+        job: Generate,
+        control: JobControl,
+        model: ReadyModel,
+        *,
+        make_prompt: Callable[[ChatFormat], Prompt] | None = None,
+        template: ChatFormat | None = None,
+        constrained: Callable[[Prompt], Constraint] | None = None,
+    ) -> None:
+        """make_prompt: in place of the job's turns; template: in place of the model's own format; constrained: what the
+        reply to the prompt must look like."""
         self._job, self._control, self._model = job, control, model
+        self._make_prompt, self._template, self._constrained = make_prompt, template, constrained
         self._started = time.perf_counter()
         self._first_token_at = self._thinking_until = 0.0
         self._prompt_tokens = self._reused_tokens = self._new_tokens = 0
@@ -113,8 +127,8 @@ class Reply:
         if job.adapter:
             yield Progress(job.job_id, 0, stage="loading_adapter")
             model.need_adapter(job.adapter)
-        template = model.format_of(job.adapter)
-        prompt = self._prompt(template)
+        template = self._template or model.format_of(job.adapter)
+        prompt = self._make_prompt(template) if self._make_prompt else self._prompt(template)
         stream = model.stream(template, prompt, job.sampling, continues=job.continues)
         steps = model.engine.generate(
             prompt.ids,
@@ -122,6 +136,7 @@ class Reply:
             stop_ids=model.loaded.stop_ids | template.stop_ids,
             adapter=job.adapter,
             is_cancelled=lambda: self._control.is_cancelled,
+            constraint=self._constrained(prompt) if self._constrained else None,
         )
         for step in steps:
             match step:

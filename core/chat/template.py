@@ -29,6 +29,10 @@ class ChatTemplate:
         self._source = vocabulary.template
 
     @property
+    def vocabulary(self) -> Vocabulary:
+        return self._vocabulary
+
+    @property
     def can_chat(self) -> bool:
         return bool(self._source)
 

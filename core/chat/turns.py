@@ -24,7 +24,11 @@ class Turn(Struct, frozen=True):
 
 
 class Sampling(Struct, frozen=True):
-    """How the next token is chosen. temperature 0 is greedy; top_k 0 and top_p 1 switch the cut off."""
+    """How the next token is chosen. temperature 0 is greedy; top_k 0, top_p 1 and min_p 0 switch the cut off.
+
+    presence_penalty, frequency_penalty: taken off the scores of tokens the reply holds already, once and as often as it
+    does
+    """
 
     temperature: float = 0.7
     top_p: float = 0.8
@@ -33,6 +37,9 @@ class Sampling(Struct, frozen=True):
     max_new_tokens: int = 2048
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
 
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, top_k=0, repetition_penalty=1.0)

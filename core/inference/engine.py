@@ -15,6 +15,7 @@ from torch import Tensor
 
 from core.chat.turns import FinishReason, Sampling
 from core.errors import UserError
+from core.inference.constraint import Constraint
 from core.inference.decoder import AnyDecoder, Continuing, Tally, Verifying
 from core.inference.prompt_lookup import Lookup
 from core.inference.sampling import Sampler
@@ -80,6 +81,7 @@ class Engine:
         stop_ids: Collection[int] = (),
         adapter: str = "",
         is_cancelled: Callable[[], bool] = lambda: False,
+        constraint: Constraint | None = None,
     ) -> Iterator[Step]:
         """The reply to `prompt`, one NewToken at a time; None wherever others may have their turn.
 
@@ -93,7 +95,7 @@ class Engine:
         sequence = self._sequences.take(prompt, adapter)
         self._running += 1
         try:
-            yield from self._generate(sequence, sampling, stop_ids, is_cancelled)
+            yield from self._generate(sequence, sampling, stop_ids, is_cancelled, constraint)
         finally:
             self._running -= 1
             self._sequences.give_back(sequence)
@@ -108,6 +110,7 @@ class Engine:
         sampling: Sampling,
         stop_ids: Collection[int],
         is_cancelled: Callable[[], bool],
+        constraint: Constraint | None,
     ) -> Iterator[Step]:
         total, reused = len(sequence.ids), sequence.cache.length
         reading = self._decoder.read(sequence.ids[reused:], sequence.cache)
@@ -126,7 +129,7 @@ class Engine:
         if bool(logits.isnan().any()):
             raise UserError("logits_unusable")
         yield PromptReady(total, reused, sequence.cache.ntk_alpha)
-        sampler = Sampler(sampling, sequence.ids, self._rows)
+        sampler = Sampler(sampling, sequence.ids, self._rows, constraint)
         yield from self._decode(sequence, sampler, logits, stop_ids, is_cancelled)
 
     def _decode(
@@ -169,7 +172,7 @@ class Engine:
         decoder, cache = self._decoder, sequence.cache
         id = sampler.pick(logits)
         yield id
-        if isinstance(decoder, Continuing):
+        if isinstance(decoder, Continuing) and sampler.is_known_to_cards:
             following = decoder.go_on(cache, id, sampler, stop_ids, tally)
             if following is not None:
                 yield from following

@@ -1,8 +1,8 @@
 """Logits -> the next token. Knows no model and no text.
 
-Order: repetition penalty, temperature, top-k, top-p, as in transformers. Invariant: the same seed gives the same
-choices from the same logits on every device, for all that is random is one number a token, drawn on the CPU: where it
-falls among the summed probabilities is the token. So a captured step can be given the numbers ahead of time.
+Order: penalties, what a constraint forbids, temperature, top-k, top-p, min-p, as in transformers. Invariant: the same
+seed gives the same choices from the same logits on every device, for all that is random is one number a token, drawn on
+the CPU: where it falls among the summed probabilities is the token. So a captured step can be given the numbers ahead.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from core.chat.turns import Sampling
+from core.inference.constraint import Constraint
 
 FEW = 1024  # so many of the likeliest tokens nearly always hold the probability that top-p asks for
 
@@ -20,11 +21,15 @@ FEW = 1024  # so many of the likeliest tokens nearly always hold the probability
 class Sampler:
     """The choices of one sequence."""
 
-    def __init__(self, sampling: Sampling, prompt: Sequence[int], rows: int = 0) -> None:
+    def __init__(
+        self, sampling: Sampling, prompt: Sequence[int], rows: int = 0, constraint: Constraint | None = None
+    ) -> None:
         """rows: ids from here on are never chosen, being rows of the model's table that stand for no token; 0: none."""
         self.sampling = sampling
         self.rows = rows
         self.prompt = list(prompt)
+        self._constraint = constraint
+        self._counts: Tensor | None = None  # (vocabulary,) of the reply's own tokens
         self._seen: Tensor | None = None  # (vocabulary,) bool, made when the first logits show the size
         self._generator = torch.Generator()
         if sampling.seed is None:
@@ -35,20 +40,40 @@ class Sampler:
     @torch.inference_mode()
     def pick(self, logits: Tensor) -> int:
         """logits: (vocabulary,), of any precision."""
-        scores = self._penalised(logits[: self.rows or None].float())
+        scores = self._penalised(self._discouraged(logits[: self.rows or None].float()))
+        if self._constraint is not None:
+            scores = self._constraint.allowed(scores)
         id = int(scores.argmax()) if self.sampling.temperature <= 0 else self._draw(scores)
         if self._seen is not None:
             self._seen[id] = True
+        if self._counts is not None:
+            self._counts[id] += 1
+        if self._constraint is not None:
+            self._constraint.take(id)
         return id
 
     @property
     def is_plainly_greedy(self) -> bool:
         """The choice depends on these logits alone."""
-        return self.sampling.temperature <= 0 and self.sampling.repetition_penalty == 1
+        return self.sampling.temperature <= 0 and self.sampling.repetition_penalty == 1 and self.is_known_to_cards
+
+    @property
+    def is_known_to_cards(self) -> bool:
+        """Nothing is asked for that a captured step does not do."""
+        asked = self.sampling
+        return self._constraint is None and asked.min_p == asked.presence_penalty == asked.frequency_penalty == 0
 
     def draws(self, count: int) -> Tensor:
         """The numbers that the next `count` choices are to be made by, (count,) fp32 from 0 to 1."""
         return torch.rand(count, generator=self._generator)
+
+    def _discouraged(self, scores: Tensor) -> Tensor:
+        presence, frequency = self.sampling.presence_penalty, self.sampling.frequency_penalty
+        if presence == 0 and frequency == 0:
+            return scores
+        if self._counts is None:
+            self._counts = torch.zeros_like(scores)
+        return scores - frequency * self._counts - presence * (self._counts > 0)
 
     def _penalised(self, scores: Tensor) -> Tensor:
         penalty = self.sampling.repetition_penalty
@@ -67,7 +92,10 @@ class Sampler:
         if self.sampling.top_p < 1:
             top, places = top_p(top, self.sampling.top_p)
             ids = places if ids is None else ids[places]
-        place = int(place_of(top.cpu().softmax(-1), self.draws(1)))
+        weights = top.cpu().softmax(-1)
+        if self.sampling.min_p > 0:
+            weights[weights < self.sampling.min_p * weights.max()] = 0
+        place = int(place_of(weights, self.draws(1)))
         return place if ids is None else int(ids[place])
 
 

@@ -19,6 +19,7 @@ from core.errors import Param
 from core.load_options import LoadOptions
 from core.protocol.job import Job as Job
 from core.protocol.profiling import ProfileEvent, ProfileJob
+from core.protocol.serving import OpenDoor, ServingEvent
 from core.sources import Access, Source
 
 PROTOCOL_VERSION = 3
@@ -241,6 +242,7 @@ JobRequest = (
     | MendData
     | Train
     | ProfileJob
+    | OpenDoor
 )
 Request = JobRequest | Cancel | Pause | Resume | Shutdown
 
@@ -499,6 +501,7 @@ JobEvent = (
     | RunState
     | CheckpointSaved
     | ProfileEvent
+    | ServingEvent
     | Finished
     | Failed
 )

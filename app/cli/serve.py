@@ -1,0 +1,140 @@
+"""`qwen-workbench serve`: a model for other programs, until Ctrl-C.
+
+With --json there is a line for every thing that happens; else where the server is and one line a request, on stderr but
+for the address. Invariant: neither a key nor a word of a request is ever printed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from app.cli.session import inference, library, load_options
+from app.services.serving import ServerOptions, ServerState, ServingService
+from core.errors import Param
+from core.load_options import DeviceChoice, KVChoice, LoadOptions, WeightChoice
+from core.protocol.serving import RequestEnded, ServedModel
+from core.translation import say
+
+
+def serve(
+    model: Annotated[str, typer.Option("--model", "-m", help=say("cli.help_model"))],
+    host: Annotated[str, typer.Option("--host", help=say("cli.help_host"))] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help=say("cli.help_port"))] = 8000,
+    api_key: Annotated[list[str] | None, typer.Option("--api-key", help=say("cli.help_api_key"))] = None,
+    allow_origin: Annotated[list[str] | None, typer.Option("--allow-origin", help=say("cli.help_allow_origin"))] = None,
+    weights: Annotated[WeightChoice | None, typer.Option("--weights", help=say("cli.help_weights"))] = None,
+    kv_cache: Annotated[KVChoice | None, typer.Option("--kv-cache", help=say("cli.help_kv_cache"))] = None,
+    device: Annotated[DeviceChoice | None, typer.Option("--device", help=say("cli.help_device"))] = None,
+    context_length: Annotated[int | None, typer.Option("--context-length", min=0, help=say("cli.help_context"))] = None,
+    as_json: Annotated[bool, typer.Option("--json", help=say("cli.help_json"))] = False,
+) -> None:
+    asked = {"weights": weights, "kv_cache": kv_cache, "device": device, "context_length": context_length}
+    options = load_options(model, asked)
+    server = ServerOptions(host, port, tuple(api_key or ()), tuple(allow_origin or ()))
+    asyncio.run(_serve(model, options, server, _Teller(as_json)))
+
+
+async def _serve(model: str, options: LoadOptions, server: ServerOptions, teller: _Teller) -> None:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    try:
+        async with inference(options) as service:
+            adapters = await served_adapters()
+            serving = ServingService(service, lambda: adapters)
+            serving.changed.listen(teller.on_change)
+            serving.ended.listen(teller.on_end)
+            await _until(ended, serving, model, server, teller)
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+    teller.closed()
+
+
+async def _until(
+    ended: asyncio.Event, serving: ServingService, model: str, server: ServerOptions, teller: _Teller
+) -> None:
+    """Open until a signal comes or it closes by itself."""
+
+    async def run() -> None:
+        teller.opened(model, await serving.start(model, server))
+        await serving.closed()
+
+    work, signalled = asyncio.create_task(run()), asyncio.create_task(ended.wait())
+    try:
+        await asyncio.wait((work, signalled), return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+            if serving.state.error is not None:
+                raise serving.state.error
+    finally:
+        await serving.stop()
+        for task in (work, signalled):
+            task.cancel()
+        await asyncio.gather(work, signalled, return_exceptions=True)
+
+
+async def served_adapters() -> list[ServedModel]:
+    """The adapters of the library, by their names."""
+    return [
+        ServedModel(one.manifest.name, one.manifest.base, str(one.files_folder))
+        for one in await library().installed()
+        if one.manifest.base and not one.is_gone
+    ]
+
+
+class _Teller:
+    """What is said of the server, for people or for scripts."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._deaths = 0
+        self._is_loading = False
+
+    def opened(self, model: str, address: str) -> None:
+        if self._as_json:
+            self._line({"event": "serving", "model": model, "address": address, "base_url": f"{address}/v1"})
+        else:
+            print(say("cli.serving", model=model, address=address), flush=True)
+
+    def on_change(self, state: ServerState) -> None:
+        if state.phase == "opening" and not self._is_loading and not self._as_json:
+            print(say("cli.serving_loading", model=state.model), file=sys.stderr)
+        self._is_loading = state.phase == "opening"
+        if state.phase == "open" and state.deaths > self._deaths:
+            self._deaths = state.deaths
+            if self._as_json:
+                self._line({"event": "reopened", "address": state.address, "deaths": state.deaths})
+            else:
+                print(say("cli.serving_again"), file=sys.stderr)
+
+    def on_end(self, ended: RequestEnded) -> None:
+        one = ended.request
+        if self._as_json:
+            told = {
+                "event": "request", "id": one.id, "path": one.path, "model": one.model, "client": one.client,
+                "status": ended.status, "end": ended.end, "code": ended.code, "prompt_tokens": one.prompt_tokens,
+                "new_tokens": one.new_tokens, "seconds": round(one.seconds, 3),
+                "tokens_per_s": round(one.tokens_per_s, 2), "malformed_calls": ended.malformed_calls,
+            }  # fmt: skip
+            self._line(told)
+            return
+        figures: dict[str, Param] = {"prompt": one.prompt_tokens, "new": one.new_tokens}
+        figures |= {"seconds": f"{one.seconds:.1f}", "status": ended.status}
+        print(say("cli.served", path=one.path, model=one.model, **figures), file=sys.stderr)
+
+    def closed(self) -> None:
+        if self._as_json:
+            self._line({"event": "closed"})
+        else:
+            print(say("cli.serving_ended"), file=sys.stderr)
+
+    def _line(self, told: dict[str, object]) -> None:
+        print(json.dumps(told, ensure_ascii=False), flush=True)

@@ -1,0 +1,236 @@
+"""The server for other programs: open, close, and what is going on at its door.
+
+The door itself is in the inference worker, which has the model. Invariant: while the server is meant to be open it
+comes back after every death of the worker, on the same port, unless the worker keeps dying.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import socket
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from typing import Literal
+
+from app.services.events import Event
+from app.services.inference import InferenceService, as_error
+from app.services.stream_keeper import StreamKeeper
+from core.errors import UserError
+from core.protocol.messages import Failed, Finished, JobEvent, Progress
+from core.protocol.serving import (
+    DoorOpened,
+    OpenDoor,
+    OutsideRequest,
+    RequestEnded,
+    RequestsChanged,
+    ServedModel,
+)
+from core.serving import listening
+
+log = logging.getLogger("serving")
+
+Phase = Literal["closed", "opening", "open"]
+DEATHS, DEATHS_WITHIN_S = 3, 30.0
+ANYWHERE = ("0.0.0.0", "::", "")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """keys: what clients must send; needed where other machines can come. origins: of pages that may ask."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    keys: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """
+    model: by its name; address: http://host:port once it is open; live: requests that are not answered yet
+    progress: of loading the model; error: why it closed by itself; deaths: of the worker, that it came back from
+    """
+
+    phase: Phase = "closed"
+    model: str = ""
+    address: str = ""
+    live: tuple[OutsideRequest, ...] = ()
+    progress: Progress | None = None
+    error: Exception | None = None
+    deaths: int = 0
+
+    @property
+    def queued(self) -> int:
+        return sum(request.state == "queued" for request in self.live)
+
+    @property
+    def tokens_per_s(self) -> float:
+        return sum(request.tokens_per_s for request in self.live)
+
+
+class ServingService:
+    """
+    Attributes:
+        state: ServerState
+        changed: emitted with the new state
+        ended: emitted with each request that is over
+    """
+
+    def __init__(self, inference: InferenceService, adapters: Callable[[], Sequence[ServedModel]] = lambda: ()) -> None:
+        """adapters: those of the library, which are models for who asks."""
+        self.state = ServerState()
+        self.changed: Event[ServerState] = Event()
+        self.ended: Event[RequestEnded] = Event()
+        self._inference, self._adapters = inference, adapters
+        self._task: asyncio.Task[None] | None = None
+        self._job_id = ""
+        self._opened = asyncio.Event()
+
+    async def start(self, model: str, options: ServerOptions) -> str:
+        """Returns the address once the door is open.
+
+        Raises:
+            UserError: serve_needs_key, api_key_unusable, origin_unusable, port_taken and so on; and why the model
+                cannot be loaded.
+        """
+        if self._task is not None and not self._task.done():
+            raise RuntimeError("the server is open")
+        check(options)
+        listening.bound(options.host, options.port).close()  # told before a model is loaded for nothing
+        self._opened = asyncio.Event()
+        self._set(ServerState("opening", model))
+        self._task = asyncio.get_running_loop().create_task(self._keep_open(model, options), name="server")
+        opened = asyncio.get_running_loop().create_task(self._opened.wait(), name="server opens")
+        try:
+            await asyncio.wait((self._task, opened), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await self.stop()
+            raise
+        finally:
+            opened.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await opened
+        if self.state.error is not None:
+            raise self.state.error
+        return self.state.address
+
+    async def stop(self) -> None:
+        """Answers that are under way end with an error; the model stays."""
+        task, self._task = self._task, None
+        if task is None:
+            return
+        job_id, self._job_id = self._job_id, ""
+        self._inference.cancel(job_id)
+        await asyncio.wait((task,))
+
+    async def closed(self) -> None:
+        """Returns when it is closed, whatever for."""
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+
+    async def _keep_open(self, model: str, options: ServerOptions) -> None:
+        keeper = StreamKeeper()
+        keeper.open()
+        deaths: list[float] = []
+        try:
+            while True:
+                self._job_id = uuid.uuid4().hex
+                job = self._job(model, options, keeper.path)
+                end = await self._open(model, job)
+                if not isinstance(end, Failed) or not self._job_id:
+                    self._set(ServerState(model=model))
+                    return
+                if end.kind != "died" or not self._opened.is_set():
+                    self._set(ServerState(model=model, error=as_error(end)))
+                    return
+                log.warning("the model's process ended: %s", as_error(end))
+                deaths = [*(at for at in deaths if time.monotonic() - at < DEATHS_WITHIN_S), time.monotonic()]
+                if len(deaths) >= DEATHS:
+                    error = UserError("server_died_often", count=len(deaths), reason=str(as_error(end)))
+                    self._set(ServerState(model=model, error=error))
+                    return
+                options = replace(options, port=int(self.state.address.rpartition(":")[2]))
+                self._set(replace(self.state, phase="opening", live=(), deaths=self.state.deaths + 1))
+        except Exception as error:
+            self._set(ServerState(model=model, error=error))
+        finally:
+            keeper.close()
+
+    def _job(self, model: str, options: ServerOptions, keeper: str) -> OpenDoor:
+        files = self._inference.locate(model)
+        models = list(self._adapters())
+        if files.adapter is not None and model not in (one.name for one in models):
+            models.append(ServedModel(model, files.base, str(files.adapter)))
+        return OpenDoor(
+            self._job_id,
+            options.host,
+            options.port,
+            tuple(models),
+            model,
+            tuple(hashlib.sha256(key.encode()).hexdigest() for key in options.keys),
+            options.origins,
+            names=(options.host, socket.gethostname(), f"{socket.gethostname()}.local"),
+            keeper=keeper,
+        )
+
+    async def _open(self, model: str, job: OpenDoor) -> Finished | Failed | None:
+        async for event in self._inference.open_door(model, job):
+            if isinstance(event, Finished | Failed):
+                return event
+            self._take(event)
+        return None
+
+    def _take(self, event: JobEvent) -> None:
+        match event:
+            case Progress():
+                self._set(replace(self.state, progress=event))
+            case DoorOpened(host=host, port=port):
+                self._set(replace(self.state, phase="open", address=address(host, port), progress=None))
+                self._opened.set()
+            case RequestsChanged(live=live):
+                self._set(replace(self.state, live=live))
+            case RequestEnded():
+                self.ended.emit(event)
+            case _:
+                pass
+
+    def _set(self, state: ServerState) -> None:
+        self.state = state
+        self.changed.emit(state)
+
+
+def address(host: str, port: int) -> str:
+    """As a client of this machine writes it."""
+    if host in ANYWHERE:
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def check(options: ServerOptions) -> None:
+    """
+    Raises:
+        UserError: serve_needs_key, api_key_unusable, origin_unusable.
+    """
+    if any(not key or not key.isascii() or not key.isprintable() or " " in key for key in options.keys):
+        raise UserError("api_key_unusable")
+    if not options.keys and not _is_loopback(options.host):
+        raise UserError("serve_needs_key", host=options.host)
+    for origin in options.origins:
+        scheme, mark, rest = origin.partition("://")
+        if origin != "*" and (not mark or scheme not in ("http", "https") or not rest or "/" in rest):
+            raise UserError("origin_unusable", origin=origin)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

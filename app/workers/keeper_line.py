@@ -1,0 +1,82 @@
+"""Streams that shall end with a word even if this process is killed: each connection is shared with the front.
+
+The front holds a copy of the socket while a stream goes over it, and writes the error event when we are gone. Where the
+system cannot pass sockets on, a stream is cut off instead. Invariant: what is told here is told before and after a
+stream, never for a token.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from asyncio import BaseTransport, Transport
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+from starlette.types import Scope
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+BEGUN, DONE = b"+", b"-"
+NUMBER_BYTES = 8
+
+log = logging.getLogger("serving")
+
+
+class KeeperLine:
+    def __init__(self, path: str) -> None:
+        """path: of the front's socket; "" for none."""
+        self._line: socket.socket | None = None
+        self._numbers = count()
+        self._sockets: dict[Any, BaseTransport] = {}
+        if path:
+            self._line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._line.connect(path)
+
+    def close(self) -> None:
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+    def protocol(self) -> type[H11Protocol]:
+        """For uvicorn: HTTP on connections that are known here by their client."""
+        sockets = self._sockets
+
+        class Known(H11Protocol):
+            def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+                super().connection_made(transport)
+                sockets[transport.get_extra_info("peername")[:2]] = transport
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                sockets.pop(self.client, None)
+                super().connection_lost(exc)
+
+        return Known
+
+    @contextmanager
+    def kept(self, scope: Scope) -> Iterator[None]:
+        """While a stream goes over the connection of `scope`."""
+        transport = self._sockets.get(tuple(scope["client"])) if scope.get("client") else None
+        shared = transport.get_extra_info("socket") if transport is not None else None
+        number = next(self._numbers).to_bytes(NUMBER_BYTES)
+        if self._line is None or shared is None:
+            yield
+            return
+        self._say(BEGUN + number, [shared.fileno()])
+        try:
+            yield
+        finally:
+            self._say(DONE + number)
+
+    def _say(self, message: bytes, descriptors: list[int] | None = None) -> None:
+        if self._line is None:
+            return
+        try:
+            if descriptors:
+                socket.send_fds(self._line, [message], descriptors)
+            else:
+                self._line.sendall(message)
+        except OSError as error:  # the front has no keeper any more
+            log.info("keeper: %s", error)
+            self.close()
