@@ -1,4 +1,4 @@
-"""What Q-LoRA costs beside LoRA: `python -m benchmarks.qlora_speed FOLDER [steps]` prints one JSON object.
+"""What Q-LoRA costs beside LoRA: `python -m benchmarks.qlora_speed FOLDER [steps [rounds]]` prints one JSON object.
 
 Seconds of a step of our trainer on the model in FOLDER with plain, NF4 and our Int4 weights, on packed rows of 256 and
 of 1024 tokens, in turn, several rounds; the first step of each is left out.
@@ -29,7 +29,8 @@ WAYS = {
 
 
 def main() -> None:
-    folder, steps = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    folder, *counts = sys.argv[1:]
+    steps, rounds = [*map(int, counts), *(3, ROUNDS)[len(counts) :]]
     found = []
     for length in MUST:
         chance, count = random.Random(3), PASS // length
@@ -37,9 +38,9 @@ def main() -> None:
             Row([chance.randrange(40_000) for _ in range(length)], [at >= length // 2 for at in range(length)])
             for _ in range(count * steps)
         ]
-        runs = {way: ours(folder, recipe, rows, steps, count)[0] for way, recipe in WAYS.items()}
+        runs = {way: ours(Path(folder), recipe, rows, steps, count)[0] for way, recipe in WAYS.items()}
         seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             for way, run in runs.items():
                 seconds[way] += run()[1:]
         medians = {way: statistics.median(times) for way, times in seconds.items()}

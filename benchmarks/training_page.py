@@ -46,7 +46,8 @@ class Timed:
         self.taken.append((time.perf_counter() - begin) * 1000)
 
     def figures(self) -> dict[str, float]:
-        return {"count": len(self.taken), "p99_ms": at(self.taken, 0.99), "max_ms": at(self.taken, 1)}
+        taken = self.taken or [0.0]
+        return {"count": len(self.taken), "p99_ms": at(taken, 0.99), "max_ms": at(taken, 1)}
 
 
 async def opened(window: Window, page: RunPage, id: str) -> dict[str, Any]:

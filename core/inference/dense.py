@@ -28,7 +28,6 @@ from core.inference.positions import Positions, rotated
 log = logging.getLogger("inference")
 
 CHUNK = 512  # tokens read at once
-FEW = 64  # so many at the end of a prompt are left to native_step: to torch they cost as many calls as a whole chunk
 
 
 class _Place(NamedTuple):
@@ -82,7 +81,7 @@ class DenseDecoder:
         at_once = len(ids) if self.kv_cache == "int8_compatible" else self._at_once()
         for start in range(0, len(ids), at_once):
             chunk = ids[start : start + at_once]
-            if len(chunk) <= FEW and (few := self._natively([(chunk, cache)], last_only=True)) is not None:
+            if (few := self._natively([(chunk, cache)], last_only=True)) is not None:
                 logits = few[0]
                 yield
                 continue
@@ -122,10 +121,9 @@ class DenseDecoder:
     def _natively(self, runs: Sequence[tuple[Sequence[int], KVCache]], *, last_only: bool = False) -> Tensor | None:
         """The logits after each token, or the very last, and the caches longer by their tokens; None where one of these
         caches, or the whole model, is not for native_step. All of them name the same adapter."""
-        if not self._has_native(adapter := runs[0][1].adapter):
+        native = self._native_of(runs[0][1].adapter)
+        if native is None or (last_only and len(runs[0][0]) > native.most_read):
             return None
-        native = self._native_of(adapter)
-        assert native is not None
         logits = native([self._run(ids, cache) for ids, cache in runs], last_only=last_only)
         if logits is not None:
             for ids, cache in runs:
@@ -139,10 +137,9 @@ class DenseDecoder:
                 cache.write(layer, nothing, nothing)  # the rows learn their shape
         return Run(ids, cache, self._positions.rows(cache.length, cache.length + len(ids), cache.ntk_alpha))
 
-    def _has_native(self, adapter: str) -> bool:
-        return self.may_use_native and self._native_of(adapter) is not None
-
     def _native_of(self, adapter: str) -> NativeStep | None:
+        if not self.may_use_native:
+            return None
         parts = self.parts[adapter]
         known, native = self._natives.get(adapter, (None, None))
         if known is not parts:
@@ -165,7 +162,7 @@ class DenseDecoder:
         if self._is_exact or self.kv_cache != "plain":
             return False
         # Halves are rounded otherwise in products of several rows; native code gives each row what it gives it alone.
-        return self._has_native(cache.adapter) or self.dtype == torch.float32
+        return self._native_of(cache.adapter) is not None or self.dtype == torch.float32
 
     @torch.inference_mode()
     def verify(self, ids: Sequence[int], cache: KVCache) -> Tensor:

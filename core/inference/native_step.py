@@ -28,6 +28,9 @@ from core.models.quantised.linear import QuantisedLinear
 KINDS = {torch.bfloat16: structures.BF16, torch.float16: structures.F16, torch.float32: structures.F32}
 LANES = 16
 WIDEST_HEAD = 512
+# Tokens of a prompt at once up to which this is the faster way: by quantised weights as long as the many calls of torch
+# cost more than its better attention saves, by plain ones while a product is bound by reading them.
+READ, READ_PLAIN = 128, 8
 
 
 class Unfit(Exception):
@@ -44,6 +47,8 @@ class Run(NamedTuple):
 
 
 class NativeStep:
+    """most_read: tokens of one sequence at once, above which torch is faster."""
+
     def __init__(self, parts: Parts, rows: torch.dtype) -> None:
         """parts: on the processor; rows: the precision of keys and values where they are plain.
 
@@ -58,6 +63,7 @@ class NativeStep:
         if torch.float16 in (rows, parts.dtype) and not found.qw_has_f16():
             raise Unfit("this compiler knows no float16")
         self._step = found.qw_step
+        self.most_read = READ
         self._kept: list[Any] = []  # tensors of our own that the structures point to
         self._layers = (structures.Layer * len(parts.layers))(*(self._layer(layer) for layer in parts.layers))
         [head] = self._linears(parts.head, 1)
@@ -127,7 +133,7 @@ class NativeStep:
             return self._quantised(product.module)
         if isinstance(product, Plain) and product.weight.dtype in KINDS and product.weight.is_contiguous():
             outputs, inputs = product.weight.shape
-            kind = KINDS[product.weight.dtype]
+            kind, self.most_read = KINDS[product.weight.dtype], READ_PLAIN
             at, bias = self._pointer(product.weight), self._bias(product.bias)
             return structures.Linear(at, bias=bias, outputs=outputs, inputs=inputs, groups=1, kind=kind)
         raise Unfit(f"a product of the kind {type(product).__name__}")

@@ -28,14 +28,14 @@ TRAINED_BYTES = 4
 OPTIMISER_BYTES = {"adamw": 8.0, "adamw_8bit": 2.1, "paged_adamw_8bit": 2.1, "adafactor": 0.1, "sgd": 0.0}
 SLACK = {"cpu": 1.0, "cuda": 1.05}  # what the allocator of a card keeps for itself
 SHARE_OPTIMISER, SHARE_WEIGHTS = ("fsdp", "zero2", "zero3"), ("fsdp", "zero3")
-SEEN_PASSES = 2.2  # whose rows of a mapped table of embeddings are in memory; the system drops pages it needs
-PROCESS_BYTES = 85_000_000  # of the libraries for training, beyond those for running
+SEEN_PASSES = 2.9  # whose rows of a mapped table of embeddings are in memory; the system drops pages it needs
+PROCESS_BYTES = 95_000_000  # of the libraries for training, beyond those for running
 LOGITS_BYTES = {"cpu": 32 << 20, "cuda": 256 << 20}  # in fp32, at once
-LOGITS_COPIES = 3.3  # in the precision of the products, and what their sum takes
+LOGITS_COPIES = 2.95  # in the precision of the products, and what their sum takes
 # Layers' worth of what is kept that are there besides: while one is computed again, or in what its gradient passes
 # through. And what the heap of a processor holds of each layer that is kept.
-AGAIN_LAYERS, PASSING_LAYERS, HEAP = 1.05, 2.2, 1.6
-REORDERED = 0.13  # of the widest matrix: a processor puts the weights of a product in another order while it lasts
+AGAIN_LAYERS, PASSING_LAYERS, HEAP = 0.4, 1.85, 1.62
+REORDERED = 0.115  # of the widest matrix: a processor puts the weights of a product in another order while it lasts
 
 
 @dataclass(frozen=True, slots=True)
