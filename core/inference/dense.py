@@ -83,7 +83,8 @@ class DenseDecoder:
             chunk = ids[start : start + at_once]
             if (few := self._natively([(chunk, cache)], last_only=True)) is not None:
                 logits = few[0]
-                yield
+                if start + at_once < len(ids):
+                    yield
                 continue
             x, place = self._begin(parts, chunk, cache)
             for index, layer in enumerate(parts.layers):

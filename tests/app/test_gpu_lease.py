@@ -23,6 +23,7 @@ from core.store.store import Store
 from core.training.recipe import Recipe
 from core.training.run_files import RunFiles
 from tests.helpers import fake_model, fake_training, shelf_models
+from tests.helpers.training_data import MESSAGES, as_lines
 from tests.helpers.waiting import until
 
 CARD = GpuLease(lambda: ("0",))
@@ -104,16 +105,18 @@ async def test_a_model_is_not_loaded_onto_a_card_that_trains(home: Path, other: 
 async def test_a_run_has_the_card_for_as_long_as_its_worker_lives(home: Path, other: int) -> None:
     shelf_models.put(paths.models(), "little")
     files = ModelFiles("little", paths.models() / "little")
+    (home / "rows.jsonl").write_text(as_lines(MESSAGES))
+    recipe = msgspec.structs.replace(TRAINING, data=str(home / "rows.jsonl"))
     library: Any = SimpleNamespace(files_of=lambda name: files, at=lambda place: None)
     store = Store(paths.database())
     service = TrainingService(store, library, lambda run_dir: fake_training.argv(run_dir), CARD)
     try:
         CARD.take(["0"], held_by_process("chat", "big", other, 3_000_000_000))
         with pytest.raises(UserError, match=r"big.*3\.0 GB"):
-            await service.start(TRAINING)
+            await service.start(recipe)
         assert not paths.runs().exists()  # refused before anything was made
         CARD.give_back(other)
-        id = await _started(service)
+        id = await _started(service, recipe)
         run = RunFiles(paths.runs() / id)
         await until(lambda: (found := CARD.holder("0")) is not None and found.pid != owner.here()[0])
         found = CARD.holder("0")
@@ -126,7 +129,7 @@ async def test_a_run_has_the_card_for_as_long_as_its_worker_lives(home: Path, ot
         await store.close()
 
 
-async def _started(service: TrainingService) -> str:
+async def _started(service: TrainingService, recipe: Recipe) -> str:
     """The worker that trains nothing wants its own settings in the folder of the run."""
     begin = service._begin
 
@@ -137,7 +140,7 @@ async def _started(service: TrainingService) -> str:
         await begin(id)
 
     service._begin = with_settings  # type: ignore[method-assign]
-    return await service.start(TRAINING)
+    return await service.start(recipe)
 
 
 @pytest.mark.loops("asyncio")

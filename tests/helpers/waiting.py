@@ -8,15 +8,17 @@ from collections.abc import Callable
 
 import psutil
 
+PATIENCE_S = 30.0  # for a machine that does other things as well; what holds at once is not waited for
 
-async def until(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
+
+async def until(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
     """Returns once `condition()` holds; TimeoutError otherwise."""
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.005)
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 5.0) -> float:
+def wait_until(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> float:
     """The same where no loop runs; returns the seconds it took."""
     begun = time.perf_counter()
     while not condition():

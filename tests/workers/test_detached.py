@@ -168,7 +168,7 @@ async def test_killed_worker_is_interrupted_and_readable(run_dir: Path) -> None:
 @pytest.mark.loops("asyncio")
 async def test_second_start_is_refused(run_dir: Path) -> None:
     run = await start(config(run_dir))
-    with pytest.raises(UserError, match="The run run is already being trained"):
+    with pytest.raises(UserError, match="The run run is being trained already"):
         await start(run_dir)
     # Past the first look, as when two fronts start at the same moment: the lock decides.
     assert await detached._launch(argv(run_dir), RunDir(run_dir)) == 75

@@ -162,7 +162,9 @@ async def test_a_merge_is_a_job_that_can_be_given_up(tmp_path: Path) -> None:
                     process.cancel("m")
         assert event == Finished("m", "cancelled") and not list(models.iterdir())
         told = [event async for event in process.run(job)]
-        assert told[-2:] == [ModelStored("m", str(models / "whole")), Finished("m")]
+        stored, last = told[-2:]
+        assert isinstance(stored, ModelStored) and stored.folder == str(models / "whole") and last == Finished("m")
+        assert [notice.code for notice in stored.notices] == ["merge_compared"]
         assert {"loading", "proving"} < set(stages)
         failed = [event async for event in process.run(job)][-1]
         assert isinstance(failed, Failed) and failed.code == "name_taken"
