@@ -15,7 +15,7 @@ from app.ui.profiler.compare_view import CompareView
 from app.ui.profiler.detail import CellDialog
 from app.ui.profiler.page import ProfilerPage
 from app.ui.widgets.button import Button
-from app.ui.widgets.feedback import Toast
+from app.ui.widgets.toast import Toast
 from app.ui.window import PAGES, Window
 from core.translation import say
 from tests.helpers import profile_tables as tables
