@@ -52,12 +52,21 @@ constexpr bool HAS_F16 = false;
 
 typedef int8_t Bytes __attribute__((vector_size(16), aligned(1), may_alias));
 typedef uint8_t Levels __attribute__((vector_size(16), aligned(1), may_alias));
+#if defined(__AVX512F__)  // the compiler would go there in two steps
+inline Floats load(const int8_t* from) {
+    return (Floats)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)from)));
+}
+inline Floats load(const uint8_t* from) {
+    return (Floats)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)from)));
+}
+#else
 inline Floats load(const int8_t* from) {
     return __builtin_convertvector(__builtin_convertvector(*reinterpret_cast<const Bytes*>(from), Ints), Floats);
 }
 inline Floats load(const uint8_t* from) {
     return __builtin_convertvector(__builtin_convertvector(*reinterpret_cast<const Levels*>(from), Ints), Floats);
 }
+#endif
 
 inline float one(const float* from) { return *from; }
 inline float one(const uint16_t* from) {
