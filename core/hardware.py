@@ -111,3 +111,9 @@ def compiler() -> str | None:
     """The path of a C++ compiler; CXX in the environment comes first."""
     names = (chosen,) if (chosen := os.environ.get("CXX")) else COMPILERS
     return next((path for name in names if (path := shutil.which(name))), None)
+
+
+@lru_cache(maxsize=1)
+def builds_native() -> bool:
+    """Our own code for the processor can be had here, as far as can be told without building it."""
+    return os.environ.get(NATIVE) != "0" and platform.system() != "Windows" and compiler() is not None

@@ -16,7 +16,7 @@ from typing import Literal
 
 import msgspec
 
-from core.hardware import processor
+from core.hardware import builds_native, processor
 from core.load_options import DEFAULT, LoadOptions, int8_begins_at
 from core.models.shape import Block, Matrix, Memory, Shape, read_shape, shape_from, shape_of
 
@@ -194,7 +194,7 @@ def workspace_bytes(
     converted = (
         max((m.rows * m.columns for block in shape.layers for m in block.matrices), default=0) * 4 if wide else 0
     )
-    activations = rows * width * ACTIVATION_BYTES.get(form, 9)
+    activations = rows * width * _activation_bytes(form)
     experts = _experts_bytes(shape, ITEM_BYTES.get(form, 0))
     reading = converted + activations + logits + experts + _growing_bytes(shape, options, context, batch)
     if form in ITEM_BYTES:
@@ -202,7 +202,7 @@ def workspace_bytes(
     # While the weights are quantised and packed no keys and values are held, but all of the table has been read.
     untouched = max(0, block_bytes(shape.embedding, shape, options, device) - context * FAULT_BYTES) * from_files
     kept = kv_bytes(shape, options, context=context, batch=batch)
-    return max(reading - untouched, _packing_bytes(shape) - kept)
+    return max(0, reading - untouched, _packing_bytes(shape) - kept)
 
 
 def _growing_bytes(shape: Shape, options: LoadOptions, context: int, batch: int) -> int:
@@ -236,7 +236,13 @@ def _packing_bytes(shape: Shape) -> int:
     matrices = (matrix.rows * matrix.columns for block in shape.blocks for matrix in block.matrices)
     largest = max(shape.embedding.others, *matrices, 0)
     item = ITEM_BYTES.get(shape.stored, 2)
-    return min(CONVERTED_AT_ONCE, shape.parameters * item) + largest * item // 4
+    again = largest if not builds_native() else 0  # torch's kernels keep codes beside what they pack them into
+    return min(CONVERTED_AT_ONCE, shape.parameters * item) + largest * item // 4 - largest + again
+
+
+def _activation_bytes(form: str) -> int:
+    """Of an element of a row while a prompt is read."""
+    return ACTIVATION_BYTES["int4" if form == "int8" and builds_native() else form] if form in ACTIVATION_BYTES else 9
 
 
 def reads_half_precision() -> bool:
