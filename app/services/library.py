@@ -20,7 +20,7 @@ from app.services.events import Event
 from app.services.inference import ModelFiles, as_error
 from app.services.installed import Installed, Wanted, from_folder, need_folder, outside_name
 from app.services.transfers import Transfer
-from app.supervisor import WorkerSupervisor
+from app.supervisor import State, WorkerSupervisor
 from core.errors import UserError
 from core.hub import catalogue, local_cache
 from core.hub.local_cache import Cached
@@ -64,6 +64,7 @@ class LibraryService:
         self._proxy = proxy
         self._argv = argv or worker_argv("library")
         self._workers: dict[str, WorkerSupervisor] = {}
+        self._ending: set[WorkerSupervisor] = set()  # told to end, perhaps not gone yet
         self._read: dict[Path, tuple[tuple[int, int], Manifest]] = {}
         self._removed: list[Path] = []
 
@@ -311,6 +312,7 @@ class LibraryService:
             await worker.stop()
         finally:
             worker.kill()  # no await here: an abandoned stream is closed by the garbage collector
+            self._ending = {one for one in (*self._ending, worker) if one.state is not State.STOPPED}
             del self.transfers[name]
             self._workers.pop(name)
             self.changed.emit(None)
@@ -361,7 +363,7 @@ class LibraryService:
 
     async def close(self) -> None:
         """Running jobs end, removed models are gone for good."""
-        for worker in list(self._workers.values()):
+        for worker in (*self._workers.values(), *self._ending):
             await worker.stop()
         for place in self._removed:
             shutil.rmtree(place.parent, ignore_errors=True)
