@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -121,6 +122,16 @@ async def test_a_stream_that_nobody_reads_on_ends_its_worker(gguf_file: Path, mo
     await events.aclose()
     assert not service.transfers
     service.tidy()
+
+
+async def test_closing_waits_for_the_worker_of_a_stream_that_was_left(gguf_file: Path, models: Path) -> None:
+    """A command may end at once after it; what is open then would be reported when the loop is gone."""
+    service = LibraryService(models)
+    events = service.import_(gguf_file, "Tiny")
+    await anext(events)
+    await events.aclose()
+    await service.close()
+    assert not psutil.Process().children()
 
 
 @pytest.mark.loops("asyncio")
