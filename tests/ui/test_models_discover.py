@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QDialog, QLabel
 
 from app.context import AppContext
 from app.services import machine
-from app.services.discovery import Offer
+from app.services.discovery import Listing, Offer
 from app.services.installed import Wanted
 from app.ui.models.consent import Question
 from app.ui.models.reading import ReadingDialog, readable
@@ -117,6 +117,19 @@ async def test_the_chosen_row_stays_when_a_hub_adds_others() -> None:
         page.discover.table.choose("Qwen/Qwen3-4B")
         await until(lambda: "Qwen3-8B-GGUF" in names(page))
         assert page.discover.table.offer().name == "Qwen3-4B" and page.offer.offer.name == "Qwen3-4B"
+
+
+async def test_a_hub_that_answers_while_another_is_asked_stays_a_source() -> None:
+    async with discover() as (_, page, hubs, _context):
+        hubs.answers.delay_s = 0.2
+        page.discover.field.setText("qwen3-8b-gguf")
+        await until(lambda: page.offer.offer is not None and page.offer.offer.id == FOUND[0].id)
+        await until(lambda: f"look {FOUND[0].id}" in hubs.answers.asked)
+        assert page.offer.look is None
+        both = replace(FOUND[0], sources=(*FOUND[0].sources, Source("modelscope", "unsloth/Qwen3-8B-GGUF")))
+        page.discover.search._tell(Listing((both,)))
+        await until(lambda: page.offer.look is not None)
+        assert [row.source.place for row in page.offer.source.rows] == ["huggingface", "modelscope"]
 
 
 async def test_a_silent_hub_is_named_and_the_other_one_shown() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, QUrl
@@ -133,14 +134,14 @@ class OfferActions(QObject):
         try:
             look = await self._context.discovery.look(offer, anew=anew)
         except UserError as error:
-            if self._is_shown(offer):
+            if (shown := self._shown(offer)) is not None:
                 self._pane.show_problem(error)
-                self._pane.show_offer(offer, self._context.estimates.of(offer), say("discover.memory_unknown"))
+                self._pane.show_offer(shown, self._context.estimates.of(shown), say("discover.memory_unknown"))
                 self.show_state()
             return
         self._context.estimates.learn(look)
-        if self._is_shown(offer):
-            self._pane.show_look(look, self._context.estimates.of(offer))
+        if (shown := self._shown(offer)) is not None:
+            self._pane.show_look(replace(look, offer=shown), self._context.estimates.of(shown))
             self._with_file(self._pane.file)
             self.show_state()
             if offer.entry is None or offer.entry.config is None:
@@ -165,16 +166,18 @@ class OfferActions(QObject):
         try:
             speeds = await self._context.discovery.speeds(look)
         except UserError as error:
-            if self._is_shown(look.offer):
+            if self._shown(look.offer) is not None:
                 self._pane.source.show_measuring(False)
                 self._pane.source.show_speeds(())
                 self._pane.show_problem(error)
             return
-        if self._is_shown(look.offer):
+        if self._shown(look.offer) is not None:
             self._pane.source.show_speeds(speeds)
 
-    def _is_shown(self, offer: Offer) -> bool:
-        return isValid(self._pane) and self._pane.offer is not None and self._pane.offer.id == offer.id
+    def _shown(self, offer: Offer) -> Offer | None:
+        """The chosen model where it is still this one: meanwhile another hub may have said that it has it too."""
+        now = self._pane.offer if isValid(self._pane) else None
+        return now if now is not None and now.id == offer.id else None
 
     # --- verbs -----------------------------------------------------------------------------
 
@@ -208,7 +211,7 @@ class OfferActions(QObject):
         """From the faster hub, unless the user has chosen one."""
         if choice.look is not None and not self._pane.source.is_settled:
             await self._measure()
-            measured = self._pane.choice() if self._is_shown(choice.offer) else None
+            measured = self._pane.choice() if self._shown(choice.offer) is not None else None
             choice = measured or choice
         if await fetching.fetch(self._window, self._context, choice):
             self._window.notify("ok", say("discover.queued", name=choice.name))
