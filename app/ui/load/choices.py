@@ -145,6 +145,8 @@ def _meaning(subject: Subject, options: LoadOptions, field: str, value: str) -> 
         return say("load.weights_auto_means", precision=figures.precision(subject.shape.stored))
     if field == "weights" and quantised is not None:
         return say("load.weights_stay_quantised", bits=quantised.bits, method=quantised.method.upper())
+    if field == "weights" and value == "int4" and subject.shape.had_4_bits:
+        return say("load.weights_int4_again")
     if field == "engine" and value == "llama_cpp" and find_spec("llama_cpp") is None:
         return say("load.engine_llama_cpp_missing")
     if field == "attention" and value == "flash":
