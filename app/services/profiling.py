@@ -7,6 +7,7 @@ other and the table goes on; and what is measured is in the store before anybody
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -43,7 +44,7 @@ from core.profiling.result import CellResult, Estimate, MachineProbe
 from core.profiling.timeline import MemoryTimeline
 from core.protocol.messages import Failed, Progress
 from core.protocol.profiling import MachineProbed, ProbeMachine
-from core.store.records import ProfileRun, ProfileState
+from core.store.records import ProfileRun
 from core.store.store import Store
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 Format = Literal["csv", "markdown"]
 EARLIER = 12  # tables that tell how long another one will take
 EMPTY = MemoryTimeline()
+
+log = logging.getLogger("profiling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ class ProfilingService:
         self._work: asyncio.Task[None] | None = None
         self._probing: WorkerSupervisor | None = None
         self._deleted: set[int] = set()
+        self._broken: set[int] = set()  # tables of ours whose end could not be written
 
     # --- before ------------------------------------------------------------------
 
@@ -155,7 +159,7 @@ class ProfilingService:
         """Measure a table; ends with TableEnded. Leaving the loop early cancels it.
 
         Raises:
-            UserError: profile_busy, profile_empty.
+            UserError: profile_busy, profile_busy_elsewhere, profile_empty.
         """
         self._need_idle()
         cells = cells_of(plan)
@@ -172,11 +176,13 @@ class ProfilingService:
 
         failed_too: those that could not be measured are tried again, also of a table that is done
         Raises:
-            UserError: profile_busy, profile_gone, profile_done, profile_elsewhere (another front is at it).
+            UserError: profile_busy, profile_gone, profile_done, profile_elsewhere (another front is at it),
+                profile_busy_elsewhere (or at another one).
         """
         self._need_idle()
         await asyncio.to_thread(here.this_machine)
         run = await self._store.call(lambda s: store.profiles.take(s, run_id, failed_too=failed_too))
+        self._broken.discard(run_id)
         found = await self._store.call(lambda s: store.profiles.results(s, run_id))
         kept = [result for result in found if result.state == "done" or not failed_too]
         async with aclosing(self._run(run, cells_of(run.plan), kept)) as news:
@@ -210,12 +216,13 @@ class ProfilingService:
         """The limits of this machine: measured the first time, or `anew`, and kept.
 
         Raises:
-            UserError: profile_busy, and what became of the worker.
+            UserError: profile_busy, profile_busy_elsewhere, and what became of the worker.
         """
         known = self.known_probe(device)
         if known is not None and not anew:
             return known
         self._need_idle()
+        await self._store.call(store.profiles.need_quiet)
         self._probing = worker = WorkerSupervisor("profile", self._argv)
         try:
             async with worker:
@@ -239,7 +246,7 @@ class ProfilingService:
 
     async def runs(self, limit: int = 100) -> list[ProfileRun]:
         """Newest first."""
-        return await self._store.call(lambda s: store.profiles.recent(s, limit))
+        return [self._told(run) for run in await self._store.call(lambda s: store.profiles.recent(s, limit))]
 
     async def run(self, run_id: int) -> tuple[ProfileRun, list[CellResult]]:
         """A table and the results it has, in the order of its cells; timelines are left out, see timeline().
@@ -247,7 +254,8 @@ class ProfilingService:
         Raises:
             UserError: profile_gone.
         """
-        return await self._store.call(lambda s: (store.profiles.get(s, run_id), store.profiles.results(s, run_id)))
+        both = await self._store.call(lambda s: (store.profiles.get(s, run_id), store.profiles.results(s, run_id)))
+        return self._told(both[0]), both[1]
 
     async def timeline(self, run_id: int, key: str) -> MemoryTimeline:
         """Of one cell, by Cell.key; empty where there is none."""
@@ -258,14 +266,13 @@ class ProfilingService:
         return await self._store.call(lambda s: store.profiles.rename(s, run_id, name))
 
     async def delete(self, run_id: int) -> Deleted:
-        """The run and what was kept with it; it can be brought back until the service closes. An unknown id is no
-        error of anybody: there is nothing to bring back then.
+        """The run and what was kept with it; it can be brought back until the service closes.
 
         Raises:
-            UserError: profile_busy, when it is under way; profile_gone.
+            UserError: profile_under_way, profile_elsewhere (another front is at it), profile_gone.
         """
         if self.state.run is not None and self.state.run.id == run_id:
-            raise UserError("profile_busy")
+            raise UserError("profile_under_way", run=run_id)
 
         def work(s: Session) -> Deleted:
             run, found = store.profiles.get(s, run_id), store.profiles.results(s, run_id)
@@ -313,6 +320,9 @@ class ProfilingService:
 
     # --- within ------------------------------------------------------------------------
 
+    def _told(self, run: ProfileRun) -> ProfileRun:
+        return replace(run, state="interrupted") if run.id in self._broken and run.state == "running" else run
+
     @property
     def _snapshots(self) -> Path:
         return (self._home or paths.home()) / "profiling" / "snapshots"
@@ -351,18 +361,30 @@ class ProfilingService:
     async def _measure(
         self, table: Table, tell: Callable[[News], None], waiting: asyncio.Queue[News | BaseException]
     ) -> None:
-        state: ProfileState = "interrupted"
+        """However it ends, the front hears of it, and another table can be begun."""
         try:
             tell(TableBegan(table.run, table.cells, tuple(table.results.values())))
             state = await table.measure()
-        except Exception as error:
-            await self._store.call(lambda s: store.profiles.end(s, table.run.id, "interrupted"))
+            run = await self._store.call(lambda s: store.profiles.end(s, table.run.id, state))
+        except Exception as error:  # our bug, or the disk is full, or the store is gone
+            broken = await self._end_broken(table)
             self._leave()
+            self.news.emit(TableEnded(broken, "interrupted"))
             waiting.put_nowait(error)
             return
-        run = await self._store.call(lambda s: store.profiles.end(s, table.run.id, state))
         self._leave()
         tell(TableEnded(run, state))
+
+    async def _end_broken(self, table: Table) -> ProfileRun:
+        """What broke the table off may keep its end from being written, too; then it is remembered here, and all others
+        see it once this process is gone."""
+        run_id = table.run.id
+        try:
+            return await self._store.call(lambda s: store.profiles.end(s, run_id, "interrupted"))
+        except Exception as error:
+            log.info("the end of table %d was not written: %s", run_id, error)
+            self._broken.add(run_id)
+            return replace(table.run, state="interrupted")
 
     def _leave(self) -> None:
         self._table = None

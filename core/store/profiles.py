@@ -1,7 +1,8 @@
 """Tables that were measured, and the results of their cells.
 
 Invariant: a result that was put here stays, whatever becomes of its table; a table whose front has died is told as
-interrupted, and only one front is at it. Timelines are large and lie apart from the results.
+interrupted, and only one front is at it, so no other one begins, takes or deletes anything under its hands. Timelines
+are large and lie apart from the results.
 """
 
 from __future__ import annotations
@@ -21,10 +22,16 @@ from core.store.records import ProfileRun, ProfileState
 from core.store.schema import ProfileCellRow, ProfileRunRow, utc_now
 
 NOTHING = MemoryTimeline()
+LOST = ("failed", "out_of_memory")
 
 
 def create(s: Session, name: str, plan: ProfilePlan, device: str) -> ProfileRun:
-    """A table that this process measures."""
+    """A table that this process measures.
+
+    Raises:
+        UserError: profile_busy_elsewhere.
+    """
+    need_quiet(s)
     pid, started = owner.here()
     row = ProfileRunRow(
         name=name, plan=plan, state="running", cells=len(cells_of(plan)), device=device, created=utc_now(), ended=None,
@@ -51,15 +58,15 @@ def take(s: Session, run_id: int, *, failed_too: bool = False) -> ProfileRun:
     of them has no figures
 
     Raises:
-        UserError: profile_gone, profile_done, profile_elsewhere.
+        UserError: profile_gone, profile_done, profile_elsewhere, profile_busy_elsewhere.
     """
     row = _row(s, run_id)
     has_lost = failed_too and any(result.state != "done" for result in results(s, run_id))
     if row.state == "done" and not has_lost:
         raise UserError("profile_done", run=run_id)
+    _need_free(row)
+    need_quiet(s)
     pid, started = owner.here()
-    if row.state == "running" and (row.owner_pid, row.owner_started) != (pid, started) and _is_at_work(row):
-        raise UserError("profile_elsewhere", run=run_id)
     row.state, row.ended, row.owner_pid, row.owner_started = "running", None, pid, started
     return _record(s, row)
 
@@ -96,8 +103,18 @@ def timeline(s: Session, run_id: int, key: str) -> MemoryTimeline:
     return row.timeline if row is not None else NOTHING
 
 
+def need_quiet(s: Session) -> None:
+    """Two tables at once would spoil the figures of both. Raises UserError profile_busy_elsewhere."""
+    for row in s.scalars(select(ProfileRunRow).where(ProfileRunRow.state == "running")):
+        if _is_anothers(row):
+            raise UserError("profile_busy_elsewhere", run=row.id)
+
+
 def forget(s: Session, run_id: int) -> None:
-    """An unknown id is no error."""
+    """An unknown id is no error. Raises UserError profile_elsewhere: another front is measuring it."""
+    row = s.get(ProfileRunRow, run_id)
+    if row is not None:
+        _need_free(row)
     s.execute(delete(ProfileRunRow).where(ProfileRunRow.id == run_id))
 
 
@@ -121,13 +138,25 @@ def _row(s: Session, run_id: int) -> ProfileRunRow:
     return row
 
 
+def _need_free(row: ProfileRunRow) -> None:
+    if row.state == "running" and _is_anothers(row):
+        raise UserError("profile_elsewhere", run=row.id)
+
+
+def _is_anothers(row: ProfileRunRow) -> bool:
+    return (row.owner_pid, row.owner_started) != owner.here() and _is_at_work(row)
+
+
 def _is_at_work(row: ProfileRunRow) -> bool:
     return owner.is_alive(row.owner_pid, row.owner_started)
 
 
 def _record(s: Session, row: ProfileRunRow) -> ProfileRun:
-    count = select(func.count()).select_from(ProfileCellRow).where(ProfileCellRow.run_id == row.id)
+    kind = func.json_extract(ProfileCellRow.result, "$.state")
+    counts = select(kind, func.count()).where(ProfileCellRow.run_id == row.id).group_by(kind)
+    by_state = {found: count for found, count in s.execute(counts)}
     state: ProfileState = "interrupted" if row.state == "running" and not _is_at_work(row) else row.state
     return ProfileRun(
-        row.id, row.name, row.plan, state, row.cells, s.scalar(count) or 0, row.device, row.created, row.ended
-    )
+        row.id, row.name, row.plan, state, row.cells, by_state.get("done", 0), row.device, row.created, row.ended,
+        sum(by_state.get(one, 0) for one in LOST),
+    )  # fmt: skip

@@ -159,7 +159,8 @@ class RunMetric:
 
 @dataclass(frozen=True, slots=True)
 class ProfileRun:
-    """A table that was measured, or is. cells: in all; measured: of them, those that have a result, whatever it says.
+    """A table that was measured, or is. cells: in all; measured: of them, those that have figures; lost: those that
+    were tried in vain. What is in neither was not begun.
 
     device: the card or the processor, for people; results are asked for apart, since they are large
     """
@@ -173,3 +174,4 @@ class ProfileRun:
     device: str
     created: datetime
     ended: datetime | None
+    lost: int = 0

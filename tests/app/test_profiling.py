@@ -17,12 +17,13 @@ import pytest
 from app.services.library import LibraryService
 from app.services.profiling import ProfilingService, ProfilingState
 from app.services.profiling_news import CellBegan, CellEnded, CellMoved, News, Probed, TableBegan, TableEnded
-from core import paths
+from core import paths, store
 from core.errors import UserError
 from core.profiling import comparing, learning, shapes
 from core.profiling.plan import Case, ProfilePlan
 from core.store.store import Store
 from tests.helpers.fake_profile_worker import ARGV, HANGS, MARKS, SAMPLES
+from tests.helpers.refusals import refused
 
 pytestmark = pytest.mark.loops("asyncio")
 
@@ -32,14 +33,14 @@ PLAN = ProfilePlan((TINY,), ("bfloat16", "float32"), cases=(Case(4, 4),))
 
 @asynccontextmanager
 async def service(home: Path) -> AsyncIterator[ProfilingService]:
-    store, library = Store(paths.database()), LibraryService(home / "models")
-    made = ProfilingService(store, library, argv=ARGV)
+    database, library = Store(paths.database()), LibraryService(home / "models")
+    made = ProfilingService(database, library, argv=ARGV)
     try:
         yield made
     finally:
         await made.close()
         await library.close()
-        await store.close()
+        await database.close()
 
 
 async def measured(profiler: ProfilingService, plan: ProfilePlan) -> list[News]:
@@ -155,6 +156,27 @@ async def test_leaving_the_events_cancels_the_table(home: Path) -> None:
                     break
         await until(profiler, lambda state: state.run is None)
         assert (await profiler.run(1))[0].state == "cancelled"
+
+
+async def test_a_full_disk_ends_the_table_with_a_sentence_and_another_can_be_begun(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise UserError("store_disk_full", file="x")
+
+    async with service(home) as profiler:
+        heard: list[News] = []
+        profiler.news.listen(heard.append)
+        with monkeypatch.context() as disk:
+            disk.setattr(store.profiles, "put", full)
+            disk.setattr(store.profiles, "end", full)
+            with refused("store_disk_full"):
+                await asyncio.wait_for(measured(profiler, PLAN), 60)
+        ended = heard[-1]
+        assert isinstance(ended, TableEnded) and ended.state == "interrupted", "pages hear of it too"
+        assert profiler.state.run is None and [run.state for run in await profiler.runs()] == ["interrupted"]
+        assert results([one async for one in profiler.resume(1)]) == {"bfloat16": "done", "float32": "done"}
+        assert [run.state for run in await profiler.runs()] == ["done"]
 
 
 async def test_what_would_not_fit_is_not_run(home: Path) -> None:

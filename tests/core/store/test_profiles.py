@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from core import store as ops
@@ -33,6 +34,36 @@ def test_results_stand_in_the_order_of_the_table_without_timelines(store: Store)
     store.run(lambda s: ops.profiles.forget(s, run.id))
     assert store.run(lambda s: ops.profiles.recent(s)) == []
     assert store.run(lambda s: ops.profiles.timeline(s, run.id, found[0].cell.key)).samples == ()
+
+
+def test_what_another_front_measures_is_not_touched_and_no_second_table_is_begun(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = store.run(lambda s: ops.profiles.create(s, "t", PLAN, "card"))
+    other = store.run(lambda s: ops.profiles.create(s, "t", PLAN, "card"))
+    store.run(lambda s: ops.profiles.end(s, other.id, "cancelled"))
+    monkeypatch.setattr(owner, "here", lambda: (1, 2.0))  # somebody else, while we are alive
+    with refused("profile_elsewhere"):
+        store.run(lambda s: ops.profiles.forget(s, run.id))
+    with refused("profile_busy_elsewhere"):
+        store.run(lambda s: ops.profiles.create(s, "t", PLAN, "card"))
+    with refused("profile_busy_elsewhere"):
+        store.run(lambda s: ops.profiles.take(s, other.id))
+    store.run(lambda s: ops.profiles.forget(s, other.id))
+    store.run(lambda s: ops.profiles.end(s, run.id, "done"))
+    store.run(lambda s: ops.profiles.forget(s, run.id))
+    assert store.run(ops.profiles.recent) == []
+
+
+def test_cells_that_were_tried_in_vain_are_told_apart(store: Store) -> None:
+    from core.profiling.plan import cells_of
+
+    run = store.run(lambda s: ops.profiles.create(s, "t", PLAN, "card"))
+    for cell, state in zip(cells_of(PLAN), ("done", "failed", "out_of_memory", "not_run"), strict=True):
+        one = msgspec.structs.replace(result(cell), state=state)
+        store.run(lambda s, one=one: ops.profiles.put(s, run.id, one))  # type: ignore[misc]
+    told = store.run(lambda s: ops.profiles.get(s, run.id))
+    assert (told.measured, told.lost, told.cells) == (1, 2, 4)
 
 
 def test_a_table_whose_front_died_can_be_taken_over_and_no_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
