@@ -62,11 +62,19 @@ Step = Reading | PromptReady | NewToken | Ended | None
 
 class Engine:
     def __init__(
-        self, decoder: AnyDecoder, context_length: int, *, keep_bytes: int = KEEP_BYTES, rows: int = 0
+        self,
+        decoder: AnyDecoder,
+        context_length: int,
+        *,
+        keep_bytes: int = KEEP_BYTES,
+        rows: int = 0,
+        may_guess: bool = True,
     ) -> None:
         """keep_bytes: how much the caches of sequences that are not in use may take. rows: ids from here on stand for
-        no token and are never chosen; 0 for none of these."""
+        no token and are never chosen; 0 for none of these. may_guess: tokens may be guessed from the text, so that a
+        pass gives several; not where the passes themselves are to be timed."""
         self._decoder = decoder
+        self._may_guess = may_guess
         self._rows = rows
         self._context_length = context_length
         self._sequences = Sequences(decoder.new_cache, keep_bytes)
@@ -129,7 +137,7 @@ class Engine:
         if bool(logits.isnan().any()):
             raise UserError("logits_unusable")
         yield PromptReady(total, reused, sequence.cache.ntk_alpha)
-        sampler = Sampler(sampling, sequence.ids, self._rows, constraint)
+        sampler = Sampler(sampling, sequence.ids, self._rows, constraint, may_guess=self._may_guess)
         yield from self._decode(sequence, sampler, logits, stop_ids, is_cancelled)
 
     def _decode(
@@ -178,7 +186,8 @@ class Engine:
                 yield from following
                 return
         lookup = None
-        if sampler.is_plainly_greedy and isinstance(decoder, Verifying) and decoder.can_verify(cache):
+        is_worth_it = sampler.may_guess and sampler.is_plainly_greedy
+        if is_worth_it and isinstance(decoder, Verifying) and decoder.can_verify(cache):
             lookup = Lookup(decoder, cache, sequence.ids, rows=sampler.rows, most=self._context_length)
         while True:
             if lookup is not None and self._running == 1:

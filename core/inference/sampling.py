@@ -22,11 +22,19 @@ class Sampler:
     """The choices of one sequence."""
 
     def __init__(
-        self, sampling: Sampling, prompt: Sequence[int], rows: int = 0, constraint: Constraint | None = None
+        self,
+        sampling: Sampling,
+        prompt: Sequence[int],
+        rows: int = 0,
+        constraint: Constraint | None = None,
+        *,
+        may_guess: bool = True,
     ) -> None:
-        """rows: ids from here on are never chosen, being rows of the model's table that stand for no token; 0: none."""
+        """rows: ids from here on are never chosen, being rows of the model's table that stand for no token; 0: none.
+        may_guess: the choices may be guessed and verified several at a time."""
         self.sampling = sampling
         self.rows = rows
+        self.may_guess = may_guess
         self.prompt = list(prompt)
         self._constraint = constraint
         self._counts: Tensor | None = None  # (vocabulary,) of the reply's own tokens

@@ -1,6 +1,7 @@
 """Speed of one case: prompts of random tokens, answered to a fixed length by the engine that answers chats.
 
-Invariant: a warm-up of the same shape comes before and does not count; every round has a prompt of its own, so that
+Every step is a pass of its own: greedy chats also guess tokens from the text, but what that gains is the text's doing and
+not the model's, and random models say the same again and again. Invariant: a warm-up of the same shape comes before and does not count; every round has a prompt of its own, so that
 nothing is taken over from the one before; every figure is the median of the rounds.
 """
 
@@ -74,7 +75,7 @@ def _prompts(case: Case, size: int, number: int) -> list[list[int]]:
 
 class _Singly:
     def __init__(self, ready: Ready) -> None:
-        self._engine = Engine(ready.decoder, ready.loaded.context_length, keep_bytes=0)
+        self._engine = Engine(ready.decoder, ready.loaded.context_length, keep_bytes=0, may_guess=False)
 
     def run(self, prompts: list[list[int]], new: int, told: Round, recorder: Recorder, number: int) -> Iterator[int]:
         sampling = msgspec.structs.replace(GREEDY, max_new_tokens=new)

@@ -102,7 +102,7 @@ class CardDecoder(DenseDecoder):
         """The loop over this cache, about to put `id` into it."""
         parts = self.parts[cache.adapter]
         way = Way.of(sampler.sampling, sampler.rows, stop_ids)
-        drafted = self.drafted if way.is_greedy and not way.has_penalty else 0
+        drafted = self.drafted if way.is_greedy and not way.has_penalty and sampler.may_guess else 0
         loop = self._kept(cache)
         if loop is None or loop.parts is not parts or loop.way != way or loop.drafted != drafted:
             self._forget(cache)

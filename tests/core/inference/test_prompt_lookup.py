@@ -69,6 +69,13 @@ def run(decoder: Any, prompt: list[int] = PROMPT, sampling: Sampling | None = No
     return list(Engine(decoder, CONTEXT).generate(prompt, sampling or greedy(), **options))
 
 
+def test_where_passes_are_timed_nothing_is_guessed() -> None:
+    decoder = guessing()
+    steps = list(Engine(decoder, CONTEXT, may_guess=False).generate(PROMPT, greedy()))
+    assert ids(steps) == ids(run(plain())) and not decoder.rows
+    assert isinstance(steps[-1], Ended) and steps[-1].passes == 59
+
+
 def ids(steps: list[Step]) -> list[int]:
     return [step.id for step in steps if isinstance(step, NewToken)]
 

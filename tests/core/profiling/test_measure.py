@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from core.inference import prompt_lookup
 from core.load_options import LoadOptions, WeightChoice
 from core.models.quantised.linear import QuantisedLinear
 from core.profiling import random_model, shapes
@@ -58,6 +59,17 @@ def test_one_sequence_is_decoded_by_the_engine_of_chats() -> None:
     assert phases == ["libraries", "load", "warm_up", "prefill", "decode", "prefill", "decode", "end"]
     assert [mark.round for mark in result.timeline.marks][2:7] == [0, 1, 1, 2, 2]
     assert result.peak_bytes > 50_000_000 and result.card_peak_bytes == 0
+
+
+def test_every_token_is_a_step_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guessed tokens would come for nothing: the median of the steps would be 0, and the speed nobody's."""
+
+    def take(lookup: object) -> list[int]:
+        raise AssertionError("tokens are guessed")
+
+    monkeypatch.setattr(prompt_lookup.Lookup, "take", take)
+    found = measured(Cell(TINY, "float32", case=Case(6, 40), repeats=1, threads=1)).inference
+    assert found is not None and 0.2 < found.token_s_p50 * found.decode_tokens_per_s < 1.5
 
 
 @pytest.mark.parametrize("kv_cache", ["plain", "int8"])

@@ -52,6 +52,12 @@ def ids(steps: list[Step]) -> list[int]:
     return [step.id for step in steps if isinstance(step, NewToken)]
 
 
+def test_where_passes_are_timed_nothing_is_guessed() -> None:
+    found = [run(card(guesses=True), greedy(100), may_guess=may_guess)[-1] for may_guess in (True, False)]
+    passes = [end.passes for end in found if isinstance(end, Ended)]
+    assert passes[0] < 99 <= passes[1]
+
+
 @pytest.mark.parametrize("guesses", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_greedy_tokens_are_those_of_the_lean_pass(name: str, guesses: bool) -> None:
