@@ -184,7 +184,7 @@ def show_limits(probe: MachineProbe) -> None:
 
 
 def _peak(result: CellResult) -> str:
-    return figures.size(result.peak_bytes) if result.peak_bytes else ""
+    return figures.size(result.whole_peak) if result.whole_peak else ""
 
 
 def _estimate(result: CellResult) -> str:

@@ -18,10 +18,12 @@ from pathlib import Path
 import msgspec
 
 from app.services import machine as readings
+from app.services.free_memory import FreeMemory
 from app.services.profiling_news import CellBegan, CellEnded, CellMoved, News, ProbeBegan, Probed
 from app.supervisor import State, WorkerSupervisor
 from core import store
 from core.errors import UserError
+from core.figures import size
 from core.load_options import DeviceChoice
 from core.models.footprint import DeviceKind
 from core.models.shape import Shape
@@ -30,6 +32,7 @@ from core.profiling import machine as here
 from core.profiling.command import command_of
 from core.profiling.estimating import Obstacle
 from core.profiling.plan import Cell
+from core.profiling.recorder import NO_MEMORY
 from core.profiling.result import CellResult, Estimate, PhaseMemory
 from core.profiling.timeline import MemorySample, MemoryTimeline, PhaseMark
 from core.protocol.job import Job
@@ -40,7 +43,7 @@ from core.store.store import Store
 
 log = logging.getLogger("profiling")
 
-KILLED = ("worker_killed",)  # by the system, most often for want of memory
+WORKER = "worker.profile"  # stands for its name in what is kept, which may be read in another language
 
 
 class Table:
@@ -151,7 +154,8 @@ class Table:
         result: CellResult | None = None
         file = str(self._snapshots / f"{self.run.id}-{index}.pickle") if cell.snapshot else ""
         try:
-            async with aclosing(self._working(ProfileCell(uuid.uuid4().hex, cell, file))) as events:
+            job = ProfileCell(uuid.uuid4().hex, cell, file)
+            async with FreeMemory() as memory, aclosing(self._working(job)) as events:
                 async for event in events:
                     if isinstance(event, Progress):
                         self._tell(CellMoved(index, event))
@@ -161,7 +165,7 @@ class Table:
                     elif isinstance(event, CellMeasured):
                         result = event.result
                     elif isinstance(event, Failed) and result is None:
-                        result = self._failed(cell, event, timeline)
+                        result = self._failed(cell, event, timeline, memory)
         except UserError as error:  # the worker could not be started
             result = self._ended(cell, "failed", (error.code, error.params))
         if self._is_cancelled:
@@ -211,15 +215,23 @@ class Table:
         return "cuda" if here.runs_on_card(asked) else "cpu"
 
     def _ended(self, cell: Cell, state: str, why: Obstacle) -> CellResult:
+        params = why[1] | ({"worker": WORKER} if "worker" in why[1] else {})
         found: CellResult = msgspec.convert(
-            {"cell": cell, "state": state, "code": why[0], "params": why[1], "measured_at": datetime.now(UTC)},
+            {"cell": cell, "state": state, "code": why[0], "params": params, "measured_at": datetime.now(UTC)},
             CellResult, from_attributes=True,
         )  # fmt: skip
         return self._with_facts(found)
 
-    def _failed(self, cell: Cell, event: Failed, timeline: _Timeline) -> CellResult:
-        is_memory = event.kind == "oom" or event.code in (*KILLED, "training_memory")
-        found = self._ended(cell, "out_of_memory" if is_memory else "failed", (event.code, event.params))
+    def _failed(self, cell: Cell, event: Failed, timeline: _Timeline, memory: FreeMemory) -> CellResult:
+        code, params = event.code, event.params
+        if code == "worker_exited" and params.get("status") == NO_MEMORY:
+            code, params = "out_of_memory", {}
+        is_memory = event.kind == "oom" or code in ("out_of_memory", "training_memory")
+        if code == "worker_killed":  # by the system for want of memory, or by anybody
+            is_memory = memory.was_short
+            if not is_memory:
+                code, params = "profile_killed", params | {"free": size(memory.lowest.free)}
+        found = self._ended(cell, "out_of_memory" if is_memory else "failed", (code, params))
         return msgspec.structs.replace(
             found, detail=event.detail, timeline=timeline.made(), memory=timeline.phases(),
             peak_bytes=timeline.highest(),

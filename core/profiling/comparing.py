@@ -1,16 +1,19 @@
 """Two tables, figure by figure where they measured the same cell.
 
-Invariant: a figure stands here only where both tables have it, and each says in which direction it is better.
+Invariant: a figure stands here only where both tables measured its cell to the end, and each says in which direction it
+is better, or that it is the same: within what two runs usually differ by.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from core.profiling.plan import Cell
 from core.profiling.result import CellResult
 
+NOISE = 0.03  # of a figure
+Verdict = Literal["better", "worse", "same"]
 Figure = Callable[[CellResult], float | None]
 
 FIGURES: dict[str, Figure] = {
@@ -42,12 +45,19 @@ class Change(NamedTuple):
         """Above 1 where the second is better."""
         return self.ratio if self.figure in MORE_IS_BETTER else 1 / self.ratio
 
+    @property
+    def verdict(self) -> Verdict:
+        if abs(self.ratio - 1) < NOISE:
+            return "same"
+        return "better" if self.gain > 1 else "worse"
+
 
 def compared(before: Sequence[CellResult], after: Sequence[CellResult]) -> list[Change]:
-    others = {result.cell.key: result for result in after}
+    """Of a cell that broke off nothing can be said: what it took until then is no figure of it."""
+    others = {result.cell.key: result for result in after if result.state == "done"}
     found: list[Change] = []
     for one in before:
-        other = others.get(one.cell.key)
+        other = others.get(one.cell.key) if one.state == "done" else None
         for figure, of in FIGURES.items() if other is not None else ():
             first, second = of(one), of(other) if other is not None else None
             if first and second:

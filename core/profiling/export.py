@@ -13,6 +13,7 @@ from core.errors import UserError
 from core.profiling.plan import ProfilePlan
 from core.profiling.readme_table import DEVICE, GIB, compared, relative
 from core.profiling.result import CellResult
+from core.translation import say
 
 Value = str | float | int | None
 Forms = dict[tuple[str, str, str], float]
@@ -123,7 +124,7 @@ def _inference_row(result: CellResult, perplexities: Forms) -> list[str]:
         decoded = f"{found.decode_tokens_per_s:.1f}" if found.decode_tokens_per_s else ""
         figures = [f"{found.prompt_tokens_per_s:.0f}", f"{found.first_token_s:.3f}", decoded, per_token]
     perplexity = f"{perplexities[form]:.3f}" if form in perplexities else ""
-    return [*form, f"{case.prompt} + {case.new} x {case.batch}", *figures, gib(result.peak_bytes), _estimate(result),
+    return [*form, f"{case.prompt} + {case.new} x {case.batch}", *figures, gib(result.whole_peak), _estimate(result),
             share, perplexity, why(result)]  # fmt: skip
 
 
@@ -132,7 +133,7 @@ def _training_row(result: CellResult) -> list[str]:
     assert work is not None
     figures = [f"{found.step_s:.2f}", f"{found.tokens_per_s:.0f}"] if found is not None else ["", ""]
     method = work.method + (" (emb)" if work.embeddings else "")
-    return [result.cell.subject.name, method, f"{work.length} x {work.accumulate}", *figures, gib(result.peak_bytes),
+    return [result.cell.subject.name, method, f"{work.length} x {work.accumulate}", *figures, gib(result.whole_peak),
             _estimate(result), why(result)]  # fmt: skip
 
 
@@ -153,10 +154,11 @@ def said(quantity: str, value: float | None) -> str:
 
 
 def why(result: CellResult) -> str:
-    """In words, for a cell without figures."""
+    """In words, for a cell without figures; in the language of now, whichever it was measured in."""
     if result.state == "done" or not result.code:
         return ""
-    return str(UserError(result.code, **result.params))
+    named = {"worker": say("worker.profile")} if "worker" in result.params else {}  # no other one measures
+    return str(UserError(result.code, **{**result.params, **named}))
 
 
 def gib(count: float) -> str:

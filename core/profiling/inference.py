@@ -1,8 +1,9 @@
 """Speed of one case: prompts of random tokens, answered to a fixed length by the engine that answers chats.
 
-Every step is a pass of its own: greedy chats also guess tokens from the text, but what that gains is the text's doing and
-not the model's, and random models say the same again and again. Invariant: a warm-up of the same shape comes before and does not count; every round has a prompt of its own, so that
-nothing is taken over from the one before; every figure is the median of the rounds.
+Every step is a pass of its own: greedy chats also guess tokens from the text, but what that gains is the text's doing
+and not the model's, and random models say the same again and again. Invariant: a warm-up of the same shape comes before
+and does not count; every round has a prompt of its own, so that nothing is taken over from the one before; every figure
+is the median of the rounds.
 """
 
 from __future__ import annotations

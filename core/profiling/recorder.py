@@ -7,7 +7,6 @@ a long measurement keeps no more than MOST samples. It ends the process rather t
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ EVERY_S = 0.05
 CARD_EVERY_S = 0.2  # asking PyTorch takes time from the loop that keeps the card busy
 MOST = 600
 LEAST_FREE = 200_000_000  # bytes of the system's memory; below, the desktop would be next
+NO_MEMORY = 75  # the exit status then, so that nobody takes it for a kill from outside
 
 
 class Recorder:
@@ -146,7 +146,7 @@ class Recorder:
         while not self._is_over.wait(every):
             every = max(every, self._card_every_s) if self._card is not None else every
             if psutil.virtual_memory().available < LEAST_FREE:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os._exit(NO_MEMORY)
             sample = self._now(self.seconds)
             with self._lock:
                 self._samples.append(sample)

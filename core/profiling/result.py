@@ -139,7 +139,8 @@ class Estimate(Struct, frozen=True):
 
 class CellResult(Struct, frozen=True):
     """
-    code, params: why there are no figures, `error.<code>` of the catalogue. detail: for the log
+    code, params: why there are no figures, `error.<code>` of the catalogue; a worker is named by its key
+    detail: for the log
     peak_bytes: the highest of all phases: what PyTorch reserved on a card, the process's own memory (USS) elsewhere
     card_peak_bytes: the highest that PyTorch allocated, as the README's memory is meant; 0 on a processor
     context_bytes: on a card, what the process took there beside PyTorch's allocator
@@ -176,10 +177,16 @@ class CellResult(Struct, frozen=True):
 
     @property
     def estimate_error(self) -> float | None:
-        """Of what was measured: 0.03 is 3 % too much, -0.03 too little."""
-        if self.estimate is None or not self.taken_bytes:
+        """Of what was measured: 0.03 is 3 % too much, -0.03 too little. None for a cell that did not come to its end:
+        what it would have taken is not known."""
+        if self.state != "done" or self.estimate is None or not self.taken_bytes:
             return None
         return (self.estimate.total - self.taken_bytes) / self.taken_bytes
+
+    @property
+    def whole_peak(self) -> int:
+        """peak_bytes, where the cell came to its end: what one took that broke off is no figure of it. Else 0."""
+        return self.peak_bytes if self.state == "done" else 0
 
     @property
     def taken_bytes(self) -> int:

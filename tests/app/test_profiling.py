@@ -14,13 +14,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from app.services import free_memory
 from app.services.library import LibraryService
 from app.services.profiling import ProfilingService, ProfilingState
 from app.services.profiling_news import CellBegan, CellEnded, CellMoved, News, Probed, TableBegan, TableEnded
-from core import paths, store
+from app.services.profiling_table import Table
+from core import hardware, paths, store, translation
 from core.errors import UserError
-from core.profiling import comparing, learning, shapes
+from core.profiling import comparing, export, learning, shapes
 from core.profiling.plan import Case, ProfilePlan
+from core.profiling.result import Estimate
 from core.store.store import Store
 from tests.helpers.fake_profile_worker import ARGV, HANGS, MARKS, SAMPLES
 from tests.helpers.refusals import refused
@@ -92,18 +95,45 @@ async def test_a_crash_and_a_full_memory_are_results_and_the_table_goes_on(home:
     async with service(home) as profiler:
         news = await measured(profiler, plan)
         assert results(news) == {
-            "int8": "failed", "int4": "out_of_memory", "float16": "out_of_memory", "bfloat16": "done"
+            "int8": "failed", "int4": "out_of_memory", "float16": "failed", "bfloat16": "done"
         }  # fmt: skip
         run, found = await profiler.run(1)
-        assert run.state == "done"
-        assert [result.code for result in found] == ["worker_crashed", "out_of_memory", "worker_killed", ""]
+        assert (run.state, run.measured, run.lost) == ("done", 1, 3)
+        assert [result.code for result in found] == ["worker_crashed", "out_of_memory", "profile_killed", ""]
         assert found[0].memory[-1].phase == "decode" and found[0].peak_bytes == 400
+        assert found[2].estimate is not None and found[2].estimate_error is None, "of a whole cell only"
         assert (await profiler.timeline(1, found[0].cell.key)).marks == MARKS
         table = await profiler.export(1, "markdown")
         assert "There was not enough memory" in table and "crashed" in table
         rows = list(csv.DictReader(io.StringIO(await profiler.export(1, "csv", home / "table.csv"))))
-        assert [row["state"] for row in rows] == ["failed", "out_of_memory", "out_of_memory", "done"]
+        assert [row["state"] for row in rows] == ["failed", "out_of_memory", "failed", "done"]
         assert (home / "table.csv").read_text() == await profiler.export(1, "csv")
+
+
+async def test_a_kill_means_that_memory_ran_out_only_where_little_was_free(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = hardware.system_memory()
+    plan = msgspec.structs.replace(PLAN, weights=("float16",))
+    async with service(home) as profiler:
+        await measured(profiler, plan)
+        _, (killed,) = await profiler.run(1)
+        assert (killed.state, killed.code) == ("failed", "profile_killed")
+        translation.use("zh")
+        assert "测量进程" in export.why(killed) and "process" not in export.why(killed), "in the language of now"
+        translation.use("en")
+        assert "The measuring process was ended from outside" in export.why(killed)
+        short = hardware.Memory(there.total, int(0.97 * there.total))
+        monkeypatch.setattr(free_memory.hardware, "system_memory", lambda: short)
+        monkeypatch.setattr(Table, "_foreseen", fits)
+        await measured(profiler, msgspec.structs.replace(plan, weights=("float16", "nf4")))
+        _, (killed, ended) = await profiler.run(2)
+        assert (killed.state, killed.code) == ("out_of_memory", "worker_killed")
+        assert (ended.state, ended.code) == ("out_of_memory", "out_of_memory"), "it saw that itself"
+
+
+async def fits(*_: object) -> tuple[Estimate, None]:
+    return Estimate(1, 1), None
 
 
 async def test_a_cancelled_table_keeps_what_it_has_and_is_gone_on_with(home: Path) -> None:

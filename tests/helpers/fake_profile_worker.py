@@ -1,7 +1,7 @@
 """A profile worker that measures nothing: what becomes of a cell is chosen by the form of its weights.
 
-bfloat16, float32, auto: a result at once; int8: it crashes; int4: memory runs out; float16: the system kills it. A cell
-of HANGS new tokens hangs and hears nothing.
+bfloat16, float32, auto: a result at once; int8: it crashes; int4: memory runs out; float16: somebody kills it; nf4: it
+ends itself, for the memory is nearly gone. A cell of HANGS new tokens hangs and hears nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if __name__ == "__main__":
 from app.workers.host import JobControl, serve
 from core.profiling.machine import this_machine, versions
 from core.profiling.plan import Cell
+from core.profiling.recorder import NO_MEMORY
 from core.profiling.result import CellResult, InferenceFigures, MachineProbe, Rate
 from core.profiling.timeline import MemorySample, MemoryTimeline, PhaseMark
 from core.protocol.messages import Finished, JobEvent, Progress
@@ -54,6 +55,8 @@ def profile(job: ProfileCell, control: JobControl) -> Iterator[JobEvent | None]:
             raise MemoryError
         case "float16":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "nf4":
+            os._exit(NO_MEMORY)
     yield CellMeasured(job.job_id, result(job.cell))
     yield Finished(job.job_id)
 

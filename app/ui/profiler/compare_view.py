@@ -23,7 +23,7 @@ from core.profiling.result import CellResult
 from core.store.records import ProfileRun
 from core.translation import say
 
-NOISE = 0.03
+TONES: dict[comparing.Verdict, Tone] = {"same": "neutral", "better": "ok", "worse": "warn"}
 WRITES: dict[str, Callable[[float], str]] = {
     "first_token_s": milliseconds,
     "load_s": figures.duration,
@@ -94,7 +94,4 @@ class CompareView(QWidget):
 def _change(one: comparing.Change) -> Cell:
     share = one.ratio - 1
     words = f"{share:+.1%}".replace("-", "−")
-    if abs(share) < NOISE:
-        return Cell(words, badge=say("profile_ui.same"), tone="neutral")
-    tone: Tone = "ok" if one.gain > 1 else "warn"
-    return Cell(words, badge=say("profile_ui.better" if one.gain > 1 else "profile_ui.worse"), tone=tone)
+    return Cell(words, badge=say(f"profile_ui.{one.verdict}"), tone=TONES[one.verdict])

@@ -138,7 +138,7 @@ def measured(result: CellResult) -> Facts:
     add("context", result.context_bytes, figures.size)
     if result.estimate is not None:
         words = figures.size(result.estimate.total)
-        error = result.estimate_error if result.state == "done" else None
+        error = result.estimate_error
         off = f" ({w.signed_fine(error)})" if error is not None else ""
         found.append((say("profile_ui.fact_estimate"), words + off))
     add("bandwidth", result.bandwidth_share, w.percent)

@@ -5,6 +5,8 @@ Invariant: one row a cell in the order of the table, done or not; a row opens it
 
 from __future__ import annotations
 
+from statistics import median
+
 from app.ui.profiler.parts import CellTable, Section
 from app.ui.profiler.words import (
     NONE,
@@ -61,7 +63,7 @@ class CellsView(Section):
             _number(milliseconds(found.first_token_s if found else None)),
             _number(number(found.prompt_tokens_per_s if found else None)),
             _number(_decode(result), strong=True),
-            _number(size(result.peak_bytes if result is not None else None), strong=True),
+            _number(size(result.whole_peak if result is not None else None), strong=True),
             *_estimate(result),
             _number(percent(result.bandwidth_share) if result is not None else NONE),
             _state(cell, shown),
@@ -97,22 +99,17 @@ class TrainingView(Section):
             Cell(name, strong=True), Cell(case_words(cell)), _number(seconds("step_s"), strong=True),
             _number(seconds("forward_s")), _number(seconds("backward_s")), _number(seconds("optimiser_s")),
             _number(number(found.tokens_per_s if found is not None else None)),
-            _number(size(result.peak_bytes if result is not None else None), strong=True), _estimate(result)[1],
+            _number(size(result.whole_peak if result is not None else None), strong=True), _estimate(result)[1],
             _state(cell, shown),
         ]  # fmt: skip
 
 
 def error_words(shown: Shown) -> str:
     """How good the estimates of this table were."""
-    found = sorted(abs(error) for r in shown.results.values() if (error := estimate_error(r)) is not None)
+    found = [abs(error) for r in shown.results.values() if (error := r.estimate_error) is not None]
     if not found:
         return ""
-    return say("profile_ui.estimates", median=f"{found[len(found) // 2]:.1%}", most=f"{found[-1]:.1%}")
-
-
-def estimate_error(result: CellResult) -> float | None:
-    """Of a cell that came to its end: what another one took at most is not known."""
-    return result.estimate_error if result.state == "done" else None
+    return say("profile_ui.estimates", median=f"{median(found):.1%}", most=f"{max(found):.1%}")
 
 
 def _number(words: str, *, strong: bool = False) -> Cell:
@@ -131,7 +128,7 @@ def _estimate(result: CellResult | None) -> list[Cell]:
     """What was said before, and by how much that was off."""
     if result is None or result.estimate is None:
         return [_number(NONE), _number(NONE)]
-    return [_number(size(result.estimate.total)), _number(signed_fine(estimate_error(result)))]
+    return [_number(size(result.estimate.total)), _number(signed_fine(result.estimate_error))]
 
 
 def _state(cell: plan.Cell, shown: Shown) -> Cell:

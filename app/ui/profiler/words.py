@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from app.ui.widgets.badge import Tone
 from core import figures
-from core.errors import UserError
+from core.profiling.export import why as why
 from core.profiling.plan import Cell, TrainingCase
 from core.profiling.result import CellResult
 from core.store.records import ProfileRun
@@ -89,13 +89,6 @@ def state_words(result: CellResult | None, *, is_current: bool = False) -> tuple
     if result is None:
         return say("profile_ui.waiting"), "neutral"
     return say(f"profile_ui.cell_{result.state}"), TONES[result.state]
-
-
-def why(result: CellResult) -> str:
-    """Why there are no figures, as a sentence."""
-    if result.state == "done" or not result.code:
-        return ""
-    return str(UserError(result.code, **result.params))
 
 
 def run_state(run: ProfileRun) -> tuple[str, Tone]:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from core.models.shape import shape_of
-from core.profiling import estimating, export, learning, presets, shapes, time_left
+from core.profiling import comparing, estimating, export, learning, presets, shapes, time_left
 from core.profiling.command import command_of, command_of_plan
 from core.profiling.learning import Learned
 from core.profiling.plan import Case, Cell, ProfilePlan, Subject, TrainingCase, cells_of
@@ -135,6 +135,21 @@ def test_of_other_models_what_a_form_gains_over_bf16_is_compared() -> None:
     assert found["int8", "speed"].published == pytest.approx(37.47 / 40.93) and found["int8", "speed"].measured == 1
     text = export.markdown_of("t", presets.preset("readme", [starter], on_card=False), results)
     assert "| starter | int4 : bfloat16 | memory | 0.60 | 0.25 |" in text
+
+
+def test_a_cell_that_broke_off_is_no_improvement() -> None:
+    cells = cells_of(ProfilePlan((SEVEN,), ("bfloat16", "int4"), cases=(Case(1, 8),)))
+    before = [done(cell, peak=1000) for cell in cells]
+    crashed = CellResult(cells[0], "failed", NOW, "worker_crashed", peak_bytes=10)
+    faster = done(cells[1], peak=500)
+    changes = comparing.compared(before, [crashed, faster])
+    assert (
+        {one.cell for one in changes}
+        == {cells[1]}
+        == {one.cell for one in comparing.compared([crashed, faster], before)}
+    )
+    verdicts = {one.figure: one.verdict for one in changes}
+    assert (verdicts["peak_bytes"], verdicts["decode_tokens_per_s"]) == ("better", "same")
 
 
 # --- estimates and what is learned --------------------------------------------------------------
