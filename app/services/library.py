@@ -79,7 +79,7 @@ class LibraryService:
 
         Raises:
             UserError: model_unknown, with the names there are; model_unknown_first, when there is none; of an adapter
-                as find_base().
+                as find_base(); config_missing, of a folder that holds neither.
         """
         known = self._scan()
         for one in known:
@@ -90,6 +90,8 @@ class LibraryService:
             return from_folder(folder.absolute())
         if adapter.is_adapter(folder):
             return self._from_adapter(folder.absolute())
+        if len(folder.parts) > 1 and folder.is_dir():  # a word alone is meant as a name
+            raise UserError("config_missing", folder=str(folder))
         if not known:
             raise UserError("model_unknown_first", name=model)
         raise UserError("model_unknown", name=model, names=", ".join(one.manifest.name for one in known))

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from app.launch import worker_argv
+from app.services import profiling_ahead
 from app.services.events import Event
 from app.services.inference import as_error
 from app.services.library import LibraryService
+from app.services.profiling_ahead import Foreseen
 from app.services.profiling_news import (
     CellBegan,
     CellEnded,
@@ -33,14 +35,14 @@ from app.services.profiling_news import (
 )
 from app.services.profiling_table import Table
 from app.supervisor import WorkerSupervisor
-from core import hardware, paths, store
+from core import paths, store
 from core.errors import UserError
 from core.files import replace_file
 from core.load_options import DeviceChoice
-from core.profiling import estimating, export, learning, time_left
+from core.profiling import export
 from core.profiling import machine as here
 from core.profiling.plan import Cell, ProfilePlan, Subject, cells_of
-from core.profiling.result import CellResult, Estimate, MachineProbe
+from core.profiling.result import CellResult, MachineProbe
 from core.profiling.timeline import MemoryTimeline
 from core.protocol.messages import Failed, Progress
 from core.protocol.profiling import MachineProbed, ProbeMachine
@@ -72,16 +74,6 @@ class ProfilingState:
     timeline: MemoryTimeline = EMPTY
     left_s: float | None = None
     is_probing: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Foreseen:
-    """A cell before it is run. obstacle: why it will not be, as a sentence; "" for one that will."""
-
-    cell: Cell
-    estimate: Estimate | None
-    free_bytes: int
-    obstacle: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,22 +128,26 @@ class ProfilingService:
         Raises:
             UserError: a subject cannot be read.
         """
-        return await asyncio.to_thread(foresee_now, plan)
+        return await asyncio.to_thread(profiling_ahead.foresee, cells_of(plan))
 
-    async def expect(self, plan: ProfilePlan) -> float | None:
-        """Seconds, from what the last tables took on this device; None where nothing was measured yet.
+    async def expect(self, foreseen: Sequence[Foreseen]) -> float | None:
+        """Seconds of those that will be run, from what the last tables took on this device; None where nothing was
+        measured yet.
 
         Raises:
             UserError: a subject cannot be read.
         """
+        cells = [one.cell for one in foreseen if not one.obstacle]
+        return await asyncio.to_thread(profiling_ahead.expected, cells, await self._earlier())
+
+    async def _earlier(self) -> list[CellResult]:
         device = (await asyncio.to_thread(here.this_machine)).device
 
-        def earlier(s: Session) -> list[CellResult]:
+        def read(s: Session) -> list[CellResult]:
             runs = [run for run in store.profiles.recent(s, EARLIER) if run.device == device]
             return [result for run in runs for result in store.profiles.results(s, run.id)]
 
-        known = [result for result in await self._store.call(earlier) if result.state == "done" and result.seconds]
-        return await asyncio.to_thread(expected, plan, known)
+        return [result for result in await self._store.call(read) if result.state == "done" and result.seconds]
 
     # --- measuring ---------------------------------------------------------------
 
@@ -166,8 +162,9 @@ class ProfilingService:
         if not cells:
             raise UserError("profile_empty")
         device, name = (await asyncio.to_thread(here.this_machine)).device, plan.name or named(plan)
+        earlier = await self._earlier()
         run = await self._store.call(lambda s: store.profiles.create(s, name, plan, device))
-        async with aclosing(self._run(run, cells, [])) as news:
+        async with aclosing(self._run(run, cells, [], earlier)) as news:
             async for one in news:
                 yield one
 
@@ -185,7 +182,7 @@ class ProfilingService:
         self._broken.discard(run_id)
         found = await self._store.call(lambda s: store.profiles.results(s, run_id))
         kept = [result for result in found if result.state == "done" or not failed_too]
-        async with aclosing(self._run(run, cells_of(run.plan), kept)) as news:
+        async with aclosing(self._run(run, cells_of(run.plan), kept, await self._earlier())) as news:
             async for one in news:
                 yield one
 
@@ -332,7 +329,7 @@ class ProfilingService:
             raise UserError("profile_busy")
 
     async def _run(
-        self, run: ProfileRun, cells: tuple[Cell, ...], kept: Sequence[CellResult]
+        self, run: ProfileRun, cells: tuple[Cell, ...], kept: Sequence[CellResult], earlier: Sequence[CellResult]
     ) -> AsyncGenerator[News, None]:
         """The table is a task of its own, so that it ends in order when nobody listens any more."""
         waiting: asyncio.Queue[News | BaseException] = asyncio.Queue()
@@ -343,7 +340,7 @@ class ProfilingService:
             waiting.put_nowait(one)
 
         results = {result.cell.key: result for result in kept}
-        table = Table(self._store, run, cells, results, self._argv, tell, self._snapshots)
+        table = Table(self._store, run, cells, results, self._argv, tell, self._snapshots, earlier)
         self._table = table
         self._work = work = asyncio.get_running_loop().create_task(self._measure(table, tell, waiting), name="profile")
         try:
@@ -414,32 +411,6 @@ class ProfilingService:
     def _set(self, state: ProfilingState) -> None:
         self.state = state
         self.changed.emit(state)
-
-
-def foresee_now(plan: ProfilePlan) -> list[Foreseen]:
-    """For who is in a thread already.
-
-    Raises:
-        UserError: a subject cannot be read.
-    """
-    (cards, _), memory = hardware.cards(), hardware.system_memory()
-    shapes = {subject.name: estimating.shape_of_subject(subject) for subject in plan.subjects}
-    learned, found = learning.known(), list[Foreseen]()
-    for cell in cells_of(plan):
-        on_card = bool(cards) and here.runs_on_card(cell.device)
-        there = cards[0].memory if on_card else memory
-        wanted = estimating.estimate(cell, shapes[cell.subject.name], "cuda" if on_card else "cpu", there.free, learned)
-        why = estimating.obstacle(cell, wanted, there.free, there.total)
-        found.append(Foreseen(cell, wanted, there.free, str(UserError(why[0], **why[1])) if why else ""))
-    return found
-
-
-def expected(plan: ProfilePlan, earlier: Sequence[CellResult]) -> float | None:
-    """Seconds of a table; for who is in a thread already."""
-    sizes = {subject.name: estimating.shape_of_subject(subject).parameters for subject in plan.subjects}
-    sizes |= {r.cell.subject.name: r.inference.parameters for r in earlier if r.inference and r.inference.parameters}
-    known = [result for result in earlier if result.cell.subject.name in sizes]
-    return time_left.foreseen(cells_of(plan), known, sizes)
 
 
 def named(plan: ProfilePlan) -> str:

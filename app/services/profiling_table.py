@@ -19,6 +19,7 @@ import msgspec
 
 from app.services import machine as readings
 from app.services.free_memory import FreeMemory
+from app.services.profiling_ahead import foresee, from_earlier
 from app.services.profiling_news import CellBegan, CellEnded, CellMoved, News, ProbeBegan, Probed
 from app.supervisor import State, WorkerSupervisor
 from core import store
@@ -48,7 +49,8 @@ WORKER = "worker.profile"  # stands for its name in what is kept, which may be r
 
 class Table:
     """
-    results: by Cell.key, those of an earlier sitting among them
+    results: by Cell.key, those of an earlier sitting among them. earlier: of other tables on this device, from which
+    the time is told until a cell of this one is measured
     """
 
     def __init__(
@@ -60,9 +62,11 @@ class Table:
         argv: Sequence[str],
         tell: Callable[[News], None],
         snapshots: Path,
+        earlier: Sequence[CellResult] = (),
     ) -> None:
         self.run, self.cells, self.results = run, tuple(cells), results
         self._store, self._argv, self._tell, self._snapshots = the_store, argv, tell, snapshots
+        self._earlier, self._will_run = earlier, self.cells
         self._worker: WorkerSupervisor | None = None
         self._is_cancelled = self._is_skipped = False
         self._shapes: dict[str, Shape | UserError] = {}
@@ -96,7 +100,7 @@ class Table:
     # --- the table ----------------------------------------------------------------------
 
     async def measure(self) -> ProfileState:
-        await asyncio.to_thread(self._look_at_subjects)
+        await asyncio.to_thread(self._look_ahead)
         for index, cell in enumerate(self.cells):
             if self._is_cancelled:
                 return "cancelled"
@@ -108,13 +112,15 @@ class Table:
             await self._keep(index, result)
         return "done"
 
-    def _look_at_subjects(self) -> None:
+    def _look_ahead(self) -> None:
         for cell in self.cells:
             if cell.subject.name not in self._shapes:
                 try:
                     self._shapes[cell.subject.name] = estimating.shape_of_subject(cell.subject)
                 except UserError as error:
                     self._shapes[cell.subject.name] = error
+        readable = [cell for cell in self.cells if isinstance(self._shapes[cell.subject.name], Shape)]
+        self._will_run = tuple(one.cell for one in foresee(readable) if not one.obstacle)
 
     async def _measure_limits(self, cell: Cell) -> None:
         """Once; the table goes on without them, should that fail."""
@@ -251,7 +257,11 @@ class Table:
 
     def _left(self) -> float | None:
         sizes = {name: shape.parameters for name, shape in self._shapes.items() if isinstance(shape, Shape)}
-        return time_left.left(self.cells, self.results, sizes)
+        left = time_left.left(self._will_run, self.results, sizes)
+        if left is not None:
+            return left
+        rest = [cell for cell in self._will_run if cell.key not in self.results]
+        return from_earlier(rest, self._earlier, sizes) if rest else None
 
 
 class _Timeline:

@@ -7,6 +7,7 @@ measure.py, loading.py, recorder.py, own_memory.py   in the worker: a cell; its 
     inference.py, training.py, quality.py   the three kinds of cells
     random_model.py, probes.py   a model without a download; the machine's limits
 form_speeds.py, form_trial.py   how fast 8 and 4 bit weights are on this processor: known; measured
+config_check.py   whether a config can be a model's
 machine.py, command.py, export.py   this machine and its versions; the exact command; CSV and Markdown
 comparing.py   two tables, figure by figure
 """

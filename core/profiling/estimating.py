@@ -12,12 +12,13 @@ from typing import Any
 
 import msgspec
 
-from core.errors import Param
+from core.errors import Param, UserError
 from core.figures import size
-from core.models import context, footprint
+from core.models import context, families, footprint
 from core.models.footprint import DeviceKind
 from core.models.shape import Shape, read_shape, shape_of
 from core.models.training_footprint import estimate_training
+from core.profiling.config_check import need_possible
 from core.profiling.learning import Learned
 from core.profiling.plan import QUALITY_ON_PROCESSOR, Cell, Subject
 from core.profiling.result import CellResult, Estimate, MachineProbe
@@ -36,14 +37,23 @@ Obstacle = tuple[str, dict[str, Param]]
 def shape_of_subject(subject: Subject) -> Shape:
     """
     Raises:
-        UserError: as read_shape and shape_of.
+        UserError: as need_possible, read_shape and shape_of.
     """
-    return shape_of(config_of(subject)) if subject.is_random else read_shape(Path(subject.folder))
+    config = config_of(subject)
+    need_possible(config, subject.source or subject.folder or subject.name)
+    return shape_of(config) if subject.is_random else read_shape(Path(subject.folder))
 
 
 def config_of(subject: Subject) -> dict[str, Any]:
-    text = subject.config or (Path(subject.folder) / "config.json").read_bytes()
-    return msgspec.json.decode(text, type=dict[str, Any])
+    """Raises UserError config_missing, config_unreadable."""
+    folder = Path(subject.folder)
+    try:
+        text = subject.config or (folder / "config.json").read_bytes()
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except OSError:
+        raise UserError("config_missing", folder=subject.folder) from None
+    except msgspec.DecodeError:
+        raise UserError("config_unreadable", file="config.json", folder=subject.folder) from None
 
 
 def recipe_of(cell: Cell) -> Recipe:
@@ -107,6 +117,10 @@ def obstacle(cell: Cell, wanted: Estimate, free: int, whole: int) -> Obstacle | 
         packed = cell.kv_cache not in ("auto", "plain")
         if cell.case.batch > 1 and packed and config.get("model_type") != "qwen":
             return "profile_batch_kv", {}
+    if (work := cell.training) is not None:
+        limit = families.lengths(config).limit
+        if limit and work.length > limit:
+            return "profile_too_long", {"tokens": work.length, "limit": limit}
     if cell.subject.is_random and cell.weights == "nf4":
         return "profile_random_nf4", {}
     if wanted.total + HEADROOM * whole > free:

@@ -69,6 +69,7 @@ class ProfilePlan(Struct, frozen=True):
     repeats: of a case; the median is told. A warm-up comes before, which does not count
     quality: the perplexity of every form as well, on one fixed text; not of random weights
     snapshot: keep what PyTorch's allocator held at the end of each cell (on a card)
+    plain_batches: several sequences keep plain keys and values only, where the models can do no other
     threads: of a processor; 0 for all. preset: the table of the README that this is, "" for one's own
     """
 
@@ -84,6 +85,7 @@ class ProfilePlan(Struct, frozen=True):
     threads: int = 0
     preset: Preset = ""
     name: str = ""
+    plain_batches: bool = False
 
 
 class Cell(Struct, frozen=True):
@@ -143,7 +145,10 @@ def _cells(plan: ProfilePlan) -> Iterator[Cell]:
     for subject in plan.subjects:
         for weights in plan.weights if plan.cases or plan.quality else ():
             for kv_cache in plan.kv_caches:
+                is_packed = kv_cache not in ("auto", "plain")
                 for case in plan.cases:
+                    if case.batch > 1 and is_packed and plan.plain_batches:
+                        continue
                     yield shared(subject, weights, kv_cache, case=case)
                 if plan.quality and not subject.is_random:
                     yield shared(subject, weights, kv_cache)

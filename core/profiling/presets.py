@@ -1,13 +1,15 @@
 """The tables of the README as plans: on a card in full, on a processor the same ones, smaller and for the starter.
 
-Invariant: a preset asks for nothing that needs a download.
+Invariant: a preset asks for nothing that needs a download, nor for what none of its models can do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from core.errors import UserError
 from core.load_options import KVChoice, WeightChoice
+from core.profiling.estimating import config_of
 from core.profiling.plan import Case, Preset, ProfilePlan, Subject, TrainingCase
 from core.profiling.readme_table import CASES, KV_BATCHES, KV_LENGTHS, TRAINING_LENGTHS
 from core.profiling.shapes import named
@@ -36,7 +38,10 @@ def preset(name: Preset, subjects: Sequence[Subject] = (), *, on_card: bool) -> 
             new = 1024 if on_card else SMALL_NEW
             table = [Case(1, length) for length in lengths] + [Case(1, new, batch) for batch in batches]
             models = given or tuple(map(named, KV_SHAPES))
-            return ProfilePlan(models, ("bfloat16",), KINDS, tuple(table), repeats=1, preset=name)
+            is_later = not any(map(_is_first_generation, models))
+            return ProfilePlan(
+                models, ("bfloat16",), KINDS, tuple(table), repeats=1, preset=name, plain_batches=is_later
+            )
         case "training":
             tokens: tuple[int, ...] = TRAINING_LENGTHS if on_card else SMALL_TRAINING
             rows = 8 if on_card else 2
@@ -46,3 +51,11 @@ def preset(name: Preset, subjects: Sequence[Subject] = (), *, on_card: bool) -> 
             return ProfilePlan(models, cases=(), training=tuple(work), repeats=2, preset=name)
         case "":
             return ProfilePlan(given)
+
+
+def _is_first_generation(subject: Subject) -> bool:
+    """Only these keep the keys and values of several sequences in 8 bits. What cannot be read is told elsewhere."""
+    try:
+        return config_of(subject).get("model_type") == "qwen"
+    except UserError:
+        return True

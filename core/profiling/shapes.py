@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from core.errors import UserError
+from core.profiling.config_check import need_possible
 from core.profiling.plan import Subject
 
 Config = dict[str, Any]
@@ -82,7 +83,7 @@ def named(name: str) -> Subject:
 def from_file(file: Path) -> Subject:
     """
     Raises:
-        UserError: import_missing, config_unreadable.
+        UserError: import_missing, config_unreadable, and as need_possible.
     """
     try:
         config = msgspec.json.decode(file.read_bytes(), type=Config)
@@ -90,10 +91,14 @@ def from_file(file: Path) -> Subject:
         raise UserError("import_missing", path=str(file)) from None
     except msgspec.DecodeError:
         raise UserError("config_unreadable", file=file.name, folder=str(file.parent)) from None
+    need_possible(config, str(file))
     name = file.stem if file.stem != "config" else file.resolve().parent.name
     return Subject(name, config=msgspec.json.encode(config).decode(), source=str(file.absolute()))
 
 
 def architecture(text: str) -> Subject:
-    """What `--architecture` names: a file, or a shape by its name."""
-    return from_file(Path(text)) if text.endswith(".json") or Path(text).is_file() else named(text)
+    """What `--architecture` names: a config.json, a folder that holds one, or a shape by its name."""
+    place = Path(text).expanduser()
+    if (place / "config.json").is_file():
+        return from_file(place / "config.json")
+    return from_file(place) if text.endswith(".json") or place.is_file() else named(text)

@@ -99,6 +99,9 @@ async def test_finding_what_is_not_there_says_what_is(gguf_file: Path, models: P
     with pytest.raises(UserError) as caught:
         await service.remove(str(folder))
     assert caught.value.code == "remove_outside"
+    with pytest.raises(UserError) as caught:
+        service.find(str(tmp_path))
+    assert caught.value.code == "config_missing", "it is there, and holds no model"
 
 
 async def test_a_cancelled_import_ends_and_leaves_nothing(gguf_file: Path, models: Path) -> None:

@@ -165,9 +165,9 @@ async def test_a_cancelled_table_keeps_what_it_has_and_is_gone_on_with(home: Pat
         with pytest.raises(UserError) as done:
             await anext(profiler.resume(1))
         assert done.value.code == "profile_done"
-        assert await profiler.expect(plan) is not None
+        assert await profiler.expect(await profiler.foresee(plan)) is not None
         deleted = await profiler.delete(1)
-        assert await profiler.runs() == [] and await profiler.expect(plan) is None
+        assert await profiler.runs() == [] and await profiler.expect(await profiler.foresee(plan)) is None
         await profiler.restore(deleted)
         assert (await profiler.run(1))[1] == found and (await profiler.timeline(1, found[0].cell.key)).samples
         assert comparing.compared(found, found)[0].ratio == 1
@@ -222,6 +222,19 @@ async def test_what_would_not_fit_is_not_run(home: Path) -> None:
         assert foreseen.estimate is not None and foreseen.estimate.total > 280e9 and foreseen.obstacle
         (ahead, _) = await profiler.foresee(PLAN)
         assert not ahead.obstacle
+
+
+async def test_time_is_told_of_what_will_run_and_from_the_first_cell_on(home: Path) -> None:
+    hopeless = msgspec.structs.replace(PLAN, subjects=(TINY, shapes.named("72B")), weights=("float32",))
+    async with service(home) as profiler:
+        before = await measured(profiler, PLAN)
+        assert next(one.left_s for one in before if isinstance(one, CellBegan)) is None, "nothing was measured yet"
+        plain = msgspec.structs.replace(hopeless, subjects=(TINY,))
+        seconds = [await profiler.expect(await profiler.foresee(plan)) for plan in (plain, hopeless)]
+        assert seconds[0] is not None and seconds[1] == pytest.approx(seconds[0])
+        began = [one for one in await measured(profiler, hopeless) if isinstance(one, CellBegan)]
+        assert began[0].left_s == pytest.approx(seconds[0], rel=0.5), "from the tables before, in the first cell too"
+        assert not began[1].left_s
 
 
 async def test_estimates_learn_from_what_was_measured(home: Path) -> None:

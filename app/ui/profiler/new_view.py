@@ -13,7 +13,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QBoxLayout, QWidget
 from shiboken6 import isValid
 
-from app.services.profiling import Foreseen
+from app.services.profiling_ahead import Foreseen
 from app.ui import aio, shortcuts, theme
 from app.ui.pacing import Paced
 from app.ui.profiler.form import ProfileForm
@@ -154,7 +154,7 @@ class NewView(QWidget):
         try:
             plan = self.form.wish.plan(self._profiling.subject)
             found = await self._profiling.foresee(plan)
-            seconds = await self._profiling.expect(plan)
+            seconds = await self._profiling.expect(found)
         except UserError as wrong:
             plan, found, seconds, error = None, [], None, str(wrong)
         if isValid(self):
@@ -175,7 +175,7 @@ class NewView(QWidget):
         known = say("profile_ui.takes", time=figures.duration(seconds)) if seconds else say("profile_ui.takes_unknown")
         self.time.setText(known if self.foreseen else "")
         self.lost.setVisible(bool(lost))
-        self.lost.show_state(say("profile_ui.would_not_fit", count=len(lost)), "warn", "dot")
+        self.lost.show_state(say("profile_ui.will_not_run", count=len(lost)), "warn", "dot")
         self._show_start(error)
 
     def _show_start(self, error: str = "") -> None:

@@ -12,6 +12,7 @@ import pytest
 from core.models.shape import shape_of
 from core.profiling import comparing, estimating, export, learning, presets, shapes, time_left
 from core.profiling.command import command_of, command_of_plan
+from core.profiling.config_check import need_possible
 from core.profiling.learning import Learned
 from core.profiling.plan import Case, Cell, ProfilePlan, Subject, TrainingCase, cells_of
 from core.profiling.readme_table import GIB, compared, published, relative
@@ -61,6 +62,9 @@ def test_an_architecture_is_a_name_or_a_file(tmp_path: Path) -> None:
     assert shapes.architecture("7b") == SEVEN
     file = tmp_path / "mine.json"
     file.write_bytes(msgspec.json.encode(shapes.NAMED["tiny"]))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "config.json").write_bytes(file.read_bytes())
+    assert shapes.architecture(str(tmp_path / "folder")).name == "folder"
     assert (shapes.architecture(str(file)).name, shapes.architecture(str(file)).source) == ("mine", str(file))
     for wrong, code in (("8B", "shape_unknown"), (str(tmp_path / "no.json"), "import_missing")):
         with refused(code):
@@ -105,6 +109,14 @@ def test_out_of_memory_of_the_readme_and_ours_are_told_apart() -> None:
     failed = CellResult(cells["7B|bfloat16|int8|1+8192x1"], "out_of_memory", NOW)
     (one,) = compared([failed])
     assert one.is_out_of_memory and one.ratio is None and one.published == 17.6 * GIB
+
+
+def test_the_kv_table_asks_no_model_for_what_none_of_its_kind_can_do() -> None:
+    later, first = shapes.named("starter-shape"), shapes.named("1.8B")
+    for models, kinds in (((later,), {"plain"}), ((first,), {"plain", "int8"}), ((first, later), {"plain", "int8"})):
+        cells = cells_of(presets.preset("kv-cache", models, on_card=False))
+        assert {cell.kv_cache for cell in cells if cell.case and cell.case.batch > 1} == kinds
+        assert {cell.kv_cache for cell in cells} == {"plain", "int8"}
 
 
 def test_lora_is_compared_with_the_readmes_way_only() -> None:
@@ -164,6 +176,40 @@ def test_a_cell_without_headroom_is_not_run() -> None:
     assert code == "profile_would_not_fit" and params["headroom"] == "5.2 GB"
     batch = Cell(shapes.named("Qwen3-8B"), kv_cache="int8", case=Case(1, 8, 4))
     assert estimating.obstacle(batch, wanted, 1 << 60, 1 << 30) == ("profile_batch_kv", {})
+
+
+def test_a_row_longer_than_the_model_holds_is_not_trained() -> None:
+    subject = shapes.named("starter-shape")
+    shape = shape_of(shapes.NAMED["starter-shape"])
+    for length, code in ((8192, None), (8193, "profile_too_long")):
+        cell = Cell(subject, training=TrainingCase("lora", length))
+        wanted = estimating.estimate(cell, shape, "cpu", 1 << 50)
+        found = estimating.obstacle(cell, wanted, 1 << 50, 1 << 50)
+        assert (found and found[0]) == code
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"hidden_size": 65, "num_attention_heads": 7, "num_key_value_heads": 3}, "config_no_multiple"),
+        ({"num_hidden_layers": -1}, "config_no_count"),
+        ({"vocab_size": "many"}, "config_no_count"),
+        ({"hidden_size": 2.5}, "config_no_count"),
+        ({"head_dim": 33}, "config_odd"),
+    ],
+)
+def test_an_impossible_config_is_no_bug_of_the_program(changes: dict[str, Any], code: str, tmp_path: Path) -> None:
+    config = shapes.NAMED["starter-shape"] | changes
+    (tmp_path / "config.json").write_bytes(msgspec.json.encode(config))
+    with refused(code):
+        shapes.architecture(str(tmp_path))
+    with refused(code):
+        estimating.shape_of_subject(Subject("m", str(tmp_path)))
+
+
+def test_every_known_shape_is_possible() -> None:
+    for config in shapes.NAMED.values():
+        need_possible(config, "")
 
 
 def test_a_token_reads_the_weights_once_and_the_shares_are_below_one() -> None:
@@ -253,4 +299,4 @@ def test_exports_have_a_row_for_every_cell_and_say_why_one_has_no_figures() -> N
     rows = export.csv_of(results).splitlines()
     assert len(rows) == 3 and rows[0].startswith("model,kind,weights") and "profile_would_not_fit" in rows[2]
     text = export.markdown_of("Mine", ProfilePlan((SEVEN,), preset="readme"), results)
-    assert "It would need 9 GB of the 8 GB" in text and "30.34 tok/s | 15.17 tok/s | 0.50" in text
+    assert "It would need 9 GB. 8 GB are free" in text and "30.34 tok/s | 15.17 tok/s | 0.50" in text
