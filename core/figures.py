@@ -21,6 +21,11 @@ def speed(bytes_per_s: float) -> str:
     return f"{size(bytes_per_s)}/s"
 
 
+def flops(per_s: float) -> str:
+    """Operations a second: "12.4 TFLOP/s", "180 GFLOP/s"."""
+    return f"{per_s / 1e12:.3g} TFLOP/s" if per_s >= 1e12 else f"{per_s / 1e9:.3g} GFLOP/s"
+
+
 def duration(seconds: float) -> str:
     """Rounded for a glance: "0.21 s", "12 s", "3 min", "2 h 5 min"."""
     if seconds < 9.95:

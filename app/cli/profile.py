@@ -1,13 +1,16 @@
 """`qwen-workbench profile`: measures models on this machine, and shows, compares and exports what was measured.
 
 Same service as the window. Invariant: with --json standard output holds JSON lines and nothing else, one for each cell
-as soon as it is measured; how far the table is goes to standard error.
+as soon as it is measured; how far the table is goes to standard error, and so does why a cell has no figures. The exit
+code is 1 where a cell was tried in vain, or none was measured; cells that were not begun because they cannot run are no
+failure.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -20,11 +23,10 @@ import typer
 from app.cli import profile_plan, profile_tables
 from app.cli.profile_plan import Asked
 from app.cli.session import profiling
-from app.services.profiling import ProfilingService
+from app.services.profiling import Format, ProfilingService
 from app.services.profiling_news import CellBegan, CellEnded, News, Probed, TableBegan, TableEnded
 from core import figures
 from core.errors import UserError
-from core.load_options import DeviceChoice
 from core.profiling import export
 from core.profiling.plan import Preset
 from core.profiling.result import CellResult
@@ -34,7 +36,8 @@ from core.translation import say
 app = typer.Typer(invoke_without_command=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help=say("profile.help_json"))]
-RunId = Annotated[int, typer.Argument(metavar="ID", help=say("profile.help_id"))]
+RunId = Annotated[int, typer.Argument(metavar="ID", parser=profile_plan.table_of, help=say("profile.help_id"))]
+Device = Annotated[str, typer.Option("--device", help=say("profile.help_device"))]
 Csv = Annotated[Path | None, typer.Option("--csv", help=say("profile.help_csv"))]
 Markdown = Annotated[Path | None, typer.Option("--markdown", help=say("profile.help_markdown"))]
 
@@ -58,7 +61,7 @@ def profile(
     quality: Annotated[bool, typer.Option("--quality", help=say("profile.help_quality"))] = False,
     only_quality: Annotated[bool, typer.Option("--only-quality", help=say("profile.help_only_quality"))] = False,
     repeats: Annotated[int, typer.Option("--repeats", min=0, max=100, help=say("profile.help_repeats"))] = 0,
-    device: Annotated[DeviceChoice, typer.Option("--device", help=say("profile.help_device"))] = "auto",
+    device: Device = "auto",
     threads: Annotated[int, typer.Option("--threads", min=0, help=say("profile.help_threads"))] = 0,
     snapshot: Annotated[bool, typer.Option("--snapshot", help=say("profile.help_snapshot"))] = False,
     name: Annotated[str, typer.Option("--name", help=say("profile.help_name"))] = "",
@@ -71,8 +74,10 @@ def profile(
     known: Preset = profile_plan.preset_of(preset)
     asked = Asked(
         tuple(models or ()), tuple(architectures or ()), weights, kv, prompt, new, batch, train, length, accumulate,
-        known, quality, only_quality, repeats, device, threads, snapshot, name,
+        known, quality, only_quality, repeats, profile_plan.device_of(device), threads, snapshot, name,
     )  # fmt: skip
+    profile_plan.need_meaning(asked)
+    _need_places(csv, markdown)
     if not asked.models and not asked.architectures and not known:
         raise typer.BadParameter(say("profile.nothing_named"))
 
@@ -91,6 +96,7 @@ def resume(
     markdown: Markdown = None,
     as_json: AsJson = False,
 ) -> None:
+    _need_places(csv, markdown)
     _with_service(
         lambda service: _measured(service, service.resume(run_id, failed_too=failed_too), as_json, csv, markdown)
     )
@@ -131,14 +137,16 @@ def compare(first: RunId, second: RunId, as_json: AsJson = False) -> None:
             print(json.dumps({"first": _run(one), "second": _run(other), "cells": rows}, ensure_ascii=False))
         elif rows:
             profile_tables.show_compared(one, other, rows)
-        else:
-            print(say("profile.nothing_in_common"))
+        if not rows:
+            raise UserError("profile_nothing_in_common", first=first, second=second)
 
     _with_service(compared)
 
 
 @app.command("export", help=say("profile.export"))
 def export_(run_id: RunId, csv: Csv = None, markdown: Markdown = None) -> None:
+    _need_places(csv, markdown)
+
     async def exported(service: ProfilingService) -> None:
         await _export(service, run_id, csv, markdown)
         if csv is None and markdown is None:
@@ -150,8 +158,8 @@ def export_(run_id: RunId, csv: Csv = None, markdown: Markdown = None) -> None:
 @app.command("delete", help=say("profile.delete"))
 def delete(run_id: RunId) -> None:
     async def deleted(service: ProfilingService) -> None:
-        await service.run(run_id)  # says so when there is none
-        await service.delete(run_id)
+        gone = await service.delete(run_id)
+        print(say("profile.deleted", id=run_id, name=gone.run.name))
 
     _with_service(deleted)
 
@@ -159,11 +167,13 @@ def delete(run_id: RunId) -> None:
 @app.command("limits", help=say("profile.limits"))
 def limits(
     anew: Annotated[bool, typer.Option("--anew", help=say("profile.help_anew"))] = False,
-    device: Annotated[DeviceChoice, typer.Option("--device", help=say("profile.help_device"))] = "auto",
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
+    place = profile_plan.device_of(device)
+
     async def probed(service: ProfilingService) -> None:
-        probe = await service.probe(anew=anew, device=device)
+        probe = await service.probe(anew=anew, device=place)
         if as_json:
             print(json.dumps(msgspec.to_builtins(probe), ensure_ascii=False))
         else:
@@ -190,25 +200,28 @@ async def _measured(
                     run = one.run
                 _tell(one, as_json)
     except asyncio.CancelledError:
-        if run is not None:
-            print(say("profile.to_resume", id=run.id), file=sys.stderr)
+        print(say("profile.to_resume", id=run.id) if run is not None else say("cli.stopped"), file=sys.stderr)
         raise
     assert run is not None
-    _, results = await service.run(run.id)
-    await _export(service, run.id, csv, markdown)
+    run, results = await service.run(run.id)
     if not as_json:
-        profile_tables.show(run, results)
-    if not any(result.state == "done" for result in results):
-        raise _reason(results)
+        profile_tables.show(run, results, has_reasons=False)  # they stand on standard error
+    await _export(service, run.id, csv, markdown)
+    if not run.measured:
+        _need_no_bug(results)
+    if run.lost:
+        raise UserError("profile_lost", count=run.lost, cells=run.cells, run=run.id)
+    if not run.measured:
+        raise UserError("profile_none_run", run=run.id)
 
 
-def _reason(results: list[CellResult]) -> UserError:
-    last = next((result for result in reversed(results) if result.code), None)
-    if last is not None and last.code == "bug":
-        error = RuntimeError(str(last.params.get("what", "")))
-        error.add_note(last.detail)
-        raise error
-    return UserError(last.code, **last.params) if last is not None else UserError("profile_empty")
+def _need_no_bug(results: list[CellResult]) -> None:
+    """Where nothing came out, a bug of ours is told as one."""
+    for result in results:
+        if result.code == "bug":
+            error = RuntimeError(str(result.params.get("what", "")))
+            error.add_note(result.detail)
+            raise error
 
 
 def _tell(one: News, as_json: bool) -> None:
@@ -227,7 +240,7 @@ def _tell(one: News, as_json: bool) -> None:
         case CellEnded(index, result, _, left_s):
             if as_json:
                 _print({"event": "cell", "index": index, "left_s": left_s, **_result(result)})
-            elif reason := export.why(result):
+            if reason := export.why(result):
                 print(f"    {reason}", file=sys.stderr)
         case TableEnded(run, state):
             if as_json:
@@ -237,10 +250,34 @@ def _tell(one: News, as_json: bool) -> None:
 
 
 async def _export(service: ProfilingService, run_id: int, csv: Path | None, markdown: Path | None) -> None:
-    if csv is not None:
-        await service.export(run_id, "csv", csv)
-    if markdown is not None:
-        await service.export(run_id, "markdown", markdown)
+    """Each of them, also where the other one cannot be written."""
+    wanted: list[tuple[Format, Path | None]] = [("csv", csv), ("markdown", markdown)]
+    errors = []
+    for form, file in wanted:
+        try:
+            if file is not None:
+                await service.export(run_id, form, file)
+        except UserError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+def _need_places(*files: Path | None) -> None:
+    """Before hours are spent: where the table shall be written to can be.
+
+    Raises:
+        typer.BadParameter: "-", which is no file.
+        UserError: profile_place.
+    """
+    for file in files:
+        if file is None:
+            continue
+        if str(file) == "-":
+            raise typer.BadParameter(say("profile.no_dash"))
+        folder = file.absolute().parent
+        if file.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise UserError("profile_place", file=str(file))
 
 
 def _print(line: dict[str, Any]) -> None:
@@ -250,7 +287,8 @@ def _print(line: dict[str, Any]) -> None:
 def _run(run: ProfileRun) -> dict[str, Any]:
     return {
         "id": run.id, "name": run.name, "state": run.state, "cells": run.cells, "measured": run.measured,
-        "device": run.device, "preset": run.plan.preset, "created": run.created.isoformat(timespec="seconds"),
+        "lost": run.lost, "device": run.device, "preset": run.plan.preset,
+        "created": run.created.isoformat(timespec="seconds"),
     }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import typer
 
 from app.services.profiling import ProfilingService
 from core.errors import UserError
+from core.figures import count
 from core.load_options import DeviceChoice, KVChoice, WeightChoice
 from core.profiling import machine, presets, shapes
 from core.profiling.plan import Case, Preset, ProfilePlan, TrainingCase, TrainingMethod
@@ -31,6 +32,8 @@ METHODS: dict[str, tuple[TrainingMethod, bool]] = {
     "lora": ("lora", False), "lora+emb": ("lora", True), "qlora": ("qlora", False), "full": ("full", False),
 }  # fmt: skip
 PROMPT, NEW, LENGTH = 512, 128, 256
+DEVICES: dict[str, DeviceChoice] = {"auto": "auto", "cpu": "cpu", "spread": "spread"}
+MOST = 10_000_000  # tokens, or sequences
 T = TypeVar("T")
 
 
@@ -61,6 +64,31 @@ class Asked:
 def preset_of(word: str) -> Preset:
     known: dict[str, Preset] = {name: name for name in presets.PRESETS}
     return _known("--preset", [word], known)[0] if word else ""
+
+
+def device_of(word: str) -> DeviceChoice:
+    return _known("--device", [word], DEVICES)[0]
+
+
+def table_of(word: str) -> int:
+    """The number of a table. Raises typer.BadParameter."""
+    if not (word.isascii() and word.isdigit()):
+        raise typer.BadParameter(say("profile.id_unknown", word=word))
+    return int(word)
+
+
+def need_meaning(asked: Asked) -> None:
+    """Nothing that was asked for is passed over in silence.
+
+    Raises:
+        typer.BadParameter: an option says nothing beside the others.
+    """
+    if asked.only_quality:
+        for option, words in (("--prompt", asked.prompt), ("--new", asked.new), ("--batch", asked.batch)):
+            if words:
+                raise typer.BadParameter(say("profile.not_of_quality"), param_hint=option)
+    if asked.length and not asked.train:
+        raise typer.BadParameter(say("profile.only_of_training"), param_hint="--length")
 
 
 def made(asked: Asked, service: ProfilingService) -> ProfilePlan:
@@ -123,8 +151,10 @@ def _known(option: str, words: list[str], known: Mapping[str, T]) -> tuple[T, ..
 
 def _numbers(option: str, words: str, default: int) -> tuple[int, ...]:
     found = []
-    for word in words.split(",") if words else [str(default)]:
-        if not word.strip().isascii() or not word.strip().isdigit() or not 0 < int(word) <= 10_000_000:
+    for word in (one.strip() for one in (words or str(default)).split(",")):
+        if not word.isascii() or not word.isdigit() or not int(word):
             raise typer.BadParameter(say("profile.number_unknown", word=word), param_hint=option)
+        if int(word) > MOST:
+            raise typer.BadParameter(say("profile.number_large", word=word, most=count(MOST)), param_hint=option)
         found.append(int(word))
     return tuple(dict.fromkeys(found))

@@ -41,16 +41,22 @@ def show_runs(runs: Sequence[ProfileRun]) -> None:
     table = _table("id", "name", "state", "cells", "device", "date")
     for run in runs:
         table.add_row(
-            str(run.id), run.name, say(f"profile.state_{run.state}"), f"{run.measured}/{run.cells}", run.device,
+            str(run.id), run.name, state_words(run), f"{run.measured}/{run.cells}", run.device,
             run.created.astimezone().strftime("%Y-%m-%d %H:%M"),
         )  # fmt: skip
     _console().print(table)
 
 
-def show(run: ProfileRun, results: Sequence[CellResult]) -> None:
-    """Only the columns that say something."""
+def state_words(run: ProfileRun) -> str:
+    """ "done", "done, 1 failed" """
+    words = say(f"profile.state_{run.state}")
+    return say("profile.with_lost", state=words, count=run.lost) if run.lost else words
+
+
+def show(run: ProfileRun, results: Sequence[CellResult], *, has_reasons: bool = True) -> None:
+    """Only the columns that say something. has_reasons: why a cell has no figures is said below"""
     console = _console()
-    console.print(f"{run.id}  {run.name}  {say(f'profile.state_{run.state}')}  {run.device}")
+    console.print(f"{run.id}  {run.name}  {state_words(run)}  {run.device}")
     if inference := [result for result in results if result.cell.kind != "training"]:
         console.print(_inference(inference))
     if training := [result for result in results if result.cell.kind == "training"]:
@@ -61,8 +67,10 @@ def show(run: ProfileRun, results: Sequence[CellResult]) -> None:
             console.print(_beside(beside))
         elif ratios := relative(results):
             console.print(_relative(ratios))
+    if any((result.bandwidth_share or 0) > 1 for result in results):
+        console.print(say("profile.above_limits"))
     for result in results:
-        if reason := export.why(result):
+        if has_reasons and (reason := export.why(result)):
             console.print(f"{title(result.cell)}: {reason}")
 
 
@@ -138,35 +146,31 @@ def _beside(rows: Sequence[Compared]) -> Table:
     table = _table("model", "form", "case", "quantity", "published", "here", "ratio", device=DEVICE)
     for one in rows:
         form = _method(one.cell) if one.cell.training else f"{figures.precision(one.cell.weights)}, {one.cell.kv_cache}"
-        here = say("profile.out_of_memory") if one.is_out_of_memory else _said(one.quantity, one.measured)
+        here = say("profile.out_of_memory") if one.is_out_of_memory else export.said(one.quantity, one.measured)
         table.add_row(
             one.cell.subject.name, form, case(one.cell), say(f"profile.quantity_{one.quantity}"),
-            _said(one.quantity, one.published), here, f"{one.ratio:.2f}" if one.ratio is not None else "",
+            export.said(one.quantity, one.published), here, f"{one.ratio:.2f}" if one.ratio is not None else "",
         )  # fmt: skip
     return table
-
-
-def _said(quantity: str, value: float | None) -> str:
-    unit = " GiB" if quantity == "memory" and value else ""
-    return export.said(quantity, value) + unit
 
 
 def compared(before: Sequence[CellResult], after: Sequence[CellResult]) -> list[dict[str, Any]]:
     """Cells that both tables measured, figure by figure; ratio: the second over the first."""
     return [
         {"key": one.cell.key, "cell": title(one.cell), "figure": one.figure, "first": one.first, "second": one.second,
-         "ratio": one.ratio}
+         "ratio": one.ratio, "verdict": one.verdict}
         for one in comparing.compared(before, after)
     ]  # fmt: skip
 
 
 def show_compared(first: ProfileRun, second: ProfileRun, rows: Sequence[dict[str, Any]]) -> None:
-    table = _table("cell", "figure", "first_table", "second", "ratio")
+    table = _table("cell", "figure", "first_table", "second", "change", "verdict")
     last = ""
     for row in rows:
         value = figures.size if row["figure"] == "peak_bytes" else "{:.3g}".format
         table.add_row(row["cell"] if row["cell"] != last else "", say(f"profile.figure_{row['figure']}"),
-                      value(row["first"]), value(row["second"]), f"{row['ratio']:.3f}")  # fmt: skip
+                      value(row["first"]), value(row["second"]), f"{row['ratio'] - 1:+.1%}",
+                      say(f"profile_ui.{row['verdict']}"))  # fmt: skip
         last = row["cell"]
     console = _console()
     for run in (first, second):
@@ -178,7 +182,7 @@ def show_limits(probe: MachineProbe) -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     for name in ("read", "copy", "matrix_bf16", "matrix_fp32"):
         rate: Rate = getattr(probe, name)
-        value = figures.speed(rate.value) if name in ("read", "copy") else f"{rate.value / 1e12:.3g} TFLOP/s"
+        value = figures.speed(rate.value) if name in ("read", "copy") else figures.flops(rate.value)
         table.add_row(say(f"profile.limit_{name}"), value, say(f"probe.{rate.how}", **rate.params))
     _console().print(table)
 
@@ -206,7 +210,7 @@ def _method(cell: Cell) -> str:
 
 
 TEXTS = {"model", "name", "state", "device", "date", "cell", "figure", "form", "case", "method", "quantity",
-         "cell_state"}  # fmt: skip
+         "cell_state", "verdict"}  # fmt: skip
 
 
 def _table(*columns: str, **params: str) -> Table:

@@ -90,7 +90,8 @@ class LibraryService:
             return from_folder(folder.absolute())
         if adapter.is_adapter(folder):
             return self._from_adapter(folder.absolute())
-        if len(folder.parts) > 1 and folder.is_dir():  # a word alone is meant as a name
+        is_path = len(folder.parts) > 1 or model.startswith((".", "~"))  # a word alone is meant as a name
+        if is_path and folder.is_dir():
             raise UserError("config_missing", folder=str(folder))
         if not known:
             raise UserError("model_unknown_first", name=model)

@@ -10,6 +10,7 @@ import io
 from collections.abc import Callable, Iterable, Sequence
 
 from core.errors import UserError
+from core.figures import size
 from core.profiling.plan import ProfilePlan
 from core.profiling.readme_table import DEVICE, GIB, compared, relative
 from core.profiling.result import CellResult
@@ -109,8 +110,8 @@ def _origin(results: Sequence[CellResult]) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in last.versions.items())
     card = f"{machine.card} (driver {machine.driver}), " if machine.card else ""
     day = last.measured_at.date().isoformat()
-    return [f"{card}{machine.processor}, {machine.cores} cores, {gib(machine.memory_bytes)}; {machine.system}; "
-            f"{versions}; {day}. GiB throughout."]  # fmt: skip
+    return [f"{card}{machine.processor}, {machine.cores} cores, {size(machine.memory_bytes)}; {machine.system}; "
+            f"{versions}; {day}."]  # fmt: skip
 
 
 def _inference_row(result: CellResult, perplexities: Forms) -> list[str]:
@@ -124,7 +125,7 @@ def _inference_row(result: CellResult, perplexities: Forms) -> list[str]:
         decoded = f"{found.decode_tokens_per_s:.1f}" if found.decode_tokens_per_s else ""
         figures = [f"{found.prompt_tokens_per_s:.0f}", f"{found.first_token_s:.3f}", decoded, per_token]
     perplexity = f"{perplexities[form]:.3f}" if form in perplexities else ""
-    return [*form, f"{case.prompt} + {case.new} x {case.batch}", *figures, gib(result.whole_peak), _estimate(result),
+    return [*form, f"{case.prompt} + {case.new} x {case.batch}", *figures, _size(result.whole_peak), _estimate(result),
             share, perplexity, why(result)]  # fmt: skip
 
 
@@ -133,7 +134,7 @@ def _training_row(result: CellResult) -> list[str]:
     assert work is not None
     figures = [f"{found.step_s:.2f}", f"{found.tokens_per_s:.0f}"] if found is not None else ["", ""]
     method = work.method + (" (emb)" if work.embeddings else "")
-    return [result.cell.subject.name, method, f"{work.length} x {work.accumulate}", *figures, gib(result.whole_peak),
+    return [result.cell.subject.name, method, f"{work.length} x {work.accumulate}", *figures, _size(result.whole_peak),
             _estimate(result), why(result)]  # fmt: skip
 
 
@@ -162,14 +163,19 @@ def why(result: CellResult) -> str:
 
 
 def gib(count: float) -> str:
-    return f"{count / GIB:.2f}" if count else ""
+    """As the README writes memory: its GB are of 1024."""
+    return f"{count / GIB:.2f} GiB" if count else ""
+
+
+def _size(count: int) -> str:
+    return size(count) if count else ""
 
 
 def _estimate(result: CellResult) -> str:
     if result.estimate is None:
         return ""
     error = result.estimate_error
-    return gib(result.estimate.total) + (f" ({error:+.1%})" if error is not None else "")
+    return size(result.estimate.total) + (f" ({error:+.1%})" if error is not None else "")
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

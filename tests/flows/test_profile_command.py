@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 
 from app.cli import entry
+from app.services import profiling
 from core import translation
+from tests.helpers import fake_profile_worker
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,12 +80,54 @@ def test_two_forms_of_the_starter_side_by_side(
         (["show", "7"], 1, "7"),
         (["resume", "7"], 1, "7"),
         (["--architecture", "72B", "--weights", "fp32", "--device", "cpu"], 1, "free"),
+        (["-m", "."], 1, "config.json"),
+        (["--architecture", "tiny", "--device", "cuda"], 2, "known are auto, cpu"),
+        (["--architecture", "tiny", "--prompt", "99999999999"], 2, "too large"),
+        (["--architecture", "tiny", "--only-quality", "--new", "5"], 2, "--new"),
+        (["--architecture", "tiny", "--length", "5"], 2, "--train"),
+        (["--architecture", "tiny", "--csv", "-"], 2, "file"),
+        (["--architecture", "tiny", "--csv", "/no/such/folder/table.csv"], 1, "Nothing was measured yet"),
+        (["show", "abc"], 2, "no number of a table"),
+        (["delete", "7"], 1, "7"),
     ],
 )
 def test_wrong_words_and_what_cannot_be_run_are_told(
     arguments: list[str], code: int, told: str, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert told in here(capsys, *arguments, code=code)[1]
+
+
+def test_what_was_tried_in_vain_is_told_once_and_by_the_exit_code(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(profiling, "worker_argv", lambda name: fake_profile_worker.ARGV)
+    table = ("--architecture", "tiny", "--prompt", "4", "--new", "4", "--weights")
+    out, err = here(capsys, *table, "bf16,int8", code=1)
+    assert err.count("crashed") == 1 and "crashed" not in out and "1 of 2 cells" in err
+    assert "done, 1 failed" in out and "done, 1 failed" in here(capsys, "list")[0]
+    assert "crashed" in here(capsys, "show", "1")[0]
+    out, err = here(capsys, *table, "bf16,nf4")  # which no random weights can have: not begun is no failure
+    assert "NF4" in err and "1/2" in here(capsys, "list")[0]
+    assert "1 cell, in" in here(capsys, *table, "fp32")[1]
+    rows = json.loads(here(capsys, "compare", "1", "2", "--json")[0])["cells"]
+    assert {row["verdict"] for row in rows} == {"same"}
+    assert "+0.0%" in here(capsys, "compare", "1", "2")[0]
+    assert "no cell in common" in here(capsys, "compare", "1", "3", code=1)[1]
+    assert "400 MB" in here(capsys, "export", "1")[0]
+    assert "is deleted" in here(capsys, "delete", "3")[0]
+
+
+def test_a_table_that_cannot_be_written_is_shown_all_the_same(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(profiling, "worker_argv", lambda name: fake_profile_worker.ARGV)
+    monkeypatch.setattr(profiling, "replace_file", full)
+    asked = ("--architecture", "tiny", "--prompt", "4", "--new", "4", "--csv", str(tmp_path / "table.csv"))
+    out, err = here(capsys, *asked, code=1)
+    assert "50.0" in out and "No space left" in err
 
 
 def test_without_a_table_the_lists_are_empty(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,7 +71,7 @@ class LimitsView(Section):
         for name, (value, how) in self.rates.items():
             rate: Rate = getattr(probe, name)
             is_memory = name in ("read", "copy")
-            words = figures.speed(rate.value) if is_memory else flops(rate.value)
+            words = figures.speed(rate.value) if is_memory else figures.flops(rate.value)
             value.setText(words)
             how.setText(say(f"probe.{rate.how}", **rate.params))
 
@@ -109,8 +109,3 @@ def _items(found: Sequence[tuple[Cell, float]], shown: Shown) -> list[Compared]:
         words = f"{name} · {case_words(cell)}" if has_cases else name
         items.append(Compared(words, share, percent(share), strong=share == best))
     return items
-
-
-def flops(value: float) -> str:
-    """ "1.2 TFLOP/s" """
-    return f"{value / 1e12:.3g} TFLOP/s" if value >= 1e12 else f"{value / 1e9:.3g} GFLOP/s"
