@@ -35,13 +35,13 @@ from app.services.profiling_news import (
 )
 from app.services.profiling_table import Table
 from app.supervisor import WorkerSupervisor
-from core import paths, store
+from core import figures, paths, store
 from core.errors import UserError
 from core.files import replace_file
 from core.load_options import DeviceChoice
 from core.profiling import export
 from core.profiling import machine as here
-from core.profiling.plan import Cell, ProfilePlan, Subject, cells_of
+from core.profiling.plan import Case, Cell, ProfilePlan, Subject, TrainingCase, cells_of
 from core.profiling.result import CellResult, MachineProbe
 from core.profiling.timeline import MemoryTimeline
 from core.protocol.messages import Failed, Progress
@@ -414,6 +414,20 @@ class ProfilingService:
 
 
 def named(plan: ProfilePlan) -> str:
-    """What a table is called where nobody said: its models, and its preset."""
+    """What a table is called where nobody said, in no language, since it is kept: its models, with its preset or its
+    forms and lengths: "starter: BF16, Int4, 256 + 64"."""
     models = ", ".join(subject.name for subject in plan.subjects)
-    return f"{models} ({plan.preset})" if plan.preset else models
+    if plan.preset:
+        return f"{models} ({plan.preset})"
+    parts = [figures.precision(form) for form in plan.weights] if plan.cases or plan.quality else []
+    kinds = [kind for kind in plan.kv_caches if parts and (kind not in ("auto", "plain") or len(plan.kv_caches) > 1)]
+    parts += [f"KV {kind}" for kind in kinds]
+    parts += [f"{_each(plan.cases, 'prompt')} + {_each(plan.cases, 'new')}"] if plan.cases else []
+    methods = {"lora": "LoRA", "qlora": "Q-LoRA", "full": "full"}
+    parts += list(dict.fromkeys(methods[work.method] for work in plan.training))
+    parts += [_each(plan.training, "length")] if plan.training else []
+    return f"{models}: {', '.join(parts)}" if parts else models
+
+
+def _each(cases: Sequence[Case] | Sequence[TrainingCase], name: str) -> str:
+    return "/".join(dict.fromkeys(str(getattr(case, name)) for case in cases))

@@ -73,7 +73,7 @@ async def test_a_table_is_measured_told_of_and_kept(home: Path) -> None:
         assert Probed in kinds and CellBegan in kinds and CellMoved in kinds
         assert profiler.state.run is None
         (run,) = await profiler.runs()
-        assert (run.state, run.cells, run.measured, run.name) == ("done", 2, 2, "tiny")
+        assert (run.state, run.cells, run.measured, run.name) == ("done", 2, 2, "tiny: BF16, FP32, 4 + 4")
         _, found = await profiler.run(run.id)
         first = found[0]
         assert first.inference is not None and first.inference.decode_tokens_per_s == 50

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from app.services.profiling import named
 from app.services.profiling_wish import Wish, numbers, on_the_starter
 from core.errors import UserError
 from core.profiling import presets
@@ -58,6 +59,15 @@ def test_a_table_of_the_readme_is_named_as_one_only_while_it_is() -> None:
 def test_numbers_are_read_as_people_write_them() -> None:
     assert numbers("512, 2048") == (512, 2048) == numbers("512，2048、512")
     assert [numbers(words) for words in ("", "0", "-1", "4.5", "ten", "99999999")] == [None] * 6
+
+
+def test_a_table_is_named_by_what_it_measures() -> None:
+    wish = Wish(models=["a"], weights=["bfloat16", "int4"], prompts=(1, 8), news=(4,))
+    assert named(wish.plan(subject)) == "a: BF16, Int4, 1/8 + 4"
+    wish = Wish(kind="own", models=["a", "b"], weights=["int8"], kv_caches=["plain", "int8"], methods=["qlora"])
+    assert named(wish.plan(subject)) == "a, b: Int8, KV plain, KV int8, 256 + 64, Q-LoRA, 64/128"
+    wish.turn("kv-cache")
+    assert named(wish.plan(subject)) == "a, b (kv-cache)"
 
 
 def test_what_the_empty_page_offers_is_small() -> None:

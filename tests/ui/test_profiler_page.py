@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication, QImage
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QLabel, QWidget
 
 from app.ui.profiler.compare_view import CompareView
 from app.ui.profiler.detail import CellDialog
@@ -75,6 +76,11 @@ async def test_a_crash_and_a_full_memory_stand_in_their_place_and_the_table_goes
         page = await page_of(window)
         await begin(page, "int8", "int4", "bfloat16")
         await ended(page)
+        assert page.head.state.accessibleName() == "done, 2 failed", "no success"
+        await until(lambda: toast(window) is not None)
+        assert "1 of 3 cells are measured, 2 failed" in " ".join(
+            one.text() for one in toast(window).findChildren(QLabel)
+        )
         found = bars(page, "speed")
         assert found["Int8"][0] == say("profile_ui.cell_failed")
         assert found["Int4"][0] == say("profile_ui.cell_out_of_memory")
@@ -100,7 +106,7 @@ async def test_a_cancelled_table_keeps_its_cells_and_is_gone_on_with() -> None:
         await begin(page, "bfloat16", news=(4, HANGS, 8))
         await until(lambda: len(context.profiling.state.results) == 1, LONG_S)
         await until(lambda: page.strip.isVisible() and "1 of 3" in page.strip.name.text(), LONG_S)
-        await until(lambda: window.status._job.text() == say("profile_ui.status", name="tiny"))
+        await until(lambda: window.status._job.text() == say("profile_ui.status", name="tiny: BF16, 4 + 4/13/8"))
         context.preferences.change(language="zh")  # everything is built anew, and nothing is lost
         page = await page_of(window)
         await until(lambda: page.view == "run" and page.run_view.is_built, LONG_S)
@@ -222,6 +228,36 @@ def rows(page: ProfilerPage, section: str, table: str) -> list[str]:
             for row in range(model.rowCount())]  # fmt: skip
 
 
+async def test_a_table_says_what_it_measured_and_with_what_limits() -> None:
+    """Quality in a column of its own, shares of one case, what is above a limit, what was not measured."""
+    async with profiler(1000, 640) as (window, context):
+        whole = await tables.put(context, tables.FORMS)
+        part = await tables.put(context, tables.FORMS, state="cancelled", cells=0)
+        page = await page_of(window)
+        await shown(page, whole)
+        cells: Any = page.run_view.sections["cells"]
+        model = cells.rows.table.model()
+        heads = {str(model.headerData(place, Qt.Orientation.Horizontal)): place for place in range(model.columnCount())}
+        texts = [str(model.index(row, heads["Perplexity"]).data()) for row in range(model.rowCount())]
+        assert "12.31" in texts and "12.31" not in rows(page, "cells", "rows")[0]
+        hint = model.headerData(heads["Off by"], Qt.Orientation.Horizontal, Qt.ItemDataRole.ToolTipRole)
+        assert hint == say("profile_ui.hint_off")
+        assert cells.rows.note.isVisible() and "Bandwidth" in cells.rows.note.text(), (
+            "what there is no room for is named"
+        )
+        limits: Any = page.run_view.sections["limits"]
+        assert len({key.rpartition("|")[2] for key in limits._keys["bandwidth"]}) == 1, "like beside like"
+        assert not limits.above.isVisible()
+        assert page.shown is not None
+        one = next(iter(page.shown.results.values()))
+        above = page.shown.results | {one.cell.key: msgspec.structs.replace(one, bandwidth_share=1.45)}
+        limits.show_table(page.shown._replace(results=above))
+        assert limits.above.isVisible()
+        await shown(page, part)
+        assert say("profile_ui.not_measured") in rows(page, "cells", "rows")[0]
+        assert "median" not in page.run_view.facts.text()
+
+
 async def test_a_table_is_renamed() -> None:
     async with profiler() as (window, context):
         first = await tables.put(context, tables.FORMS, "before")
@@ -301,6 +337,16 @@ async def test_what_would_not_fit_is_said_before_and_two_tables_never_run_at_onc
         page.new_view.form.fields["prompts"].edit.setText("many")
         page.new_view.form.fields["prompts"].edit.editingFinished.emit()
         assert page.new_view.form.fields["prompts"].wrong.isVisible() and wish.prompts == (256,)
+        wish.shapes, wish.weights = ["tiny"], ["float32"]
+        page.new_view.form.changed.emit()
+        await until(lambda: page.new_view.plan is not None, LONG_S)
+        assert page.new_view.why.text() == say("profile_ui.field_wrong") and not page.new_view.start.isEnabled()
+        page.new_view.form.fields["prompts"].edit.setText("-4")  # and not left: the key starts from within the field
+        page._start_by_key()
+        assert context.profiling.state.run is None and page.view == "new"
+        page.new_view.form.fields["prompts"].edit.setText("4")
+        page.new_view.form.fields["prompts"].edit.editingFinished.emit()
+        await until(page.new_view.start.isEnabled, LONG_S)
         await begin(page, "bfloat16", news=(HANGS,))
         page.show_new()
         await until(lambda: page.new_view.plan is not None, LONG_S)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from PySide6.QtWidgets import QWidget
 
 from app.ui.profiler.parts import KeyChoice, Section
-from app.ui.profiler.words import Shown, case_words, named, number, rate, signed, size, state_words, times
+from app.ui.profiler.words import Shown, case_words, named, number, rate, signed, size, times
 from app.ui.tokens import Space
 from app.ui.widgets.compare_bars import CompareBars, Compared
 from app.ui.widgets.layout import Card, column, pane, row
@@ -89,10 +89,10 @@ class BarsView(QWidget):
         known = [one for one in values if one]
         best = (max if name == SPEED else min)(known) if len(set(known)) > 1 else None
         items = []
-        for cell, result, one in zip(cells, results, values, strict=True):
+        for cell, one in zip(cells, values, strict=True):
             words = named(cell, has_models=shown.has_several_models)
             if not one:
-                state, tone = state_words(result, is_current=cell.key == shown.current)
+                state, tone = shown.state_of(cell)
                 items.append(Compared(words, None, state, tone=tone))
                 continue
             first = next(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from html import escape
+
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QDialog, QWidget
+from PySide6.QtWidgets import QDialog, QLabel, QWidget
 
 from app.ui import theme
 from app.ui.tokens import Space, Type
@@ -17,8 +20,7 @@ class CommandDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle(say("profile_ui.command_title"))
         self.setModal(True)
-        self.line = label(command, "caption", wrap=True)
-        self.line.setFont(theme.font(Type.CODE, code=True))
+        self.line = command_label(command)
         self.copy = Button(say("kit.copy"), "primary", "copy")
         self.copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(command))
         close = Button(say("kit.close"), "ghost")
@@ -30,3 +32,13 @@ class CommandDialog(QDialog):
         body.setContentsMargins(Space.XL, Space.XL, Space.XL, Space.L)
         self.setLayout(body)
         self.setMinimumWidth(620)
+
+
+def command_label(command: str) -> QLabel:
+    """Broken between words only: Qt would break an option behind its dashes."""
+    line = label("", "caption", wrap=True)
+    line.setTextFormat(Qt.TextFormat.RichText)
+    line.setText(" ".join(f"<nobr>{escape(word)}</nobr>" for word in command.split(" ")))
+    line.setFont(theme.font(Type.CODE, code=True))
+    line.setAccessibleName(command)
+    return line

@@ -12,7 +12,8 @@ from PySide6.QtWidgets import QDialog, QGridLayout, QWidget
 
 from app.ui import theme
 from app.ui.profiler import words as w
-from app.ui.tokens import Space, Type
+from app.ui.profiler.command import command_label
+from app.ui.tokens import Space
 from app.ui.widgets.badge import Badge
 from app.ui.widgets.button import Button
 from app.ui.widgets.feedback import Banner
@@ -89,8 +90,7 @@ class CellDialog(QDialog):
         return pane(column(label(say("profile_ui.detail_phases"), "heading"), card))
 
     def _origin(self, result: CellResult) -> QWidget:
-        command = label(result.command or w.NONE, "caption", wrap=True)
-        command.setFont(theme.font(Type.CODE, code=True))
+        command = command_label(result.command or w.NONE)
         self.copy_command = Button(say("kit.copy"), "ghost", "copy", small=True)
         self.copy_command.setAccessibleName(say("profile_ui.copy_command"))
         self.copy_command.clicked.connect(lambda: _copy(result.command))

@@ -9,17 +9,20 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QPoint, QRect
+from PySide6.QtCore import QPoint, QRect, QRectF, Qt
 from PySide6.QtGui import QGuiApplication, QImage, QPainter
 from PySide6.QtWidgets import QFileDialog, QWidget
 from shiboken6 import isValid
 
 from app.ui import aio, theme
+from app.ui.profiler.parts import Section
 from app.ui.profiler.run_view import RunView
-from app.ui.tokens import Space
+from app.ui.tokens import Space, Type
+from app.ui.widgets.button import Select
 from app.ui.widgets.chart import export as pictures
 from app.ui.widgets.chart.bar import file_name
 from app.ui.widgets.layout import label
+from app.ui.widgets.painting import text
 from core.translation import say
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = {"csv": "csv", "markdown": "md", "png": "png"}
 RATIO = 2.0
+RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
 class Exporting:
@@ -84,9 +88,24 @@ async def picture(view: RunView) -> QImage | None:
     for part in parts:
         painter = QPainter(image)
         part.render(painter, QPoint(margin, y), QRect(part.rect()), QWidget.RenderFlag.DrawChildren)
+        painter.translate(margin, y)
+        _write_controls(painter, part)
         painter.end()
         y += part.height() + Space.XL
         await asyncio.sleep(0)
         if not isValid(view):
             return None
     return image
+
+
+def _write_controls(painter: QPainter, part: QWidget) -> None:
+    """A picture has nothing to press: what is chosen stands there as words, the rest is gone."""
+    c = theme.colors()
+    sections = [part, *part.findChildren(Section)]
+    for control in (one for section in sections if isinstance(section, Section) for one in section.controls):
+        if not control.isVisibleTo(part):
+            continue
+        place = QRectF(QRect(control.mapTo(part, QPoint(0, 0)), control.size()))
+        painter.fillRect(place, theme.color(c.surface))
+        if isinstance(control, Select):
+            text(painter, place, control.text(), theme.font(Type.CAPTION), c.text_soft, RIGHT)

@@ -39,13 +39,15 @@ NUMBERS = {"prompts": "cases", "news": "cases", "batches": "cases", "lengths": "
 
 
 class NumbersField(QWidget):
-    """One or several whole numbers, with commas. Checked on leaving it.
+    """One or several whole numbers, with commas. Checked on leaving it, and whenever it is asked.
 
     Signals:
         changed: a tuple of them
+        checked: whether it is wrong may be another
     """
 
     changed = Signal(object)
+    checked = Signal()
 
     def __init__(self, name: str, meaning: str, *, one: bool = False) -> None:
         super().__init__()
@@ -54,7 +56,7 @@ class NumbersField(QWidget):
         self.edit.setAccessibleName(name)
         self.edit.setFixedWidth(round(190 * theme.state.text_scale))
         self.edit.setFont(theme.font(tabular=True))
-        self.edit.editingFinished.connect(self._read)
+        self.edit.editingFinished.connect(self.check)
         self.wrong = label("", "caption", "bad", wrap=True)
         self.wrong.hide()
         title = label(name, "strong")
@@ -67,28 +69,42 @@ class NumbersField(QWidget):
 
     def show_value(self, value: Sequence[int]) -> None:
         words = ", ".join(map(str, value))
-        if not self.edit.hasFocus() or not self.wrong.text():
+        if not self.edit.hasFocus() or not self.is_wrong:
             self.edit.setText(words)
+            self._mark(is_wrong=False)
 
-    def _read(self) -> None:
+    @property
+    def is_wrong(self) -> bool:
+        return bool(self.wrong.text())
+
+    def check(self) -> None:
+        """Take what stands there, or mark it."""
         found = profiling_wish.numbers(self.edit.text())
         is_wrong = found is None or (self._one and len(found) > 1)
+        self._mark(is_wrong=is_wrong)
+        if not is_wrong:
+            self.changed.emit(found)
+
+    def _mark(self, *, is_wrong: bool) -> None:
+        if is_wrong == self.is_wrong:
+            return
         self.wrong.setText(say("profile_ui.not_numbers") if is_wrong else "")
         self.wrong.setVisible(is_wrong)
         self.edit.setProperty("invalid", is_wrong)
         self.edit.style().unpolish(self.edit)
         self.edit.style().polish(self.edit)
-        if not is_wrong:
-            self.changed.emit(found)
+        self.checked.emit()
 
 
 class ProfileForm(QWidget):
     """
     Signals:
         changed: the wish is another
+        checked: a field was marked as wrong, or is so no more
     """
 
     changed = Signal()
+    checked = Signal()
 
     def __init__(self, wish: Wish) -> None:
         super().__init__()
@@ -163,6 +179,7 @@ class ProfileForm(QWidget):
                 say(f"profile_ui.field_{name}"), say(f"profile_ui.field_{name}_means"), one=name == "rows"
             )
             field.changed.connect(partial(self._take, name))
+            field.checked.connect(self.checked)
             self.fields[name] = field
             lines.addWidget(field)
         return section(say(f"profile_ui.form_{group}"), say(f"profile_ui.form_{group}_remark"),
@@ -225,6 +242,17 @@ class ProfileForm(QWidget):
             control.blockSignals(True)
             control.choose(place)
             control.blockSignals(False)
+
+    def wrong(self) -> NumbersField | None:
+        """The first field that holds no numbers, of those that are asked for."""
+        axes = profiling_wish.AXES[self.wish.kind]
+        return next((field for name, field in self.fields.items() if NUMBERS[name] in axes and field.is_wrong), None)
+
+    def check(self) -> None:
+        """What is still being typed counts as well."""
+        for name, field in self.fields.items():
+            if NUMBERS[name] in profiling_wish.AXES[self.wish.kind]:
+                field.check()
 
     def _show_models(self) -> None:
         self.models.clear()

@@ -19,6 +19,7 @@ from core.translation import say
 
 ALL = "all"
 IN_MENU = 12
+NARROW = 160  # px of the name of a table, where the state and the buttons need the room beside it
 
 
 class ProfilerHead(QWidget):
@@ -57,6 +58,9 @@ class ProfilerHead(QWidget):
         line.setContentsMargins(Space.XL, 0, Space.XL, 0)
         self.setLayout(line)
         self.setFixedHeight(Size.PAGE_HEADER)
+
+    def adapt(self, wide: bool) -> None:
+        self.choice.keep_below(0 if wide else NARROW)
 
     def show_view(self, view: str, runs: Sequence[ProfileRun], run: ProfileRun | None) -> None:
         """`run`: the table in view."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from app.ui.profiler.bars import decode_speed
 from app.ui.profiler.parts import CellTable, Section
-from app.ui.profiler.words import GIB, Shown, gib, named, number, rate, size, state_words
+from app.ui.profiler.words import GIB, Shown, gib, named, number, rate, size
 from app.ui.widgets.table import Cell
 from app.ui.widgets.toggle import Segmented
 from core import figures
@@ -81,7 +81,7 @@ class KvView(Section):
             return Cell("")
         result = shown.results.get(cell.key)
         if result is None or result.state != "done":
-            words, tone = state_words(result, is_current=cell.key == shown.current)
+            words, tone = shown.state_of(cell)
             if result is not None and result.state == "out_of_memory":
                 words = say("profile_ui.oom_short")
             return Cell("", badge=words, tone=tone)

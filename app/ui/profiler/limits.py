@@ -39,17 +39,23 @@ class LimitsView(Section):
         self.again.clicked.connect(self.probe_asked)
         self.bars: dict[str, CompareBars] = {}
         self._cards: dict[str, Card] = {}
+        self._heads: dict[str, QLabel] = {}
+        self._probe: MachineProbe | None = None
+        self._has_shares = False
         self._keys: dict[str, list[str]] = {}
         for name in SHARES:
             bars = self.bars[name] = CompareBars(say(f"profile_ui.share_{name}"), say("profile_ui.details_hint"))
             bars.chosen.connect(lambda place, name=name: self.asked.emit(self._keys[name][place]))
-            head = label(say(f"profile_ui.share_{name}"), "strong")
+            head = self._heads[name] = label("", "strong", wrap=True)
             head.setContentsMargins(6, 0, 6, 0)
             self._cards[name] = Card(column(head, bars, None, gap=Space.XS), padding=Space.S + 2)
         line = row(*self._cards.values(), gap=Space.XL)
         line.setStretch(0, 1)
         line.setStretch(1, 1)
         self.add(pane(line))
+        self.above = label(say("profile_ui.above_limits"), "caption", "warn", wrap=True)
+        self.above.hide()
+        self.add(self.above)
         self.rates: dict[str, tuple[QLabel, QLabel]] = {}
         lines = column(gap=Space.XS)
         for name in RATES:
@@ -65,7 +71,9 @@ class LimitsView(Section):
         self.add(self._known)
 
     def show_probe(self, probe: MachineProbe | None) -> None:
+        self._probe = probe
         self._known.setVisible(probe is not None)
+        self._say_remark()
         if probe is None:
             return
         for name, (value, how) in self.rates.items():
@@ -78,34 +86,38 @@ class LimitsView(Section):
     def show_table(self, shown: Shown) -> None:
         cells = shown.of("inference")
         self.setVisible(bool(cells))
-        has_any = False
+        highest = 0.0
         for name in SHARES:
-            found = [(cell, getattr(shown.results[cell.key], f"{name}_share")) for cell in cells
-                     if cell.key in shown.results]  # fmt: skip
-            found = _best([(cell, share) for cell, share in found if share is not None])
+            all_of_it = [(cell, getattr(shown.results[cell.key], f"{name}_share")) for cell in cells
+                         if cell.key in shown.results]  # fmt: skip
+            found = _of_one_case([(cell, share) for cell, share in all_of_it if share is not None])
             self._keys[name] = [cell.key for cell, _ in found]
             self.bars[name].show_items(_items(found, shown), top=1.0)
             self._cards[name].setVisible(bool(found))
-            has_any = has_any or bool(found)
-        self.remark.setText(say("profile_ui.limits_remark") if has_any else say("profile_ui.no_shares"))
+            if found:
+                highest = max(highest, *(share for _, share in found))
+                words = say(f"profile_ui.share_{name}")
+                self._heads[name].setText(say("profile_ui.share_of_case", share=words, case=case_words(found[0][0])))
+        self._has_shares = highest > 0
+        self.above.setVisible(highest > 1)
+        self._say_remark()
+
+    def _say_remark(self) -> None:
+        key = "limits_remark" if self._has_shares or self._probe is not None else "no_shares"
+        self.remark.setText(say(f"profile_ui.{key}"))
 
 
-def _best(found: Sequence[tuple[Cell, float]]) -> list[tuple[Cell, float]]:
-    """Of each form the case in which it came nearest."""
-    by_form: dict[tuple[str, str, str], tuple[Cell, float]] = {}
+def _of_one_case(found: Sequence[tuple[Cell, float]]) -> list[tuple[Cell, float]]:
+    """Like beside like: of the case that most forms measured, and of such the one that came nearest to the limit."""
+    by_case: dict[str, list[tuple[Cell, float]]] = {}
     for cell, share in found:
-        form = (cell.subject.name, cell.weights, cell.kv_cache)
-        if form not in by_form or share > by_form[form][1]:
-            by_form[form] = cell, share
-    return list(by_form.values())
+        by_case.setdefault(case_words(cell), []).append((cell, share))
+    return max(by_case.values(), key=lambda one: (len(one), max(share for _, share in one)), default=[])
 
 
 def _items(found: Sequence[tuple[Cell, float]], shown: Shown) -> list[Compared]:
     best = max((share for _, share in found), default=0.0)
-    has_cases = len({case_words(cell) for cell, _ in found}) > 1
-    items = []
-    for cell, share in found:
-        name = named(cell, has_models=shown.has_several_models)
-        words = f"{name} · {case_words(cell)}" if has_cases else name
-        items.append(Compared(words, share, percent(share), strong=share == best))
-    return items
+    return [
+        Compared(named(cell, has_models=shown.has_several_models), share, percent(share), strong=share == best)
+        for cell, share in found
+    ]

@@ -59,8 +59,11 @@ class NewView(QWidget):
         self._entering: asyncio.Task[None] | None = None
         self._on_card: bool | None = None
         self._is_busy = False
+        self._error = ""
+        self._starts_next = False  # as soon as it is known what it would come to
         self.form = ProfileForm(context.profiling_wish)
         self.form.changed.connect(self._ask)
+        self.form.checked.connect(lambda: self._show_start(self._error))
         self._parts = self.form.build()
         self._wait = Paced(self, EVERY_MS, self._look)
         self._build()
@@ -137,10 +140,10 @@ class NewView(QWidget):
         """Another table is being measured: this one has to wait."""
         if busy != self._is_busy:
             self._is_busy = busy
-            self._show_start()
+            self._show_start(self._error)
 
     def _ask(self) -> None:
-        self.plan = None
+        self.plan, self._error, self._starts_next = None, "", False
         self._show_start()
         self._wait.ask()
 
@@ -158,8 +161,11 @@ class NewView(QWidget):
         except UserError as wrong:
             plan, found, seconds, error = None, [], None, str(wrong)
         if isValid(self):
-            self.plan, self.foreseen = plan, found
+            self.plan, self.foreseen, self._error = plan, found, error
             self._show(seconds, error)
+            if self._starts_next:
+                self._starts_next = False
+                self.go()
 
     def _show(self, seconds: float | None, error: str) -> None:
         has_models = len({one.cell.subject.name for one in self.foreseen}) > 1
@@ -182,6 +188,8 @@ class NewView(QWidget):
         runs = [one for one in self.foreseen if not one.obstacle]
         if self._is_busy:
             reason = say("profile_ui.busy")
+        elif self.form.wrong() is not None:
+            reason = say("profile_ui.field_wrong")
         elif error:
             reason = error
         elif self.plan is None:
@@ -199,8 +207,15 @@ class NewView(QWidget):
         self.reason.setVisible(bool(words))
 
     def go(self) -> None:
-        if self.start.isEnabled() and self.plan is not None:
+        """The table as it stands in the form: what is typed and was not left yet is read first."""
+        was_known = self.plan is not None
+        self.form.check()
+        if (field := self.form.wrong()) is not None:
+            field.edit.setFocus()
+        elif self.start.isEnabled() and self.plan is not None:
             self.start_asked.emit(self.plan)
+        else:
+            self._starts_next = was_known and self.plan is None
 
 
 def _row(one: Foreseen, *, has_models: bool) -> list[Cell]:

@@ -47,6 +47,13 @@ class ProfilingNews:
 
 
 def ended_words(run: ProfileRun) -> tuple[str, Tone]:
-    key = "ended" if run.state == "done" else "stopped"
-    tone: Tone = "ok" if run.state == "done" else "info"
-    return say(f"profile_ui.{key}", name=run.name, done=run.measured, cells=run.cells), tone
+    """A table that lost cells is not told as a success."""
+    key, tone = _ended(run)
+    lost = say("profile_ui.count_lost", count=run.lost)
+    return say(f"profile_ui.{key}", name=run.name, done=run.measured, count=run.cells, lost=lost), tone
+
+
+def _ended(run: ProfileRun) -> tuple[str, Tone]:
+    if run.state != "done":
+        return "stopped", "info"
+    return ("ended_lost", "warn") if run.lost else ("ended", "ok")

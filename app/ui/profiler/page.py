@@ -192,6 +192,7 @@ class ProfilerPage(QWidget):
 
     def adapt(self, wide: bool) -> None:
         self._wide = wide
+        self.head.adapt(wide)
         if "new" in self._views:
             self.new_view.adapt(wide)
 

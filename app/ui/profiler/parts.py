@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from PySide6.QtCore import QModelIndex, Signal
+from PySide6.QtCore import QModelIndex, QSize, Signal
 from PySide6.QtWidgets import QWidget
 
+from app.ui import theme
 from app.ui.tokens import Size, Space
 from app.ui.widgets.button import Select
 from app.ui.widgets.layout import Card, Elided, column, label, pane, row
 from app.ui.widgets.menu import Menu
 from app.ui.widgets.table import Cell, Rows, Table
+from core.translation import say
 
 Keyed = Sequence[tuple[Sequence[str], Sequence[Cell]]]
 """Rows with the keys of the cells of the table under their columns; one key counts for all of them."""
@@ -36,6 +38,7 @@ class Section(QWidget):
         head.setStretch(1, 1)
         bar = pane(head)
         bar.setFixedHeight(Size.CONTROL)
+        self.controls = controls
         self.body = column(gap=Space.S)
         self.setLayout(column(bar, self.body, gap=Space.S))
 
@@ -59,18 +62,25 @@ class CellTable(QWidget):
         self._header: list[str] = []
         self._keys: list[Sequence[str]] = []
         self._place = column(gap=0)
-        self.setLayout(self._place)
+        self.note = label("", "caption", "muted", wrap=True)
+        self.note.hide()
+        self.setLayout(column(pane(self._place), self.note, gap=Space.XS))
+
+    def set_spare(self, spare: Sequence[int]) -> None:
+        """The columns that go first where room is scarce; before rows of another header are shown."""
+        self._spare = tuple(spare)
 
     def set_tall(self, tall: bool) -> None:
         """Room for second lines."""
         if tall != self._tall:
             self._tall, self._header = tall, []
 
-    def show_rows(self, header: Sequence[str], widths: Sequence[int], rows: Keyed) -> None:
+    def show_rows(self, header: Sequence[str], widths: Sequence[int], rows: Keyed, hints: Sequence[str] = ()) -> None:
         self._keys = [keys for keys, _ in rows]
         cells = [list(cells) for _, cells in rows]
         if self.table is None or self._header != list(header):
-            self._make(header, widths, cells)
+            self._make(Rows(header, cells, hints), widths)
+            self._header = list(header)
             return
         model = self.table.model()
         assert isinstance(model, Rows)
@@ -81,18 +91,23 @@ class CellTable(QWidget):
             model.replace(cells)
             self.table.fit_height()
 
-    def _make(self, header: Sequence[str], widths: Sequence[int], cells: list[list[Cell]]) -> None:
+    def _make(self, rows: Rows, widths: Sequence[int]) -> None:
         while item := self._place.takeAt(0):
             if widget := item.widget():
                 widget.hide()
                 widget.deleteLater()
-        self._header = list(header)
-        self.table = Table(self._name, Rows(header, cells), widths, tall=self._tall)
+        self.table = Table(self._name, rows, widths, tall=self._tall)
+        self.table.gave_way.connect(self._say_what_is_gone)
         self.table.give_way(self._spare, self._least)
         self.table.fit_height()
         self.table.clicked.connect(self._ask)
         self.table.chosen.connect(lambda _: self._ask(self.table.currentIndex()) if self.table else None)
         self._place.addWidget(Card(column(self.table), padding=1))
+
+    def _say_what_is_gone(self) -> None:
+        gone = self.table.gone if self.table is not None else []
+        self.note.setText(say("profile_ui.columns_hidden", names=say("profile_ui.list_comma").join(gone)))
+        self.note.setVisible(bool(gone))
 
     def _ask(self, index: QModelIndex) -> None:
         keys = self._keys[index.row()] if 0 <= index.row() < len(self._keys) else ()
@@ -112,18 +127,35 @@ class KeyChoice(Select):
 
     def __init__(self, name: str) -> None:
         super().__init__(name, [""])
+        self._widest = 0
         self.key = ""
         self._choices: list[tuple[str, str]] = []
+
+    def keep_below(self, widest: int) -> None:
+        """In px at the usual text size, where there is less room than choices usually have; 0: as usual."""
+        self._widest = widest
+        self.updateGeometry()
+
+    def sizeHint(self) -> QSize:
+        hint = super().sizeHint()
+        widest = round(self._widest * theme.state.text_scale) or hint.width()
+        return QSize(min(hint.width(), widest), hint.height())
 
     def show_choices(self, choices: Sequence[tuple[str, str]], key: str) -> None:
         """Nobody is told."""
         self._choices, self.key = list(choices), key
-        self.show_value(dict(choices).get(key, ""))
+        self._show(key)
 
     def pick(self, key: str) -> None:
         self.key = key
-        self.show_value(dict(self._choices).get(key, ""))
+        self._show(key)
         self.picked.emit(key)
+
+    def _show(self, key: str) -> None:
+        """Cut where it is long, and then whole as its tooltip."""
+        words = dict(self._choices).get(key, "")
+        self.show_value(words)
+        self.setToolTip(words)
 
     def _open(self) -> None:
         menu = Menu(self)

@@ -196,7 +196,7 @@ class RunView(QWidget):
         if is_resumable(shown.run):
             resume = Button(say("profile_ui.resume"), "secondary", "play", small=True)
             resume.clicked.connect(lambda: self.resume_asked.emit(False))
-            done = say("profile_ui.kept", done=len(shown.results), cells=len(shown.cells))
+            done = say("profile_ui.kept", done=len(shown.results), count=len(shown.cells))
             words = say(f"profile_ui.was_{shown.run.state}")
             self._notice.addWidget(Banner("info", words, done, *([again] if lost else []), resume))
         elif lost and shown.run.state == "done":
@@ -294,6 +294,7 @@ def facts_words(shown: Shown) -> str:
         if version := last.versions.get("torch"):
             parts.append(f"torch {version}")
     repeats = shown.run.plan.repeats
-    parts.append(say("profile_ui.repeats_words" if repeats > 1 else "profile_ui.once_words", count=repeats))
+    if any(one.state == "done" for one in shown.results.values()):
+        parts.append(say("profile_ui.repeats_words" if repeats > 1 else "profile_ui.once_words", count=repeats))
     parts.append(when(shown.run.created))
     return "  ·  ".join(parts)

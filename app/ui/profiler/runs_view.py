@@ -17,8 +17,8 @@ from app.ui.widgets.table import Cell, Rows, Table
 from core.store.records import ProfileRun
 from core.translation import say
 
-COLUMNS = (("name", 0), ("kind", 190), ("state", 132), ("cells", 92), ("device", 230), ("when", 148))
-SPARE = (4, 1)
+COLUMNS = (("id", 64), ("name", 0), ("kind", 190), ("state", 160), ("cells", 92), ("device", 230), ("when", 148))
+SPARE = (5, 2)
 
 
 class RunsView(QWidget):
@@ -92,6 +92,11 @@ def _row(run: ProfileRun) -> list[Cell]:
     state, tone = run_state(run)
     kind = say(f"profile_ui.kind_{run.plan.preset}") if run.plan.preset else say("profile_ui.kind_any")
     return [
-        Cell(run.name, strong=True, hint=run.name), Cell(kind), Cell("", badge=state, tone=tone, mark="dot"),
-        Cell(f"{run.measured} / {run.cells}", number=True), Cell(run.device, hint=run.device), Cell(when(run.created)),
-    ]  # fmt: skip
+        Cell(str(run.id), number=True),
+        Cell(run.name, strong=True, hint=run.name),
+        Cell(kind),
+        Cell("", badge=state, tone=tone, mark="dot"),
+        Cell(f"{run.measured} / {run.cells}", number=True),
+        Cell(run.device, hint=run.device),
+        Cell(when(run.created)),
+    ]

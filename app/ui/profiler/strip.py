@@ -59,7 +59,7 @@ class Strip(QWidget):
         self.show_.setVisible(not is_in_view)
         self.skip.setEnabled(state.index >= 0)
         done, whole = len(state.results), max(1, len(state.cells))
-        self.name.setText(say("profile_ui.under_way", name=run.name, done=done, cells=whole))
+        self.name.setText(say("profile_ui.under_way", name=run.name, done=done, count=whole))
         self.bar.set_share((done + (_within(state) if state.index >= 0 else 0.0)) / whole)
         left = state.left_s
         self.left.setText(say("profile_ui.left", time=figures.duration(left)) if left else "")

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QWidget
+from PySide6.QtCore import QRectF, QSize, Signal
+from PySide6.QtGui import QPaintEvent
+from PySide6.QtWidgets import QSizePolicy, QWidget
 
+from app.ui import theme
 from app.ui.profiler.parts import KeyChoice, Section
-from app.ui.tokens import Space
+from app.ui.tokens import Radius, Space, Type
 from app.ui.widgets.button import Button
 from app.ui.widgets.chart.chart import Chart
 from app.ui.widgets.chart.frame import Phase
 from app.ui.widgets.chart.lines import Line
 from app.ui.widgets.layout import Card, column
+from app.ui.widgets.painting import begin, box, text, width_of
 from core import figures
 from core.profiling.timeline import MemorySample, MemoryTimeline, PhaseMark
 from core.translation import say
 
 TALL = 260
+SWATCH = 10  # px
 TINTS = {"libraries": 6, "load": 4, "warm_up": 6, "prefill": 2, "decode": 1, "forward": 1, "backward": 2,
          "optimiser": 3, "read": 1, "end": 6}  # fmt: skip
 CARD, PROCESS = ("allocated", "reserved", "device"), ("own", "resident")
@@ -51,10 +55,11 @@ class TimelineView(Section):
                            empty=say("profile_ui.no_timeline"))  # fmt: skip
         self.chart.start_at_zero()
         self.lines: dict[str, Line] = {}
+        self.phases = PhaseLegend()
         holder = QWidget()
         holder.setLayout(column(self.chart))
         holder.setFixedHeight(TALL)
-        self.add(Card(column(holder), padding=Space.M))
+        self.add(Card(column(holder, self.phases), padding=Space.M))
         self.allow_snapshot(is_running=False)
 
     def allow_snapshot(self, *, is_running: bool) -> None:
@@ -87,6 +92,7 @@ class TimelineView(Section):
         self.key, self._seen, self.lines = key, 0, {}
         self.chart.clear()
         self.chart.show_phases(())
+        self.phases.show_phases({})
 
     def _add(self, samples: Sequence[MemorySample]) -> None:
         self._seen += len(samples)
@@ -107,3 +113,35 @@ class TimelineView(Section):
             [Phase(say(f"profile_ui.phase_{mark.phase}"), mark.at_s, stop, TINTS[mark.phase])
              for mark, stop in zip(marks, ends, strict=False) if mark.phase != "end"]
         )  # fmt: skip
+        names = dict.fromkeys(mark.phase for mark in marks if mark.phase != "end")
+        self.phases.show_phases({say(f"profile_ui.phase_{name}"): TINTS[name] for name in names})
+
+
+class PhaseLegend(QWidget):
+    """The phases by their colours, since a short one has no room for its name in the chart. In one line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.phases: dict[str, int] = {}
+        self.setAccessibleName(say("profile_ui.phases"))
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def show_phases(self, phases: dict[str, int]) -> None:
+        """By their names: the data colour of each."""
+        if phases != self.phases:
+            self.phases = dict(phases)
+            self.setAccessibleDescription(", ".join(phases))
+            self.update()
+
+    def sizeHint(self) -> QSize:
+        return QSize(0, round(20 * theme.state.text_scale))
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter, c, font = begin(self), theme.colors(), theme.font(Type.CAPTION)
+        x, middle = float(Space.S), self.height() / 2
+        for name, series in self.phases.items():
+            box(painter, QRectF(x, middle - SWATCH / 2, SWATCH, SWATCH), Radius.S, c.series[series])
+            x += SWATCH + Space.XS
+            room = min(width_of(name, font) + 1, max(0.0, self.width() - x))
+            text(painter, QRectF(x, 0, room, self.height()), name, font, c.text_soft)
+            x += room + Space.L

@@ -30,6 +30,14 @@ class Shown(NamedTuple):
     def of(self, kind: str) -> list[Cell]:
         return [cell for cell in self.cells if cell.kind == kind]
 
+    def state_of(self, cell: Cell) -> tuple[str, Tone]:
+        """A cell without a result waits only while the table is measured."""
+        if cell.key == self.current:
+            return say("profile_ui.measuring"), "accent"
+        if cell.key not in self.results:
+            return say("profile_ui.waiting" if self.run.state == "running" else "profile_ui.not_measured"), "neutral"
+        return state_words(self.results[cell.key])
+
     @property
     def has_several_models(self) -> bool:
         return len({cell.subject.name for cell in self.cells}) > 1
@@ -70,7 +78,7 @@ def case_words(cell: Cell) -> str:
         return say(f"profile_ui.{key}", prompt=figures.count(case.prompt), new=figures.count(case.new),
                    batch=case.batch)  # fmt: skip
     if (work := cell.training) is not None:
-        return say("profile_ui.case_training", length=figures.count(work.length), rows=work.accumulate)
+        return say("profile_ui.case_training", length=figures.count(work.length), count=work.accumulate)
     return say("profile_ui.case_quality")
 
 
@@ -83,16 +91,16 @@ def title(cell: Cell) -> str:
     return f"{model_words(cell)} · {form_words(cell)} · {case_words(cell)}"
 
 
-def state_words(result: CellResult | None, *, is_current: bool = False) -> tuple[str, Tone]:
-    if is_current:
-        return say("profile_ui.measuring"), "accent"
-    if result is None:
-        return say("profile_ui.waiting"), "neutral"
+def state_words(result: CellResult) -> tuple[str, Tone]:
     return say(f"profile_ui.cell_{result.state}"), TONES[result.state]
 
 
 def run_state(run: ProfileRun) -> tuple[str, Tone]:
-    return say(f"profile.state_{run.state}"), RUN_TONES[run.state]
+    """ "done", "done, 1 failed" """
+    words, tone = say(f"profile.state_{run.state}"), RUN_TONES[run.state]
+    if not run.lost:
+        return words, tone
+    return say("profile.with_lost", state=words, count=run.lost), "warn" if tone == "ok" else tone
 
 
 def is_resumable(run: ProfileRun) -> bool:
@@ -104,7 +112,8 @@ def when(moment: datetime) -> str:
 
 
 def run_title(run: ProfileRun) -> str:
-    return f"{run.name} · {moment(run.created)}"
+    """With its number, by which the command line knows it and equal names are told apart."""
+    return f"{run.id} · {run.name} · {moment(run.created)}"
 
 
 def moment(at: datetime) -> str:

@@ -50,9 +50,11 @@ class Cell:
 class Rows(QAbstractTableModel):
     """A table model over rows of cells."""
 
-    def __init__(self, header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
+    def __init__(self, header: Sequence[str], rows: Sequence[Sequence[Cell]], hints: Sequence[str] = ()) -> None:
+        """hints: what the columns mean, as tooltips of their headings; "" where that needs no words."""
         super().__init__()
         self._header, self._rows = list(header), [list(row) for row in rows]
+        self._hints = list(hints) or [""] * len(header)
 
     def replace(self, rows: Sequence[Sequence[Cell]]) -> None:
         """Other rows under the same header."""
@@ -91,6 +93,8 @@ class Rows(QAbstractTableModel):
             number = bool(self._rows) and self._rows[0][section].number
             side = Qt.AlignmentFlag.AlignRight if number else Qt.AlignmentFlag.AlignLeft
             return side | Qt.AlignmentFlag.AlignVCenter
+        if role in (Qt.ItemDataRole.ToolTipRole, Qt.ItemDataRole.AccessibleDescriptionRole):
+            return self._hints[section] or None
         return None
 
 
@@ -155,8 +159,10 @@ class Table(QTableView):
     Signals:
         menu_asked: a row, and where on the screen its menu shall open; by the right button or the menu key
         chosen: a row, by a double click or Enter
+        gave_way: other columns than before are gone for want of room
     """
 
+    gave_way = Signal()
     menu_asked = Signal(int, QPoint)
     chosen = Signal(int)
 
@@ -206,11 +212,20 @@ class Table(QTableView):
     def _drop_columns(self) -> None:
         room = self.width() - sum(self._px(width) for width in self._widths)
         room += sum(self._px(self._widths[column]) for column in self._empty)
+        gone = self.gone
         for column in self._spare:
             is_short = column not in self._empty and room < self._px(self._least)
             self.setColumnHidden(column, is_short or column in self._empty)
             if is_short:
                 room += self._px(self._widths[column])
+        if self.gone != gone:
+            self.gave_way.emit()
+
+    @property
+    def gone(self) -> list[str]:
+        """The headings of columns there is no room for."""
+        places = [place for place in sorted(self._spare) if place not in self._empty and self.isColumnHidden(place)]
+        return [str(self.model().headerData(place, Qt.Orientation.Horizontal)) for place in places]
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

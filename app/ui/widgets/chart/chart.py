@@ -145,7 +145,9 @@ class Chart(QWidget):
             return 0.0, 1.0
         left = min(float(line.series.steps[0]) for line in lines)
         right = max(float(line.series.steps[-1]) for line in lines)
-        return (left, right) if right > left else (left - 0.5, left + 0.5)
+        if right > left:
+            return left, right
+        return (max(0.0, left - 0.5) if left >= 0 else left - 0.5), left + 0.5  # nothing lies before the start
 
     def span(self) -> tuple[float, float]:
         return self.whole() if self.is_following else self._span

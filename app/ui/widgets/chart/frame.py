@@ -130,7 +130,7 @@ def _phase(painter: QPainter, area: QRectF, frame: Frame, phase: Phase) -> None:
     painter.fillRect(QRectF(left, area.top(), right - left, area.height()), theme.with_alpha(tint, 0.09))
     painter.fillRect(QRectF(left, area.top(), right - left, 2), theme.color(tint))
     font, room = theme.font(Type.CAPTION_STRONG), right - left - 2 * Space.XS
-    if room > 24:
+    if room >= width_of(phase.name, font):  # a part of a name says nothing
         tall = line_height()
         text(painter, QRectF(left + Space.XS, area.top() + 3, room, tall), phase.name, font, c.text_soft)
 
