@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
-
-from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDialog, QLabel, QWidget
 
@@ -13,6 +10,8 @@ from app.ui.tokens import Space, Type
 from app.ui.widgets.button import Button
 from app.ui.widgets.layout import Card, column, label, row
 from core.translation import say
+
+JOINED = "\u2060"  # no break here; the button copies the command without it
 
 
 class CommandDialog(QDialog):
@@ -36,9 +35,7 @@ class CommandDialog(QDialog):
 
 def command_label(command: str) -> QLabel:
     """Broken between words only: Qt would break an option behind its dashes."""
-    line = label("", "caption", wrap=True)
-    line.setTextFormat(Qt.TextFormat.RichText)
-    line.setText(" ".join(f"<nobr>{escape(word)}</nobr>" for word in command.split(" ")))
+    line = label(command.replace("-", f"-{JOINED}"), "caption", wrap=True)
     line.setFont(theme.font(Type.CODE, code=True))
     line.setAccessibleName(command)
     return line

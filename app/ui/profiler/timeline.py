@@ -26,7 +26,7 @@ from core.translation import say
 
 TALL = 260
 SWATCH = 10  # px
-TINTS = {"libraries": 6, "load": 4, "warm_up": 6, "prefill": 2, "decode": 1, "forward": 1, "backward": 2,
+TINTS = {"libraries": 6, "load": 4, "warm_up": 3, "prefill": 2, "decode": 1, "forward": 1, "backward": 2,
          "optimiser": 3, "read": 1, "end": 6}  # fmt: skip
 CARD, PROCESS = ("allocated", "reserved", "device"), ("own", "resident")
 
