@@ -22,6 +22,7 @@ from app.services.library import LibraryService
 from app.services.preferences import Preferences
 from app.services.profiling import ProfilingService
 from app.services.profiling_wish import Wish
+from app.services.remote import RemoteService
 from app.services.secrets import Secrets
 from app.services.training import TrainingService
 from core import paths, store
@@ -39,10 +40,12 @@ class AppContext:
         self.secrets = Secrets()
         self.store = Store(paths.database())
         self.library = LibraryService(preferences.models_folder, proxy=lambda: preferences.settings.proxy)
+        self.remote = RemoteService(preferences, self.secrets)
         self.inference = InferenceService(
             self.library.files_of,
             options=preferences.load_options,
             keep_loaded_s=lambda: 60.0 * preferences.settings.keep_loaded_minutes,
+            remote=self.remote,
         )
         self.hub_access = HubAccess(preferences, self.secrets)
         self.downloads = DownloadService(self.store, self.library, self.hub_access.now)
@@ -99,6 +102,7 @@ class AppContext:
     async def close(self) -> None:
         """Replies are stopped and saved, workers ended, then the database closed."""
         await self.chat.close()
+        await self.remote.close()
         await self.downloads.close()
         await self.discovery.close()
         await self.training.close()

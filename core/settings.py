@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from core.files import replace_file
 from core.load_options import LoadOptions
+from core.remote_engine import RemoteEngine
 
 log = logging.getLogger("settings")
 
@@ -38,6 +39,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=False):
     proxy: str = ""
     accepted_licences: tuple[str, ...] = ()  # by their short names
     load_options: dict[str, LoadOptions] = {}  # by the name of the model; the defaults are not kept
+    remote_engines: tuple[RemoteEngine, ...] = ()
 
 
 TEXT_SCALES = {"small": 0.9, "normal": 1.0, "large": 1.15, "larger": 1.3}

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import msgspec
 
-from app.cli.notices import tell_kept
+from app.cli.notices import tell_kept, tell_remote
 from app.services.discovery import DiscoveryService
 from app.services.hub_access import HubAccess
 from app.services.inference import InferenceService
 from app.services.library import LibraryService
 from app.services.preferences import Preferences
 from app.services.profiling import ProfilingService
+from app.services.remote import RemoteService
 from app.services.secrets import Secrets
 from app.services.training import TrainingService
 from core import paths, settings
@@ -57,11 +58,14 @@ def _loaded_for(model: str) -> str:
 
 @asynccontextmanager
 async def inference(options: LoadOptions = DEFAULT) -> AsyncIterator[InferenceService]:
-    """An inference service of this process's own; its worker ends with it."""
-    service = InferenceService(library().files_of, options=lambda base: options)
+    """An inference service of this process's own; its worker ends with it, and its connections to other machines."""
+    remote = RemoteService(Preferences(), Secrets())
+    remote.noticed.listen(tell_remote)
+    service = InferenceService(library().files_of, options=lambda base: options, remote=remote)
     try:
         yield service
     finally:
+        await remote.close()
         await service.close()
 
 

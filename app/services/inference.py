@@ -1,4 +1,5 @@
-"""The one inference worker of this front: loads a model on demand and answers jobs of every chat with it.
+"""The one inference worker of this front: loads a model on demand and answers jobs of every chat with it. Replies of
+models on other machines are passed on to remote.py, and change nothing here.
 
 Invariant: at most one model is loaded, and it is never exchanged under a running job; who needs another one waits. On a
 card it is loaded only while no other job of this program has that card.
@@ -22,6 +23,7 @@ import msgspec
 from app.launch import worker_argv
 from app.services.events import Event
 from app.services.gpu_lease import GpuLease, held_by_process
+from app.services.remote import RemoteService
 from app.supervisor import State, WorkerSupervisor
 from core import load_options
 from core.chat.turns import ReplyFigures
@@ -92,6 +94,7 @@ class InferenceService:
         keep_loaded_s: Callable[[], float] = lambda: 0.0,
         argv: Sequence[str] | None = None,
         lease: GpuLease | None = None,
+        remote: RemoteService | None = None,
     ) -> None:
         """`locate` gives the files of a model by name (UserError when there is none), `options` how a model shall be
         loaded: when that changes it is loaded anew for the next job; keep_loaded_s 0 is for ever."""
@@ -99,6 +102,7 @@ class InferenceService:
         self.changed: Event[ModelState] = Event()
         self.answered: Event[tuple[ModelState, ReplyFigures]] = Event()
         self._locate = locate
+        self._remote = remote
         self._options = options
         self._keep_loaded_s = keep_loaded_s
         self._lease = lease or GpuLease()
@@ -127,8 +131,10 @@ class InferenceService:
 
     async def generate(self, model: str, job: Generate) -> AsyncGenerator[JobEvent, None]:
         """The events of a reply, with the Progress of loading before it where the model was not ready."""
-        async for event in self._run(model, job):
-            yield event
+        is_remote = self._remote is not None and self._remote.find(model) is not None
+        async with aclosing(self._run_elsewhere(model, job) if is_remote else self._run(model, job)) as events:
+            async for event in events:
+                yield event
 
     async def generate_batch(self, model: str, job: GenerateBatch) -> AsyncGenerator[JobEvent, None]:
         """The answers to many conversations, as they come."""
@@ -136,7 +142,12 @@ class InferenceService:
             yield event
 
     def locate(self, model: str) -> ModelFiles:
-        """Raises UserError."""
+        """
+        Raises:
+            UserError: remote_no_files; as what gives the files of the models here.
+        """
+        if self._remote is not None and self._remote.find(model) is not None:
+            raise UserError("remote_no_files", name=model)
         return self._locate(model)
 
     async def open_door(self, model: str, job: OpenDoor) -> AsyncGenerator[JobEvent, None]:
@@ -176,7 +187,7 @@ class InferenceService:
     async def read_tokens(self, model: str, text: str, *, unsafe_special: bool = False) -> Tokenized:
         """tokenize(), with the size of the vocabulary. A long text's tokens come in pieces and are put together here:
         no piece keeps the loop for long. Given up (cancelled), the worker's job ends too."""
-        files = self._locate(model)
+        files = self.locate(model)
         await self._start()
         job = Tokenize(uuid.uuid4().hex, str(files.folder), text, unsafe_special)
         pieces: list[Tokenized] = []
@@ -195,6 +206,8 @@ class InferenceService:
         """Also while the model is still loading: then the job ends and the loading goes on."""
         self._cancelled.add(job_id)
         self._worker.cancel(job_id)
+        if self._remote is not None:
+            self._remote.cancel(job_id)
         self._wake()
 
     async def unload(self) -> None:
@@ -214,10 +227,25 @@ class InferenceService:
 
     # --- running ---------------------------------------------------------------
 
+    async def _run_elsewhere(self, model: str, job: Generate) -> AsyncGenerator[JobEvent, None]:
+        assert self._remote is not None
+        try:
+            if job.job_id in self._cancelled:
+                yield Finished(job.job_id, "cancelled")
+                return
+            if job.adapter:
+                yield Failed(job.job_id, "user", "remote_no_files", {"name": model})
+                return
+            async with aclosing(self._remote.generate(model, job)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self._cancelled.discard(job.job_id)
+
     async def _run(self, model: str, job: Generate | GenerateBatch | CountTokens) -> AsyncGenerator[JobEvent, None]:
         job_id = job.job_id
         try:
-            files = self._locate(model)
+            files = self.locate(model)
             if files.adapter is not None and not isinstance(job, CountTokens):
                 job = msgspec.structs.replace(job, adapter=str(files.adapter))
             async for event in self._until_ready(model, job_id):
@@ -246,7 +274,7 @@ class InferenceService:
     async def _until_ready(self, model: str, job_id: str) -> AsyncGenerator[JobEvent, None]:
         """Progress while another part of the program or this one loads; ends when `model` is ready, or with an end."""
         shown: Progress | None = None
-        files = self._locate(model)
+        files = self.locate(model)
         base = files.base
         while not self._is_ready(base):
             if job_id in self._cancelled:

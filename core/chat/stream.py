@@ -51,7 +51,7 @@ class ReplyStream:
     ) -> None:
         """is_thinking: the prompt ends inside the thinking. continues: the reply's beginning is in the prompt."""
         self._detokenizer = detokenizer(vocabulary)
-        self._parts = _Parts(can_think, is_thinking, continues)
+        self._parts = Parts(can_think, is_thinking, continues)
         self._stops = _StopStrings([text for text in stop if text])
         self._tokens = 0
 
@@ -88,7 +88,7 @@ class ReplyStream:
         return Piece(text, is_thinking, tokens)
 
 
-class _Parts:
+class Parts:
     """Tells thinking from answer in text that comes in pieces, and drops the tags and the line breaks around them."""
 
     def __init__(self, can_think: bool, is_thinking: bool, continues: bool) -> None:

@@ -34,7 +34,9 @@ class LiveContext(AppContext):
         super().__init__(preferences)
         self.training._argv = training or self.training._argv
         self.library._argv = library or self.library._argv
-        self.inference = InferenceService(self.library.files_of, options=preferences.load_options, argv=fake_model.ARGV)
+        self.inference = InferenceService(
+            self.library.files_of, options=preferences.load_options, argv=fake_model.ARGV, remote=self.remote
+        )
         self.inference.changed.listen(self._on_model)
         self.inference.answered.listen(self._on_answer)
         self.chat = ChatService(self.store, self.inference)
