@@ -36,8 +36,10 @@ class RemoteEngine(Struct, frozen=True):
     models: tuple[RemoteModel, ...] = ()
 
     def called(self, model: RemoteModel) -> str:
-        """The name of a model of it on this machine."""
-        return f"{self.name}/{model.id}"
+        """The name of a model of it on this machine: with the last part of its id, where only one of them ends so."""
+        short = _last(model.id)
+        is_alone = sum(_last(one.id) == short for one in self.models) <= 1
+        return f"{self.name}/{short if is_alone else model.id}"
 
     @property
     def is_encrypted(self) -> bool:
@@ -50,17 +52,20 @@ class RemoteEngine(Struct, frozen=True):
 
 
 def find(engines: Sequence[RemoteEngine], name: str) -> tuple[RemoteEngine, RemoteModel] | None:
-    """The model called `engine/model`; the last part of its id is enough where only one ends so. An engine is asked for
-    models that were not chosen, too."""
+    """The model called `engine/model`, by its id or the last part of it. An engine is asked for models that were not
+    chosen, too."""
     head, slash, asked = name.partition("/")
     engine = next((one for one in engines if one.name.lower() == head.lower()), None)
     if not slash or not asked or engine is None:
         return None
     exact = [model for model in engine.models if model.id == asked]
-    short = [model for model in engine.models if model.id.rpartition("/")[2] == asked]
-    if exact or len(short) == 1:
-        return engine, (exact or short)[0]
-    return engine, RemoteModel(asked)
+    short = [model for model in engine.models if _last(model.id) == asked]
+    return engine, (*exact, *short, RemoteModel(asked))[0]
+
+
+def _last(id: str) -> str:
+    """Servers call a model by its repository, or by the folder that it lies in."""
+    return id.rstrip("/").rpartition("/")[2]
 
 
 def checked_name(name: str, others: Sequence[str]) -> str:

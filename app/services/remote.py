@@ -15,21 +15,18 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
 from app.services.events import Event
 from app.services.preferences import Preferences
-from app.services.remote_client import MOST_BYTES, Found, RemoteClient
-from app.services.remote_refusals import REFUSED_FORM, read_body, refusal
+from app.services.remote_client import MOST_BYTES, Found, RemoteClient, chunks_of, read_body
+from app.services.remote_refusals import REFUSED_FORM, refusal
 from app.services.remote_request import FORMS, Form, body_of, extra_fields
+from app.services.remote_stream import ReplyReader, events_of
 from app.services.secrets import Secrets
 from core import remote_engine
 from core.errors import Param, UserError
-from core.protocol.messages import Failed, Finished, Generate, JobEvent, Notice, Progress
+from core.protocol.messages import Failed, Finished, Generate, JobEvent, Notice, Progress, TextDelta
 from core.remote_engine import RemoteEngine, RemoteModel
-
-if TYPE_CHECKING:
-    from app.services.remote_stream import ReplyReader
 
 log = logging.getLogger("remote")
 
@@ -51,7 +48,7 @@ class _FormRefused(Exception):
 class RemoteService:
     """
     Attributes:
-        changed: the engines are others
+        changed: the engines are others, or what is known of their models
         noticed: RemoteNews
     """
 
@@ -103,12 +100,15 @@ class RemoteService:
     async def has_keyring(self) -> bool:
         return await asyncio.to_thread(lambda: self._secrets.has_keyring)
 
-    async def check(self, url: str, key: str) -> Found:
-        """What answers at an address, with the models it has.
+    async def check(self, url: str, key: str | None = None) -> Found:
+        """What answers at an address, with the models it has. key: None for the one that is kept for it.
 
         Raises:
             UserError: remote_*, proxy_unusable.
         """
+        if key is None:
+            own = next((engine for engine in self.engines if engine.url == url), RemoteEngine("", url))
+            key = await asyncio.to_thread(self._key, own)
         return await self._client.check(url, key)
 
     def can_think(self, name: str) -> bool:
@@ -157,8 +157,6 @@ class RemoteService:
 
     async def _answer(self, name: str, job: Generate, news: asyncio.Queue[JobEvent]) -> None:
         """Puts the events into `news`; the last one is the end, however it comes."""
-        from app.services.remote_stream import ReplyReader
-
         key = ""
         found = self.find(name)
         length = found[1].context_length if found else 0
@@ -174,6 +172,7 @@ class RemoteService:
                 if is_waiting:
                     news.put_nowait(Progress(job.job_id, 1, 1, "remote", detail=engine.name))
                 is_waiting = False
+                self._note_thinking(name, event)
                 news.put_nowait(event)
         except asyncio.CancelledError:
             self._put_rest(reader, news)
@@ -186,8 +185,11 @@ class RemoteService:
             what = f"{type(error).__name__}: {error}"
             log.exception("a remote reply failed")
             news.put_nowait(Failed(job.job_id, "bug", "bug", {"what": what}))
-        if reader.has_thought:
+
+    def _note_thinking(self, name: str, event: JobEvent) -> None:
+        if isinstance(event, TextDelta) and event.thinking and name not in self._thinkers:
             self._thinkers.add(name)
+            self.changed.emit(None)
 
     def _put_rest(self, reader: ReplyReader, news: asyncio.Queue[JobEvent]) -> None:
         for event in reader.rest():
@@ -209,8 +211,6 @@ class RemoteService:
     async def _in_form(
         self, engine: RemoteEngine, model: RemoteModel, job: Generate, key: str, reader: ReplyReader, form: Form
     ) -> AsyncIterator[JobEvent]:
-        from app.services.remote_stream import events_of
-
         async with self._client.chat(engine.url, key, body_of(job, model, form)) as response:
             kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
             if response.status_code != 200:
@@ -220,8 +220,7 @@ class RemoteService:
                 raise refusal(response.status_code, response.headers, body, engine.url, key, model.id)
             self._settle(engine, model, job, form)
             if kind == "text/event-stream":
-                chunks = cast("AsyncGenerator[bytes, None]", response.aiter_bytes())
-                async with aclosing(events_of(chunks)) as stream:
+                async with aclosing(events_of(chunks_of(response))) as stream:
                     async for data in stream:
                         for event in reader.take(data):
                             yield event

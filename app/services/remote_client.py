@@ -7,14 +7,14 @@ CHECK_S, and an answer that stands still within SILENCE_S.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from app.services.remote_refusals import failure, read_body, refusal, usable_key
+from app.services.remote_refusals import failure, refusal, usable_key
 from core.errors import UserError
 from core.remote_engine import RemoteModel, bases, host_of, is_loopback
 
@@ -114,10 +114,33 @@ class RemoteClient:
             await client.aclose()
 
 
+async def chunks_of(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """Left early, it closes the connection before the generators of httpx are, which cannot wait for anything then."""
+    chunks = response.aiter_bytes()  # a name, so that it lives until the connection is closed
+    try:
+        async for chunk in chunks:
+            yield chunk
+    finally:
+        await response.aclose()
+
+
+async def read_body(response: httpx.Response, most: int) -> bytes:
+    """
+    Raises:
+        UserError: remote_unreadable, for more than `most` bytes.
+    """
+    body = bytearray()
+    async with aclosing(chunks_of(response)) as chunks:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > most:
+                raise UserError("remote_unreadable", reason=f"> {most} bytes")
+    return bytes(body)
+
+
 def _open(is_here: bool, proxy: str) -> httpx.AsyncClient:
     import httpx
 
-    import core.chat.stream  # noqa: F401  (what reads the answers)
     from core.hub.client import open_client
 
     if is_here:  # a proxy of the environment has no way to this machine

@@ -8,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from core.errors import UserError
 from core.remote_engine import host_of
-
-if TYPE_CHECKING:
-    import httpx
 
 LONGEST = 300  # characters of what a server said
 REFUSED_FORM = (400, 422)  # perhaps only for a field that the server does not know
@@ -106,17 +103,3 @@ def usable_key(key: str) -> str:
     if not key.isascii() or not key.isprintable() or " " in key:
         raise UserError("remote_key_unusable")
     return key
-
-
-async def read_body(response: httpx.Response, most: int) -> bytes:
-    """
-    Raises:
-        UserError: remote_unreadable, for more than `most` bytes.
-    """
-    body = bytearray()
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > most:
-            await response.aclose()
-            raise UserError("remote_unreadable", reason=f"> {most} bytes")
-    return bytes(body)

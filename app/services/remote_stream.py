@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from app.services.remote_refusals import said_by
-from core.chat.stream import Parts
+from core.chat.thinking import ThinkingParts
 from core.chat.turns import FinishReason, ReplyFigures
 from core.errors import UserError
 from core.protocol.messages import Finished, TextDelta
@@ -72,7 +72,7 @@ class ReplyReader:
         """begun_s: when the job began, by time.monotonic()."""
         self.has_thought = self.is_done = False
         self._job_id, self._begun_s, self._context_length = job_id, begun_s, context_length
-        self._parts = Parts(can_think=True, is_thinking=False, continues=continues)
+        self._parts = ThinkingParts(can_think=True, is_thinking=False, continues=continues)
         self._pieces = 0
         self._first_s = self._last_s = self._answer_s = 0.0
         self._usage: dict[str, Any] = {}

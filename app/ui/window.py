@@ -170,6 +170,13 @@ class Window(QWidget):
             self._asking_load = False
             filling.cancel()
 
+    def ask_remote(self) -> None:
+        """The other machines whose models answer here."""
+        from app.ui.remote.dialog import RemoteDialog
+
+        if self.context is not None and self.findChild(RemoteDialog) is None:
+            aio.spawn(aio.ask(RemoteDialog(self, self.context)), "other machines")
+
     def explain(self, question: str) -> None:
         """The answer to one of the questions of the help page."""
         page = self.go("help")

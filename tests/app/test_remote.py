@@ -27,7 +27,7 @@ from tests.helpers.remote_server import RemoteServer
 from tests.helpers.waiting import until
 
 pytestmark = pytest.mark.loops("asyncio")
-NAME = "cluster/Qwen/Qwen3-32B"
+NAME = "cluster/Qwen3-32B"
 KEY = "sk-of-the-cluster"
 SAMPLING = Sampling(top_k=7, min_p=0.1, seed=0, stop=("END",), max_new_tokens=50)
 
@@ -126,6 +126,7 @@ async def test_a_server_that_refuses_fields_is_asked_without_them_and_that_is_to
         assert "top_k" not in server.bodies[-1] and server.bodies[-1]["temperature"] == SAMPLING.temperature
 
 
+@pytest.mark.loops("asyncio", "qasync")
 @pytest.mark.parametrize(
     ("turn", "expected", "kept"),
     [
@@ -177,6 +178,7 @@ async def test_a_key_is_sent_to_no_other_address(monkeypatch: pytest.MonkeyPatch
             assert second.keys[-1] == "Bearer sk-of-the-environment"
 
 
+@pytest.mark.loops("asyncio", "qasync")
 async def test_stop_closes_the_connection_at_once_and_keeps_what_came() -> None:
     with RemoteServer(plan=["endless"]) as server:
         async with remote(server) as service:
@@ -252,7 +254,7 @@ async def test_a_model_is_found_by_its_name_and_by_the_end_of_it() -> None:
     with RemoteServer() as server:
         async with remote(server) as service:
             assert service.names == [NAME, "cluster/taught"]
-            for name in (NAME, "cluster/Qwen3-32B", "CLUSTER/Qwen3-32B"):
+            for name in (NAME, "cluster/Qwen/Qwen3-32B", "CLUSTER/Qwen3-32B"):
                 found = service.find(name)
                 assert found is not None and found[1].id == "Qwen/Qwen3-32B"
             assert service.find("cluster") is None and service.find("starter") is None

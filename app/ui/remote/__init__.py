@@ -1,0 +1,1 @@
+"""Other machines whose models answer in the chat: the list of them, one being added or changed."""
