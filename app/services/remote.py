@@ -247,8 +247,11 @@ class RemoteService:
 
     def _key(self, engine: RemoteEngine) -> str:
         """Of the key ring, else of the environment: machines without a screen often have no key ring."""
-        variable = KEY_VARIABLE + re.sub(r"\W", "_", engine.name).upper()
-        return self._secrets.get(engine.url) or os.environ.get(variable, "")
+        return self._secrets.get(engine.url) or os.environ.get(self.key_variable(engine), "")
+
+    def key_variable(self, engine: RemoteEngine) -> str:
+        """Of the environment, for its key."""
+        return KEY_VARIABLE + re.sub(r"\W", "_", engine.name).upper()
 
 
 def _without(key: str, params: dict[str, Param]) -> dict[str, Param]:

@@ -102,12 +102,15 @@ class _Paths:
 
     async def models(self) -> Response:
         """The model in memory and the adapters that it can answer with."""
-        return _json({"object": "list", "data": [self._shown(model) for model in self._served()]})
+        present = self._worker.present()
+        shown = [self._shown(model, present) for model in self._served()] if present is not None else []
+        return _json({"object": "list", "data": shown})
 
     async def model(self, name: str) -> Response:
+        present = self._worker.present()
         for model in self._served():
-            if model.name == name:
-                return _json(self._shown(model))
+            if model.name == name and present is not None:
+                return _json(self._shown(model, present))
         raise Refusal("api_not_found", path=f"/v1/models/{name}"[:200])
 
     async def tokenize(self, body: TokenizeRequest) -> Response:
@@ -164,7 +167,7 @@ class _Paths:
         by_name = {model.name: model for model in served}
         return by_name.get(name) or by_name.get(self._job.default) or served[0]
 
-    def _shown(self, model: ServedModel) -> dict[str, Any]:
+    def _shown(self, model: ServedModel, present: Present) -> dict[str, Any]:
         parent = model.base if model.adapter else None
         return {
             "id": model.name,
@@ -173,6 +176,7 @@ class _Paths:
             "owned_by": "qwen-workbench",
             "root": model.base,
             "parent": parent,
+            "max_model_len": present.context_length,
         }
 
 

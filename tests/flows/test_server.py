@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,9 +16,9 @@ import openai
 import pytest
 
 from core.serving import answers
-from tests.helpers import chat_templates, tiny_adapters, tiny_models
+from tests.helpers import chat_templates, qwen_vocabulary, tiny_adapters, tiny_models
 from tests.helpers.fuzzing import fuzz
-from tests.helpers.server import Server
+from tests.helpers.server import ROOT, Server
 from tests.helpers.waiting import wait_until
 
 KEY = "sk-of-this-test"
@@ -263,3 +266,21 @@ def test_no_request_of_the_documents_making_is_our_fault(server: Server) -> None
     """60 of them; benchmarks/serving_fuzz.py makes 5,000."""
     statuses = fuzz(server.address, 60, KEY)
     assert statuses[200] and statuses[400]
+
+
+def test_qwen_agent_calls_a_tool_in_both_its_ways(server: Server, qwen_tiktoken: Path, tmp_path: Path) -> None:
+    """A real Assistant with a tool of its own: by the API's tools, and by the prompt it writes itself."""
+    folder = qwen_vocabulary.unpacked(qwen_tiktoken.parent)
+    command = [sys.executable, str(ROOT / "tests" / "helpers" / "qwen_agent_client.py"), str(folder)]
+    result = subprocess.run(
+        [*command, f"{server.address}/v1", KEY], capture_output=True, text=True, timeout=60, cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    for line in map(json.loads, result.stdout.splitlines()):
+        call = next(message["function_call"] for message in line["messages"] if message.get("function_call"))
+        city = json.loads(call["arguments"])["city"]
+        assert call["name"] == "weather" and city in ("Rome", "Paris")
+        told = [message["content"] for message in line["messages"] if message["role"] == "function"]
+        assert told == [f"Sunny in {city}."], line["way"]
+        assert line["messages"][-1]["role"] == "assistant", "the server took the result and went on"
+    assert result.stdout.count('"way"') == 2
