@@ -22,6 +22,7 @@ from app.ui.widgets.toast import Toast
 from core.chat.turns import Sampling
 from core.paths import HOME_VARIABLE
 from core.profiling.plan import Case, ProfilePlan
+from core.remote_engine import RemoteEngine, RemoteModel
 from core.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ SIZE = (1440, 900)
 TALL = (1440, 1056)  # for a run with its answers
 CELLS = (Case(64, 32), Case(256, 32))  # of the profile
 STEPS = 24  # of the fine-tune
+QWEN = (RemoteModel("Qwen/Qwen3-32B", 40960), RemoteModel("Qwen/Qwen3-Coder-30B-A3B-Instruct", 262144))
 
 
 async def take_all(folder: Path, window: Window, context: AppContext) -> None:
@@ -56,6 +58,7 @@ async def take_all(folder: Path, window: Window, context: AppContext) -> None:
     for look, (language, theme) in LOOKS.items():
         window.preferences.change(language=language, theme=theme)
         await _pages(folder, look, window)
+        await machines(folder / f"machines-{look}.png", window, context)
         await _models(folder, look, window, context)
     await _measure(context)
     for look, (language, theme) in LOOKS.items():
@@ -238,6 +241,23 @@ async def _load_dialog(file: Path, window: Window) -> None:
     _save(dialog, file)
     dialog.reject()
     await until(lambda: not window.findChildren(LoadDialog), SHORT_S)
+
+
+async def machines(file: Path, window: Window, context: AppContext) -> None:
+    """Other machines; no test server stands behind them, so none is asked."""
+    from app.ui.remote.dialog import RemoteDialog
+
+    await context.remote.keep(RemoteEngine("cluster", "https://cluster.example:8000/v1", QWEN), "a key")
+    await context.remote.keep(RemoteEngine("lab", "http://192.168.1.20:30000/v1", (RemoteModel("my-fine-tune"),)))
+    window.ask_remote()
+    await until(lambda: any(len(dialog.engines.rows) == 2 for dialog in window.findChildren(RemoteDialog)), SHORT_S)
+    dialog = window.findChildren(RemoteDialog)[-1]
+    await settle(12)
+    _save(dialog, file)
+    dialog.accept()
+    await until(lambda: not window.findChildren(RemoteDialog), SHORT_S)
+    for engine in context.remote.engines:
+        await context.remote.remove(engine)
 
 
 def _save(widget: QWidget, file: Path) -> None:
