@@ -132,15 +132,15 @@ class InferenceService:
 
     async def generate(self, model: str, job: Generate) -> AsyncGenerator[JobEvent, None]:
         """The events of a reply, with the Progress of loading before it where the model was not ready."""
-        is_remote = self._remote is not None and self._remote.find(model) is not None
-        async with aclosing(self._run_elsewhere(model, job) if is_remote else self._run(model, job)) as events:
+        async with aclosing(self._run_anywhere(model, job)) as events:
             async for event in events:
                 yield event
 
     async def generate_batch(self, model: str, job: GenerateBatch) -> AsyncGenerator[JobEvent, None]:
         """The answers to many conversations, as they come."""
-        async for event in self._run(model, job):
-            yield event
+        async with aclosing(self._run_anywhere(model, job)) as events:
+            async for event in events:
+                yield event
 
     def locate(self, model: str) -> ModelFiles:
         """
@@ -239,8 +239,14 @@ class InferenceService:
 
     # --- running ---------------------------------------------------------------
 
-    async def _run_elsewhere(self, model: str, job: Generate) -> AsyncGenerator[JobEvent, None]:
-        assert self._remote is not None
+    def _run_anywhere(self, model: str, job: Generate | GenerateBatch) -> AsyncGenerator[JobEvent, None]:
+        if self._remote is not None and self._remote.find(model) is not None:
+            return self._run_elsewhere(self._remote, model, job)
+        return self._run(model, job)
+
+    async def _run_elsewhere(
+        self, remote: RemoteService, model: str, job: Generate | GenerateBatch
+    ) -> AsyncGenerator[JobEvent, None]:
         try:
             if job.job_id in self._cancelled:
                 yield Finished(job.job_id, "cancelled")
@@ -248,7 +254,10 @@ class InferenceService:
             if job.adapter:
                 yield Failed(job.job_id, "user", "remote_no_files", {"name": model})
                 return
-            async with aclosing(self._remote.generate(model, job)) as events:
+            answering = (
+                remote.generate_batch(model, job) if isinstance(job, GenerateBatch) else remote.generate(model, job)
+            )
+            async with aclosing(answering) as events:
                 async for event in events:
                     yield event
         finally:

@@ -12,12 +12,14 @@ import logging
 import os
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 from app.services.events import Event
 from app.services.preferences import Preferences
+from app.services.remote_batch import answer_all
 from app.services.remote_client import MOST_BYTES, Found, RemoteClient, chunks_of, read_body
 from app.services.remote_refusals import REFUSED_FORM, refusal
 from app.services.remote_request import FORMS, Form, body_of, extra_fields
@@ -25,7 +27,7 @@ from app.services.remote_stream import ReplyReader, events_of
 from app.services.secrets import Secrets
 from core import remote_engine
 from core.errors import Param, UserError
-from core.protocol.messages import Failed, Finished, Generate, JobEvent, Notice, Progress, TextDelta
+from core.protocol.messages import Failed, Finished, Generate, GenerateBatch, JobEvent, Notice, Progress, TextDelta
 from core.remote_engine import RemoteEngine, RemoteModel
 
 log = logging.getLogger("remote")
@@ -130,8 +132,23 @@ class RemoteService:
     async def generate(self, name: str, job: Generate) -> AsyncGenerator[JobEvent, None]:
         """The events of a reply. Left early or cancelled, the connection is closed."""
         news: asyncio.Queue[JobEvent] = asyncio.Queue()
-        task = asyncio.get_running_loop().create_task(self._answer(name, job, news), name="remote reply")
-        self._jobs[job.job_id] = task
+        async with aclosing(self._told(job.job_id, self._answer(name, job, news), news)) as events:
+            async for event in events:
+                yield event
+
+    async def generate_batch(self, name: str, job: GenerateBatch) -> AsyncGenerator[JobEvent, None]:
+        """The answers to many conversations, as they come."""
+        news: asyncio.Queue[JobEvent] = asyncio.Queue()
+        async with aclosing(self._told(job.job_id, self._answer_all(name, job, news), news)) as events:
+            async for event in events:
+                yield event
+
+    async def _told(
+        self, job_id: str, work: Coroutine[Any, Any, None], news: asyncio.Queue[JobEvent]
+    ) -> AsyncGenerator[JobEvent, None]:
+        """What `work` puts into `news`, up to the end."""
+        task = asyncio.get_running_loop().create_task(work, name="remote reply")
+        self._jobs[job_id] = task
         try:
             while True:
                 event = await news.get()
@@ -141,7 +158,7 @@ class RemoteService:
         finally:
             task.cancel()
             await asyncio.wait([task])
-            del self._jobs[job.job_id]
+            del self._jobs[job_id]
 
     def cancel(self, job_id: str) -> None:
         """Unknown ids are ignored."""
@@ -185,6 +202,16 @@ class RemoteService:
             what = f"{type(error).__name__}: {error}"
             log.exception("a remote reply failed")
             news.put_nowait(Failed(job.job_id, "bug", "bug", {"what": what}))
+
+    async def _answer_all(self, name: str, job: GenerateBatch, news: asyncio.Queue[JobEvent]) -> None:
+        try:
+            await answer_all(lambda one: self.generate(name, one), job, news.put_nowait)
+        except asyncio.CancelledError:
+            news.put_nowait(Finished(job.job_id, "cancelled"))
+        except UserError as error:
+            news.put_nowait(Failed(job.job_id, "user", error.code, error.params))
+        else:
+            news.put_nowait(Finished(job.job_id))
 
     def _note_thinking(self, name: str, event: JobEvent) -> None:
         if isinstance(event, TextDelta) and event.thinking and name not in self._thinkers:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.services import remote_client
+from app.services import remote_batch, remote_client
 from app.services.chat import ChatService
 from app.services.inference import InferenceService
 from app.services.preferences import Preferences
@@ -19,7 +19,7 @@ from app.services.secrets import Secrets
 from core import paths
 from core.chat.turns import Sampling, Turn
 from core.errors import UserError
-from core.protocol.messages import Failed, Finished, Generate, JobEvent, TextDelta
+from core.protocol.messages import BatchAnswer, Failed, Finished, Generate, GenerateBatch, JobEvent, TextDelta
 from core.remote_engine import RemoteEngine, RemoteModel, checked_name, checked_url
 from core.store.store import Store
 from tests.helpers import certificates
@@ -301,3 +301,36 @@ async def test_a_conversation_with_a_remote_model_is_kept_as_any_other() -> None
             await chat.close()
             await inference.close()
             await store.close()
+
+
+async def test_one_question_of_a_file_that_is_refused_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote_batch, "TOGETHER", 1)
+    job = GenerateBatch("batch", ((Turn("user", "Long"),), (Turn("user", "Short"),)), SAMPLING)
+    with RemoteServer(plan=["rejected", "rejected", "rejected", "ok"]) as server:  # in each of the three forms
+        async with remote(server) as service:
+            events = [event async for event in service.generate_batch(NAME, job)]
+    answers = [event for event in events if isinstance(event, BatchAnswer)]
+    assert [(answer.text, answer.error) for answer in answers] == [("", "remote_rejected"), ("It is 好 and round.", "")]
+    assert answers[1].new_tokens == 8 and events[-1] == Finished("batch")
+
+
+async def test_a_file_of_questions_is_answered_several_at_a_time() -> None:
+    questions = tuple((Turn("user", f"Question {number}"),) for number in range(4))
+    job = GenerateBatch("batch", questions, SAMPLING)
+    with RemoteServer() as server:
+        async with remote(server) as service:
+            events = [event async for event in service.generate_batch(NAME, job)]
+            answers = [event for event in events if isinstance(event, BatchAnswer)]
+            assert sorted(answer.index for answer in answers) == [0, 1, 2, 3]
+            assert {(answer.text, answer.error) for answer in answers} == {("It is 好 and round.", "")}
+            assert events[-1] == Finished("batch")
+            server.plan = ["busy"]
+            events = [event async for event in service.generate_batch(NAME, job)]
+            assert [code(event) for event in events] == ["remote_busy_for"], "no file of the same error"
+            server.plan = ["endless"]
+            ended: list[JobEvent] = []
+            async with aclosing(service.generate_batch(NAME, job)) as running:
+                async for event in running:
+                    service.cancel("batch")
+                    ended = [event]
+            assert ended == [Finished("batch", "cancelled")]
