@@ -114,7 +114,10 @@ def bases(url: str) -> tuple[str, ...]:
 
 def host_of(url: str) -> str:
     """For people: without the path."""
-    return urlsplit(url).netloc or url[:80]
+    try:
+        return urlsplit(url).netloc or url[:80]
+    except ValueError:  # of settings that were written by hand
+        return url[:80]
 
 
 def is_loopback(url: str) -> bool:

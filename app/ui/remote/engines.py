@@ -142,4 +142,6 @@ class RemoteEngines(QWidget):
         self._window.notify("info", say("remote.removed", name=engine.name), say("remote.undo"), undo)
 
     def _bring_back(self, engine: RemoteEngine, key: str) -> None:
+        if engine.name in [one.name for one in self._context.remote.engines]:
+            return  # another one has been given its name meanwhile
         aio.spawn(self._context.remote.keep(engine, key or None), "bring machine back")
