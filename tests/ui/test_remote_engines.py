@@ -168,3 +168,42 @@ async def test_a_machine_is_removed_and_brought_back_with_its_key() -> None:
             assert await context.remote.kept_key(engine.url) == KEY
             assert page.composer.reason.text() == ""
             await close(window)
+
+
+async def test_a_machine_is_changed_and_its_key_stays_with_its_address() -> None:
+    with RemoteServer(key=KEY) as server:
+        async with live() as (window, context):
+            await page_of(window)
+            engine = RemoteEngine("lab", f"{server.address}/v1", (RemoteModel("taught"),))
+            await context.remote.keep(engine, KEY)
+            window.ask_remote()
+            await until(lambda: window.findChildren(RemoteDialog) and window.findChildren(RemoteDialog)[0].engines.rows)
+            machines = window.findChildren(RemoteDialog)[0].engines
+            machines.rows["lab"].change.click()
+            await until(lambda: any(one.isVisible() for one in window.findChildren(EngineDialog)))
+            dialog = window.findChildren(EngineDialog)[0]
+            assert dialog.key.text() == "" and dialog.key.placeholderText() == say("remote.key_kept")
+            assert dialog.save.isEnabled(), "another name needs no check"
+            typed(dialog, "http://elsewhere.example", "")
+            assert dialog.key.placeholderText() == say("remote.key_hint"), "it was kept for another address"
+            assert not dialog.save.isEnabled() and dialog._open.isVisible()
+            typed(dialog, server.address + "/v1", "")
+            dialog.check.click()  # with the key that is kept
+            await until(dialog.save.isEnabled)
+            assert [model.id for model in dialog.ticks.chosen()] == ["taught"], "what was ticked stays ticked"
+            dialog.name.setText("cluster")
+            dialog.save.click()
+            await until(lambda: list(machines.rows) == ["cluster"])
+            assert context.remote.names == ["cluster/taught"]
+            assert await context.remote.kept_key(engine.url) == KEY
+            machines.rows["cluster"].change.click()
+            await until(lambda: any(one.isVisible() for one in window.findChildren(EngineDialog)))
+            dialog = next(one for one in window.findChildren(EngineDialog) if one.isVisible())
+            dialog.forget.click()
+            assert dialog.new_key == "" and dialog.forget.isHidden() and not dialog.save.isEnabled()
+            dialog.check.click()
+            missing = say("error.remote_key_missing", host=server.host)
+            await until(lambda: dialog._trouble.text() == missing)
+            dialog.reject()
+            await until(lambda: not window.findChildren(EngineDialog))
+            await close(window)
