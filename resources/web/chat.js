@@ -87,10 +87,10 @@ async function answer(before = null) {
   } finally {
     growing = stopping = null;
     delete message.finish;
-    transcript.end(conversation.messages);
     composer.setBusy(false);
-    if (message.fault && !message.text && before?.at(-1).text) goBack(before, message.fault);
     save();
+    transcript.end(conversation.messages);
+    if (message.fault && !message.text && before?.at(-1).text) goBack(before, message.fault);
   }
   find("told").textContent = message.state === "done" ? say("answered") : "";
 }
@@ -101,6 +101,7 @@ function goBack(before, fault) {
   transcript.show(before);
   if (question !== before[conversation.lastQuestion].text) composer.edit(question);
   toast(faultSentence(fault));
+  save();
 }
 
 async function take(pieces, message) {
@@ -234,4 +235,5 @@ addEventListener("storage", (event) => {
 tell();
 composer.set(conversation.draft);
 showAll();
+composer.focus();
 showModels();

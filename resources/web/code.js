@@ -15,9 +15,9 @@ export function codeBlock(text, language) {
   return block;
 }
 
-/** Puts colours on the finished code blocks under `node`, one after the other while nothing else is to do. */
+/** Puts colours on the finished code blocks in `node`, one after the other while nothing else is to do. */
 export function colour(node) {
-  for (const block of node.querySelectorAll(".code:not(.final)")) {
+  for (const block of node.matches(".code") ? [node] : node.querySelectorAll(".code:not(.final)")) {
     block.classList.add("final");
     const language = block.querySelector(".language").textContent.toLowerCase();
     const code = block.querySelector("code");

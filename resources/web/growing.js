@@ -2,7 +2,7 @@
 // Invariant: the work of a frame depends on the last block alone, and takes a quarter of the time at most.
 
 import { colour } from "./code.js";
-import { elements, parse } from "./markdown.js";
+import { blocks, redraw } from "./markdown.js";
 
 const SHARE = 4;
 
@@ -13,7 +13,7 @@ export class Growing {
     this.onDrawn = onDrawn;
     this.text = "";
     this.start = 0; // of what is not complete yet
-    this.tail = [];
+    this.tail = []; // its blocks
     this.frame = 0;
     this.timer = 0;
     this.cost = 0;
@@ -32,13 +32,13 @@ export class Growing {
   end() {
     cancelAnimationFrame(this.frame);
     clearTimeout(this.timer);
+    this.frame = this.timer = 0;
     if (/^ {0,3}\[[^\]]+\]:/m.test(this.text)) {
       this.place.replaceChildren();
       this.tail = [];
       this.start = 0;
     }
-    this.#drawTail(parse(this.text.slice(this.start)));
-    this.start = this.text.length;
+    this.#redraw();
     colour(this.place);
     this.onDrawn();
   }
@@ -51,47 +51,25 @@ export class Growing {
   #draw() {
     this.frame = 0;
     const begun = performance.now();
-    const rest = this.text.slice(this.start);
-    let tokens = parse(rest);
-    const [at, line] = lastBlock(tokens);
-    if (at > 0 && line < rest.split("\n").length - 1) {
-      // Its first line is whole, so nothing that comes can join it to what stands before it.
-      this.#drawTail(tokens.slice(0, at));
-      colour(this.place);
-      this.tail = [];
-      this.start += rest.split("\n").slice(0, line).join("\n").length + 1;
-      tokens = tokens.slice(at);
+    const rest = this.#redraw();
+    const line = this.tail.at(-1)?.token.map?.[0] ?? 0;
+    const lines = rest.split("\n");
+    if (line > 0 && line < lines.length - 1) {
+      // The first line of the last block is whole, so nothing that comes can join it to what stands before it.
+      for (const { node } of this.tail.slice(0, -1)) colour(node);
+      this.tail = this.tail.slice(-1);
+      this.start += lines.slice(0, line).join("\n").length + 1;
     }
-    this.#drawTail(tokens);
     this.drawnAt = performance.now();
     this.cost = this.drawnAt - begun;
     this.onDrawn();
   }
 
-  #drawTail(tokens) {
-    if (this.#appended(tokens)) return;
-    const nodes = [...elements(tokens).childNodes];
-    for (const node of this.tail) node.remove();
-    this.place.append(...nodes);
-    this.tail = nodes;
+  #redraw() {
+    const rest = this.text.slice(this.start);
+    const fresh = blocks(rest);
+    redraw(this.place, this.tail, fresh);
+    this.tail = fresh;
+    return rest;
   }
-
-  /** Code that only got longer is written on, so that long code stays cheap. */
-  #appended(tokens) {
-    const [node] = this.tail;
-    if (tokens.length !== 1 || tokens[0].type !== "fence" || this.tail.length !== 1 || !node.matches?.(".code")) return false;
-    const code = node.querySelector("code");
-    const text = tokens[0].content.replace(/\n$/, "");
-    const language = tokens[0].info.trim().split(/\s+/)[0];
-    const isSame = !language || node.querySelector(".language").textContent === language;
-    if (!isSame || !code.firstChild || !text.startsWith(code.textContent)) return false;
-    code.firstChild.appendData(text.slice(code.textContent.length));
-    return true;
-  }
-}
-
-/** Where the last block of the top level begins: index of its token, and its line. */
-function lastBlock(tokens) {
-  const at = tokens.findLastIndex((token) => token.level === 0 && token.nesting >= 0 && token.map);
-  return at < 0 ? [0, 0] : [at, tokens[at].map[0]];
 }

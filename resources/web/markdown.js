@@ -16,22 +16,55 @@ parser.linkify.set({ fuzzyLink: false, fuzzyEmail: false, fuzzyIP: false });
 addFormulas(parser);
 openAtChinese(parser);
 
-export const parse = (text) => parser.parse(text, {});
+/** The blocks of a text as items {token, kids}, not drawn yet. */
+export const blocks = (text) => nested(parser.parse(text, {}));
 
-/** Elements for whole tokens, as `parse` gives them. */
-export function elements(tokens) {
-  const root = document.createDocumentFragment();
+function nested(tokens) {
+  const root = { kids: [] };
   const open = [root];
   for (const token of tokens) {
     if (token.hidden) continue; // paragraphs of tight lists
     if (token.nesting < 0) open.pop();
-    else if (token.nesting > 0) {
-      const node = opened(token);
-      open.at(-1).append(token.tag === "table" ? make("div", { className: "table", tabIndex: 0 }, node) : node);
-      open.push(node);
-    } else open.at(-1).append(leaf(token));
+    else if (token.type === "inline") open.at(-1).kids.push(...nested(token.children));
+    else {
+      const item = { token, kids: [] };
+      open.at(-1).kids.push(item);
+      if (token.nesting > 0) open.push(item);
+    }
   }
-  return root;
+  return root.kids;
+}
+
+/** Makes `place`, whose end shows the items `old`, show `fresh` there; what is the same stays as it is. */
+export function redraw(place, old, fresh) {
+  let at = 0;
+  while (at < old.length && at < fresh.length && adopts(fresh[at], old[at])) at += 1;
+  for (const { node } of old.slice(at)) node.remove();
+  place.append(...fresh.slice(at).map(drawn));
+}
+
+/** Takes over what `old` has drawn if it is the same but for more at its end. */
+function adopts(item, old) {
+  const [token, before] = [item.token, old.token];
+  const isKind = token.type === before.type && token.tag === before.tag && token.info === before.info;
+  if (!isKind || String(token.attrs) !== String(before.attrs) || !token.content.startsWith(before.content)) return false;
+  if (token.content !== before.content) {
+    if (!["text", "fence"].includes(token.type)) return false;
+    const text = token.type === "text" ? old.node : old.node.querySelector("code").firstChild;
+    if (!text) return false;
+    text.data = token.type === "text" ? token.content : code(token);
+  }
+  item.node = old.node;
+  item.place = old.place;
+  if (token.nesting > 0) redraw(item.place, old.kids, item.kids);
+  return true;
+}
+
+function drawn(item) {
+  item.node = item.place = item.token.nesting > 0 ? opened(item.token) : leaf(item.token);
+  if (item.kids.length) item.place.append(...item.kids.map(drawn));
+  if (item.token.tag === "table") item.node = make("div", { className: "table", tabIndex: 0 }, item.place);
+  return item.node;
 }
 
 function opened(token) {
@@ -45,8 +78,6 @@ function opened(token) {
 
 function leaf(token) {
   switch (token.type) {
-    case "inline":
-      return elements(token.children);
     case "softbreak":
       return document.createTextNode("\n");
     case "hardbreak":
@@ -57,7 +88,7 @@ function leaf(token) {
       return make("code", { textContent: token.content });
     case "fence":
     case "code_block":
-      return codeBlock(token.content.replace(/\n$/, ""), token.info.trim().split(/\s+/)[0]);
+      return codeBlock(code(token), token.info.trim().split(/\s+/)[0]);
     case "formula":
     case "formula_block":
       return formula(token);
@@ -71,6 +102,8 @@ function leaf(token) {
       return document.createTextNode(token.content);
   }
 }
+
+const code = (token) => token.content.replace(/\n$/, "");
 
 function link(target) {
   const address = URL.canParse(target ?? "") ? new URL(target) : null;

@@ -80,4 +80,4 @@ class Tab:
         wait_until(lambda: self.page.evaluate(expression))
 
     def until_idle(self) -> None:
-        self.until("document.querySelector('#send').ariaLabel !== 'Stop' && !document.querySelector('.growing')")
+        self.until("document.querySelector('.reply') && !document.querySelector('[aria-busy=true], .growing')")
