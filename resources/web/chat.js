@@ -28,10 +28,11 @@ const composer = new Composer({ send, stop, cancelEdit, changed: keepDraft });
 function send(text) {
   if (growing) return;
   const before = composer.isEditing ? [...conversation.messages] : null;
+  const isStart = before !== null && before[conversation.lastQuestion].isStart;
   if (before) conversation.messages.length = conversation.lastQuestion;
   composer.clear();
   conversation.draft = "";
-  conversation.messages.push({ role: "user", text });
+  conversation.messages.push({ role: "user", text, isStart });
   answer(before);
 }
 
@@ -42,10 +43,11 @@ function regenerate() {
   answer(before);
 }
 
-/** Asks the last question as if it were the first. */
+/** Asks the last question as if it were the first; what came before stays on screen. */
 function forget() {
-  conversation.messages = conversation.messages.slice(conversation.lastQuestion);
-  conversation.messages.length = 1;
+  if (growing) return;
+  const question = { ...conversation.messages[conversation.lastQuestion], isStart: true };
+  conversation.messages.splice(conversation.lastQuestion, Infinity, question);
   answer();
 }
 
@@ -111,7 +113,7 @@ async function take(pieces, message) {
     message.model = piece.model;
     message.finish = piece.finish || message.finish;
     if (piece.text || piece.thinking) begun ||= performance.now();
-    if (piece.text && message.thinking && !message.text) message.thoughtSeconds = Math.round((performance.now() - asked) / 1000);
+    if (piece.text && message.thinking && !message.text) message.thoughtSeconds = Math.ceil((performance.now() - asked) / 1000);
     message.thinking += piece.thinking;
     message.text += piece.text;
     if (piece.tokens) Object.assign(message, { tokens: piece.tokens, seconds: (performance.now() - begun) / 1000 });
@@ -139,6 +141,7 @@ function clear() {
   stop();
   const before = conversation.messages;
   conversation.messages = [];
+  composer.set(conversation.draft);
   save();
   showAll();
   composer.focus();
@@ -229,6 +232,7 @@ addEventListener("pagehide", save);
 addEventListener("storage", (event) => {
   if (growing || !Conversation.isPlace(event.key)) return;
   conversation.load(); // changed in another tab
+  if (!composer.isEditing) composer.set(conversation.draft);
   showAll();
 });
 

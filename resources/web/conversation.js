@@ -7,7 +7,7 @@ const MOST_MESSAGES = 400;
 const MOST_CHARACTERS = 1_500_000; // browsers keep 5 MB for a page, two bytes a character
 
 /**
- * A message is {role: "user", text} or {role: "assistant", text, thinking, thoughtSeconds, model, state, fault, tokens,
+ * A message is {role: "user", text, isStart} or {role: "assistant", text, thinking, thoughtSeconds, model, state, fault, tokens,
  * seconds} with the state growing, done, length, stopped, interrupted or failed.
  */
 export class Conversation {
@@ -39,9 +39,11 @@ export class Conversation {
     return this.messages.findLastIndex((message) => message.role === "user");
   }
 
-  /** What the model is shown: without replies that never had a word. */
+  /** What the model is shown: from the last start on, without replies that never had a word. */
   shown() {
+    const start = this.messages.findLastIndex((message) => message.isStart);
     return this.messages
+      .slice(Math.max(start, 0))
       .filter((message) => message.role === "user" || message.text)
       .map((message) => ({ role: message.role, content: message.text }));
   }

@@ -40,7 +40,9 @@ function part(word, rows) {
 function fields(given, prefix = "", depth = 0) {
   const schema = resolved(given);
   const rows = [];
-  for (const [name, field] of Object.entries(schema.properties ?? {})) {
+  const isNeeded = ([name]) => schema.required?.includes(name) ?? false;
+  const named = Object.entries(schema.properties ?? {}).sort((one, other) => isNeeded(other) - isNeeded(one));
+  for (const [name, field] of named) {
     const term = make("dt", {}, make("code", {}, prefix + name), " ", make("span", { className: "type" }, typeOf(field)));
     if (schema.required?.includes(name)) term.append(" ", make("span", { className: "required" }, say("api_required")));
     const notes = [field.description ?? "", range(field)];

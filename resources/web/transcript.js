@@ -109,6 +109,7 @@ function question(message) {
   const copy = button(say("copy"), "copy", () => copyText(message.text, copy));
   const bubble = make("div", { className: "bubble", textContent: message.text });
   const article = make("article", { className: "question" }, bubble, make("div", { className: "actions" }, copy));
+  if (message.isStart) article.prepend(make("p", { className: "start" }, say("start")));
   article.setAttribute("aria-label", say("you"));
   return article;
 }
@@ -169,10 +170,10 @@ class Reply {
     const box = make("div", { className: "fault" }, icon("error"), make("p", {}, faultSentence(this.message.fault)));
     box.setAttribute("role", "alert");
     if (isLast) {
-      const again = make("button", { type: "button", className: "secondary again", onclick: verbs.regenerate }, say("try_again"));
-      const buttons = make("div", { className: "buttons" }, again);
+      const again = make("button", { type: "button", className: "secondary", onclick: verbs.regenerate }, say("try_again"));
+      const buttons = make("div", { className: "buttons again" }, again);
       if (this.message.fault.code === "context_length_exceeded") {
-        const forget = make("button", { type: "button", className: "secondary again", onclick: verbs.forget }, say("forget"));
+        const forget = make("button", { type: "button", className: "secondary", onclick: verbs.forget }, say("forget"));
         buttons.append(forget);
       }
       box.append(buttons);

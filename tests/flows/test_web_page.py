@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from tests.helpers.waiting import wait_until
 
 KEY = "sk-of-this-page"
 LONGEST_BLOCK_MS = 250  # of the page's thread, on a machine that does other things as well
+COMPOSING = """document.querySelector('#question').dispatchEvent(
+    new KeyboardEvent('keydown', {key: 'Enter', isComposing: true, bubbles: true}))"""
 WATCHED = """() => {
     window.longest = 0;
     const note = list => { for (const one of list.getEntries()) longest = Math.max(longest, one.duration) };
@@ -219,6 +222,8 @@ def test_settings_reach_the_server_and_what_is_not_possible_is_told(tab: Tab) ->
         page.get_by_label("Your question").fill("Line one")
         page.keyboard.press("Shift+Enter")
         page.keyboard.type("line two")
+        page.evaluate(COMPOSING)
+        assert not scripted.bodies
         page.keyboard.press("Enter")
         tab.until_idle()
         (body,) = scripted.bodies
@@ -248,6 +253,12 @@ def test_what_a_model_writes_is_shown_and_does_nothing(tab: Tab) -> None:
     assert all("noopener" in rel and target == "_blank" for _, rel, target in links)
     assert page.evaluate("document.querySelector('.prose').offsetHeight") < 3000
     assert "<script>window.hurt = 1</script>" in tab.reply()
+    page.get_by_role("button", name="Copy the code").first.click()
+    assert page.evaluate("navigator.clipboard.readText()").startswith("</code></pre><script>")
+    assert tab.trouble == []
+    page.evaluate("document.body.append(Object.assign(new Image(), {src: 'https://evil.example/seen.png'}))")
+    wait_until(lambda: tab.trouble)  # if there were a way in, the policy would still be in the way
+    assert "Content Security Policy" in tab.trouble.pop() and tab.outside() == [tab.asked.pop()]
 
 
 def test_faults_are_told_in_sentences_and_no_answer_is_lost(tab: Tab) -> None:
@@ -263,10 +274,26 @@ def test_faults_are_told_in_sentences_and_no_answer_is_lost(tab: Tab) -> None:
         page.get_by_role("button", name="Try again").click()
         tab.until_idle()
         assert tab.reply() == "All of it" and page.locator(".fault").count() == 0
+        scripted.pieces, scripted.error = ["Half"], {"code": "api_model_ended", "message": "It has ended."}
+        page.get_by_role("button", name="Answer again").click()
+        expect(fault).to_contain_text("process ended amid this answer")
+        assert tab.reply() == "Half"
+        scripted.pieces, scripted.error = ["All of it"], None
+        page.get_by_role("button", name="Try again").click()
+        tab.until_idle()
         scripted.refusal = 429, {"error": {"code": "rate_limit_exceeded", "message": "64 wait"}}
         page.get_by_role("button", name="Answer again").click()
         expect(page.locator(".toast")).to_contain_text("The model is busy")
         assert tab.reply() == "All of it"
+        scripted.refusal = 400, {"error": {"code": "context_length_exceeded", "message": "999 of 99"}}
+        tab.ask("Three")
+        expect(fault).to_contain_text("longer than the model can read")
+        scripted.refusal = None
+        page.get_by_role("button", name="Ask without what came before").click()
+        tab.until_idle()
+        assert [message["content"] for message in scripted.bodies[-1]["messages"]] == ["Three"]
+        expect(page.get_by_text("The model does not see what stands above.")).to_be_visible()
+        assert page.locator(".bubble").count() == 2
         scripted.refusal = 400, {"error": {"code": "api_unsupported", "message": "n is not supported."}}
         tab.ask("Two")
         expect(fault).to_contain_text("could not answer: n is not supported.")
@@ -276,8 +303,48 @@ def test_faults_are_told_in_sentences_and_no_answer_is_lost(tab: Tab) -> None:
     tab.ask("word " * 40_000)
     expect(fault).to_contain_text("longer than the model can read")
     page.get_by_role("button", name="Clear").click()
-    assert all("Failed to load resource" in told for told in tab.trouble) and len(tab.trouble) == 4
+    assert all("Failed to load resource" in told for told in tab.trouble) and len(tab.trouble) == 5
     tab.trouble.clear()
+
+
+def test_thinking_is_open_while_it_comes_and_folded_then(tab: Tab) -> None:
+    page, going_on = tab.page, threading.Event()
+
+    def pieces() -> Iterator[str]:
+        going_on.wait(20)
+        yield "An answer."
+
+    with ScriptedServer() as scripted:
+        scripted.thoughts, scripted.pieces = ["Let me ", "think."], pieces()
+        scripted.answer_for(page)
+        tab.ask("Why?")
+        expect(page.get_by_text("Let me think.")).to_be_visible()
+        going_on.set()
+        expect(page.get_by_text("An answer.")).to_be_visible()
+        expect(page.get_by_text("Let me think.")).to_be_hidden()
+        page.get_by_text("Thought for").click()
+        expect(page.get_by_text("Let me think.")).to_be_visible()
+        tab.until_idle()
+        tab.ask("And then?")
+        tab.until_idle()
+        assert [message["content"] for message in scripted.bodies[1]["messages"]] == ["Why?", "An answer.", "And then?"]
+
+
+def test_an_adapter_can_be_chosen_and_is_remembered(tab: Tab) -> None:
+    page = tab.page
+    models = {"data": [{"id": "starter"}, {"id": "taught"}]}
+    page.route("**/v1/models", lambda route: route.fulfill(json=models))
+    page.reload()
+    page.get_by_label("Model", exact=True).select_option("taught")
+    expect(page.get_by_role("heading", name="Ask taught")).to_be_visible()
+    page.reload()
+    with ScriptedServer() as scripted:
+        scripted.pieces = ["Yes."]
+        scripted.answer_for(page)
+        expect(page.get_by_label("Model", exact=True)).to_have_value("taught")
+        page.get_by_role("button", name="Explain how rainbows form.").click()
+        tab.until_idle()
+        assert scripted.bodies[0]["model"] == "taught"
 
 
 def test_a_long_reply_never_holds_the_page_and_scrolls_only_at_its_end(tab: Tab) -> None:

@@ -47,6 +47,7 @@ class Tab:
             **{"viewport": size, "is_mobile": is_phone, "has_touch": is_phone, "locale": "en-US"} | options
         )
         self._context.set_default_timeout(PATIENCE_MS)
+        self._context.grant_permissions(["clipboard-read", "clipboard-write"])
         self.page: Page = self._context.new_page()
         self.trouble: list[str] = []
         self.asked: list[str] = []

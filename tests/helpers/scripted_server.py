@@ -14,14 +14,16 @@ from playwright.sync_api import Page, Route
 class ScriptedServer:
     """
     Attributes:
-        pieces: of text that every answer streams
+        thoughts, pieces: of thinking and of text that every answer streams
         refusal: status and body instead of an answer
-        is_cut: the connection ends without a word after the pieces
+        is_cut: the connection ends without a word after the pieces; error: the stream ends with it
         bodies: of the requests so far
     """
 
     def __init__(self) -> None:
+        self.thoughts: Iterable[str] = ()
         self.pieces: Iterable[str] = ()
+        self.error: dict[str, Any] | None = None
         self.refusal: tuple[int, dict[str, Any]] | None = None
         self.is_cut = False
         self.bodies: list[dict[str, Any]] = []
@@ -62,9 +64,13 @@ class ScriptedServer:
         page.route("**/v1/chat/completions", elsewhere)
 
     def events(self) -> Iterator[bytes]:
+        for piece in self.thoughts:
+            yield _event({"delta": {"reasoning_content": piece}, "finish_reason": None})
         for piece in self.pieces:
             yield _event({"delta": {"content": piece}, "finish_reason": None})
-        if not self.is_cut:
+        if self.error is not None:
+            yield b"data: " + json.dumps({"error": self.error}).encode() + b"\n\n"
+        elif not self.is_cut:
             yield _event({"delta": {}, "finish_reason": "stop"}) + b"data: [DONE]\n\n"
 
 
