@@ -307,6 +307,21 @@ def test_faults_are_told_in_sentences_and_no_answer_is_lost(tab: Tab) -> None:
     tab.trouble.clear()
 
 
+def test_two_tabs_show_the_same_conversation(tab: Tab) -> None:
+    other = tab.page.context.new_page()
+    other.goto(tab.address)
+    with ScriptedServer() as scripted:
+        scripted.pieces = ["To both."]
+        scripted.answer_for(tab.page)
+        tab.ask("Who sees it?")
+        expect(other.locator(".bubble")).to_have_text("Who sees it?")
+        expect(other.locator(".reply .prose")).to_have_text("To both.")
+        tab.until_idle()
+    other.get_by_role("button", name="Clear the conversation").click()
+    expect(tab.page.locator("article")).to_have_count(0)
+    expect(tab.page.get_by_role("heading", name="Ask starter")).to_be_visible()
+
+
 def test_thinking_is_open_while_it_comes_and_folded_then(tab: Tab) -> None:
     page, going_on = tab.page, threading.Event()
 

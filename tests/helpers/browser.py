@@ -55,7 +55,7 @@ class Tab:
         self.page.on("pageerror", lambda error: self.trouble.append(str(error)))
         self._context.on("request", lambda request: self.asked.append(request.url))
         if key:
-            self.page.add_init_script(f"sessionStorage.setItem('qwen-workbench.key', '{key}')")
+            self._context.add_init_script(f"sessionStorage.setItem('qwen-workbench.key', '{key}')")
 
     def __enter__(self) -> Self:
         self.page.goto(self.address)
