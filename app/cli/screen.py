@@ -1,0 +1,95 @@
+"""Where a reply is shown while it comes, for scripts: not at all, or as it stands. terminal/screen.py is for people.
+
+Invariant: text goes to stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Protocol
+
+from app.cli.terminal.text import harmless
+from core.protocol.messages import Progress, TextDelta
+from core.translation import say
+
+
+class Screen(Protocol):
+    def progress(self, event: Progress) -> None:
+        """How far the loading or the reading is."""
+
+    def begin(self, *, can_chat: bool) -> None:
+        """The prompt has been read. can_chat: False of a base model, whose text is no Markdown."""
+
+    def show(self, delta: TextDelta) -> None:
+        """More of the reply."""
+
+    def end(self) -> None:
+        """It has ended, whatever ended it: nothing of it is held back from here on."""
+
+
+class Silent:
+    """For --json, which prints the whole in the end."""
+
+    def progress(self, event: Progress) -> None:
+        show_progress(event)
+
+    def begin(self, *, can_chat: bool) -> None:
+        clear_progress()
+
+    def show(self, delta: TextDelta) -> None:
+        pass
+
+    def end(self) -> None:
+        clear_progress()
+
+
+class Plain:
+    """Text as it comes: to the last byte in a pipe, without control characters on a terminal."""
+
+    def __init__(self) -> None:
+        self._has_text = False
+
+    def progress(self, event: Progress) -> None:
+        show_progress(event)
+
+    def begin(self, *, can_chat: bool) -> None:
+        clear_progress()
+
+    def show(self, delta: TextDelta) -> None:
+        out = sys.stderr if delta.thinking else sys.stdout
+        print(harmless(delta.text) if out.isatty() else delta.text, end="", flush=True, file=out)
+        self._has_text = True
+
+    def end(self) -> None:
+        clear_progress()
+        if self._has_text:
+            print(flush=True)
+        self._has_text = False
+
+
+_shown = False  # whether a line of progress stands on the terminal
+
+
+def can_redraw() -> bool:
+    """Whether stderr is a terminal that obeys."""
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def show_progress(event: Progress) -> None:
+    """One line on stderr that the next takes the place of, where it is a terminal."""
+    global _shown
+    if not can_redraw():
+        return
+    share = f" {event.done / event.total:.0%}" if event.total else ""
+    print(f"\r{say(f'progress.{event.stage}')}{share}\033[K", end="", file=sys.stderr, flush=True)
+    _shown = True
+    if event.total and event.done >= event.total:
+        clear_progress()
+
+
+def clear_progress() -> None:
+    global _shown
+    if _shown:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+    _shown = False

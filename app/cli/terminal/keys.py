@@ -1,0 +1,42 @@
+"""The terminal's modes while a reply streams. Invariant: they are what they were once the block is left.
+
+What is typed meanwhile is not shown between the words of the reply; it waits for the prompt. Ctrl-C and Ctrl-Z stay
+signals, and after Ctrl-Z and `fg` the modes are put in force again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+@contextmanager
+def unseen() -> Iterator[None]:
+    """Needs a running loop, whose SIGCONT it takes for the time."""
+    try:
+        import termios
+
+        terminal = sys.stdin.fileno()
+        before = termios.tcgetattr(terminal)
+    except (ImportError, OSError, ValueError):  # no terminal, or one of Windows
+        yield
+        return
+    hidden = [*before]
+    hidden[3] &= ~(termios.ECHO | termios.ICANON)
+
+    def hide() -> None:
+        with suppress(OSError, termios.error):  # it may be gone
+            termios.tcsetattr(terminal, termios.TCSADRAIN, hidden)
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGCONT, hide)
+    hide()
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGCONT)
+        with suppress(OSError, termios.error):
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)
