@@ -48,7 +48,7 @@ class Plain:
     """Text as it comes: to the last byte in a pipe, without control characters on a terminal."""
 
     def __init__(self) -> None:
-        self._has_text = False
+        self._has_text = self._is_thinking = False
 
     def progress(self, event: Progress) -> None:
         show_progress(event)
@@ -58,6 +58,9 @@ class Plain:
 
     def show(self, delta: TextDelta) -> None:
         out = sys.stderr if delta.thinking else sys.stdout
+        if self._is_thinking and not delta.thinking and sys.stderr.isatty():
+            print("\n", flush=True, file=sys.stderr)  # where both are seen, they are told apart
+        self._is_thinking = delta.thinking
         print(harmless(delta.text) if out.isatty() else delta.text, end="", flush=True, file=out)
         self._has_text = True
 
@@ -65,7 +68,7 @@ class Plain:
         clear_progress()
         if self._has_text:
             print(flush=True)
-        self._has_text = False
+        self._has_text = self._is_thinking = False
 
 
 _shown = False  # whether a line of progress stands on the terminal
