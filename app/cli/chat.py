@@ -98,7 +98,7 @@ def _screen() -> Screen:
     """Markdown on a terminal, text in a pipe."""
     if not sys.stdout.isatty():
         return Plain()
-    from app.cli.terminal.conversation import screen
+    from app.cli.terminal.screen import screen
 
     return screen(folds=False)
 

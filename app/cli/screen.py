@@ -74,15 +74,15 @@ class Plain:
 _shown = False  # whether a line of progress stands on the terminal
 
 
-def can_redraw() -> bool:
-    """Whether stderr is a terminal that obeys."""
-    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+def obeys() -> bool:
+    """Whether the terminal, if there is one, knows escape sequences."""
+    return os.environ.get("TERM", "dumb") != "dumb"
 
 
 def show_progress(event: Progress) -> None:
     """One line on stderr that the next takes the place of, where it is a terminal."""
     global _shown
-    if not can_redraw():
+    if not (sys.stderr.isatty() and obeys()):
         return
     share = f" {event.done / event.total:.0%}" if event.total else ""
     print(f"\r{say(f'progress.{event.stage}')}{share}\033[K", end="", file=sys.stderr, flush=True)

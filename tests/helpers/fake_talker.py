@@ -1,13 +1,12 @@
 """A model worker for tests of the terminal: it says what the question asks it to, piece by piece.
 
-`say TEXT`, `think TEXT // TEXT`, `forever`, `die` (after some words), `full`, `turns` (the conversation as JSON), `how`
-(the sampling). Run as a program it is the child; `python fake_talker.py --front ...` is the command line with it as its
-worker. A model called "base" is a base model, and writes its text on.
+`say TEXT`, `escaped TEXT` (as in Python's strings), `think TEXT // TEXT`, `forever`, `die` (after some words), `full`,
+`turns` (the conversation), `how` (the sampling). Run as a program it is the child; `python fake_talker.py
+--front ...` is the command line with it as its worker. A model called "base" is a base model, and writes its text on.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -40,6 +39,7 @@ def load(job: LoadModel, control: JobControl) -> Events:
 def generate(job: Generate, control: JobControl) -> Events:
     yield PromptRead(job.job_id, len(job.turns), 0)
     word, _, rest = job.turns[-1].text.partition(" ")
+    word = "turns" if word == ":help" else word
     if job.continues or MODEL[0] == "base":
         word, rest = "say", f" and on after {job.turns[-1].text[-5:]!r}"
     reason: FinishReason = "context_full" if word == "full" else "stop"
@@ -48,7 +48,7 @@ def generate(job: Generate, control: JobControl) -> Events:
             reason = "cancelled"
             break
         yield TextDelta(job.job_id, text, thinking)
-        if word == "die" and not rest:
+        if word == "die":
             os.kill(os.getpid(), signal.SIGKILL)
     yield Finished(job.job_id, reason, ReplyFigures(len(job.turns), 9, 0.25, 100.0, context_length=4096))
 
@@ -61,13 +61,16 @@ def pieces(word: str, rest: str, job: Generate) -> Iterator[tuple[str, bool]]:
                 number += 1
                 yield f"word{number} ", False
         case "turns":
-            yield json.dumps([(turn.role, turn.text) for turn in job.turns]), False
+            yield " ".join(f"{turn.role}:{turn.text}" for turn in job.turns), False
         case "how":
-            yield json.dumps({**msgspec.to_builtins(job.sampling), "thinking": job.thinking}), False
+            names = ("top_p", "top_k", "max_new_tokens", "seed")
+            yield " ".join(f"{name}={getattr(job.sampling, name)}" for name in names), False
         case "think":
             thought, _, answer = rest.partition(" // ")
             yield from cut(thought, True)
             yield from cut(answer, False)
+        case "escaped":
+            yield rest.encode().decode("unicode_escape"), False
         case "die":
             yield "Some words came. ", False
         case _:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 import time
 from collections.abc import Callable, Coroutine
 
 from app import crash
-from app.cli.screen import Plain, Screen, can_redraw, clear_progress, show_progress
+from app.cli.screen import clear_progress, show_progress
 from app.cli.session import inference
 from app.cli.talk import Reply, Talk
 from app.cli.terminal import commands, conf, told
@@ -20,7 +19,7 @@ from app.cli.terminal.commands import Command, Slip
 from app.cli.terminal.conf import Conf
 from app.cli.terminal.keys import unseen
 from app.cli.terminal.prompt import Prompt
-from app.cli.terminal.screen import TerminalScreen
+from app.cli.terminal.screen import screen
 from app.services.inference import InferenceService, ModelState
 from core.chat.turns import Sampling
 from core.errors import UserError
@@ -32,11 +31,6 @@ from core.translation import say
 PATIENCE_S = 2.0  # after which another Ctrl-C ends a model process that does not stop
 INTERRUPTED, TERMINATED = 130, 128 + 15
 NOTHING = ('""', "''")  # how an empty system prompt is written
-
-
-def screen(*, folds: bool) -> Screen:
-    """For replies on stdout: Markdown on a terminal that can move its cursor, else text as it comes."""
-    return TerminalScreen(folds=folds) if sys.stdout.isatty() and can_redraw() else Plain()
 
 
 async def converse(model: str, system: str, sampling: Sampling, adapter_folder: str, options: LoadOptions) -> int:

@@ -11,7 +11,7 @@ import sys
 import time
 from dataclasses import replace
 
-from app.cli.screen import clear_progress, show_progress
+from app.cli.screen import Plain, Screen, clear_progress, obeys, show_progress
 from app.cli.terminal.markdown import INDENT, Painter, code, document
 from app.cli.terminal.region import Region, size
 from app.cli.terminal.text import harmless, wrapped
@@ -170,3 +170,8 @@ class TerminalScreen:
     def _most(self) -> int:
         """Lines that may change at once: those the cursor can be moved up to."""
         return max(size(sys.stdout)[1] - 2, 1)
+
+
+def screen(*, folds: bool) -> Screen:
+    """For replies on stdout: Markdown on a terminal that can move its cursor, else text as it comes."""
+    return TerminalScreen(folds=folds) if sys.stdout.isatty() and obeys() else Plain()

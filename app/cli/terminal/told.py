@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.cli.screen import can_redraw
+from app.cli.screen import obeys
 from app.cli.terminal import commands
 from app.cli.terminal.conf import KEYS, Conf, shown
 from app.cli.terminal.region import size
@@ -32,7 +32,7 @@ def tell(text: str, style: str = "") -> None:
     columns = size(sys.stderr)[0] - 1
     lines = wrapped(harmless(text), columns) if sys.stderr.isatty() else [text]
     for line in lines:
-        is_styled = style and line and can_redraw()
+        is_styled = style and line and sys.stderr.isatty() and obeys()
         print(f"\033[{style}m{line}\033[0m" if is_styled else line, file=sys.stderr)
     sys.stderr.flush()
 
@@ -54,7 +54,7 @@ def table(rows: Sequence[tuple[str, str]]) -> None:
 
 
 def clear() -> None:
-    if can_redraw():
+    if sys.stderr.isatty() and obeys():
         print(CLEARED, end="", file=sys.stderr, flush=True)
 
 
