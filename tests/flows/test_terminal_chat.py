@@ -59,15 +59,14 @@ def test_the_starter_answers_and_ctrl_c_keeps_what_came(home_with_starter: Path)
     command = [sys.executable, str(ROOT / "main.py"), "chat", "-m", "starter", "--greedy"]
     with Terminal(command) as terminal:
         terminal.wait_for("User>")
-        assert END in terminal.enter("Count from one to three.")
         terminal.send("Tell me a long story.\r")
-        came = ""
-        while not re.search("[a-z]{3}", came):
-            came = terminal.wait_for("\n", after="Tell me a long story.")
+        terminal.until(lambda: re.search("[a-z]{3}", terminal.text().rpartition("long story.\n")[2]), "words")
         terminal.send("\x03")
         came = terminal.wait_for("Stopped. What came is kept", after="long story.\n").partition("Stopped")[0]
+        terminal.wait_for("\nUser>", after=END)
         kept = terminal.enter(":history")
-        assert " ".join(kept.partition("starter[1]: ")[2].split()).startswith(" ".join(came.split()))
+        assert " ".join(kept.partition("starter[0]: ")[2].split()).startswith(" ".join(came.split()))
+        assert END in terminal.enter("Thank you.")
         terminal.send("\x04")
         assert terminal.end() == 0
 

@@ -71,21 +71,22 @@ class Terminal:
 
     def wait_for(self, words: str, *, after: str = "") -> str:
         """Until `words` can be read below the last `after`; all of the text there."""
-        self._until(lambda: words in self.text().rpartition(after or "\0")[2], words)
+        self.until(lambda: words in self.text().rpartition(after or "\0")[2], words)
         return self.text().rpartition(after or "\0")[2]
 
     def wait_for_bytes(self, data: bytes) -> None:
-        self._until(lambda: data in self.raw, repr(data))
+        self.until(lambda: data in self.raw, repr(data))
 
     def enter(self, line: str, prompt: str = "User>") -> str:
         """Type a line; what stands below it once there is a prompt again."""
         shown = f"{prompt} {line}".rstrip() + "\n"
         before = self.text().count(shown)
         self.send(f"{line}\r")
-        self._until(lambda: self.text().count(shown) > before and self.text().endswith(f"\n{prompt}"), line)
+        self.until(lambda: self.text().count(shown) > before and self.text().endswith(f"\n{prompt}"), line)
         return self.text().rpartition(shown)[2].removesuffix(prompt).rstrip()
 
-    def _until(self, holds: Callable[[], bool], what: str) -> None:
+    def until(self, holds: Callable[[], object], what: str) -> None:
+        """Read until it holds; `what` is missed otherwise."""
         deadline = time.monotonic() + PATIENCE_S
         while not holds():
             assert time.monotonic() < deadline, f"no {what} in:\n{self.text()}"
