@@ -60,7 +60,7 @@ def test_the_starter_answers_and_ctrl_c_keeps_what_came(home_with_starter: Path)
     with Terminal(command) as terminal:
         terminal.wait_for("User>")
         terminal.send("Tell me a long story.\r")
-        terminal.until(lambda: re.search("[a-z]{3}", terminal.text().rpartition("long story.\n")[2]), "words")
+        terminal.until(lambda: re.search("[a-z]{3}", terminal.below("long story.\n")), "words")
         terminal.send("\x03")
         came = terminal.wait_for("Stopped. What came is kept", after="long story.\n").partition("Stopped")[0]
         terminal.wait_for("\nUser>", after=END)
@@ -109,6 +109,7 @@ def test_lines_keys_and_history(model: Model, home: Path) -> None:
         terminal.wait_for("User>")
         terminal.send(f"turns one\\\rtwo\x1b\rthree{PASTE} four\nfive\\{PASTED}six\r")
         terminal.wait_for("user:turns one\ntwo\nthree four\nfive\\six\n9 tokens")
+        terminal.wait_for("\nUser>", after="4,096")
         terminal.send("thrown away\x03\x03")
         terminal.wait_for("Ctrl-D or :exit leaves", after="thrown away")
         terminal.wait_for("\nUser>", after="leaves")

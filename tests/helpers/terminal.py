@@ -71,8 +71,12 @@ class Terminal:
 
     def wait_for(self, words: str, *, after: str = "") -> str:
         """Until `words` can be read below the last `after`; all of the text there."""
-        self.until(lambda: words in self.text().rpartition(after or "\0")[2], words)
-        return self.text().rpartition(after or "\0")[2]
+        self.until(lambda: words in self.below(after), words)
+        return self.below(after)
+
+    def below(self, mark: str) -> str:
+        """What stands below the last `mark`, "" where there is none yet; all of the text for ""."""
+        return self.text().rpartition(mark)[2] if mark and mark in self.text() else "" if mark else self.text()
 
     def wait_for_bytes(self, data: bytes) -> None:
         self.until(lambda: data in self.raw, repr(data))

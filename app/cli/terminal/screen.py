@@ -1,7 +1,7 @@
 """A reply on a terminal while it comes: finished blocks of Markdown are written for good, only the last is redrawn.
 
 Invariant: every word that came is on the screen once the reply has ended, in its order, and once only. Redrawing takes
-a tenth of the time at most, however long the block is that grows.
+a tenth of the time, however long the block is that grows, but for one of thousands of lines.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from core import figures
 from core.protocol.messages import Progress, TextDelta
 from core.translation import say
 
-QUICKEST_S = 1 / 15  # between two redraws
+QUICKEST_S, SLOWEST_S = 1 / 15, 1.0  # between two redraws
 THINKING_ROWS = 6
 KEPT_ROWS = 4  # of code: lines that a redraw may still change
 
@@ -35,7 +35,7 @@ class TerminalScreen:
         self._region = Region()
         self._painter = Painter()
         self._timer: asyncio.TimerHandle | None = None
-        self._cost_s = 0.0
+        self._costs_s = (0.0, 0.0)  # of the last two redraws; the smaller counts, for the first one imports the parser
         self._reset()
 
     def _reset(self) -> None:
@@ -71,7 +71,7 @@ class TerminalScreen:
             self._has_block = True
             return
         if self._timer is None:
-            delay = max(QUICKEST_S, 10 * self._cost_s)
+            delay = min(max(QUICKEST_S, 10 * min(self._costs_s)), SLOWEST_S)
             self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
 
     def end(self) -> None:
@@ -95,7 +95,7 @@ class TerminalScreen:
             self._draw_thinking()
         else:
             self._draw_text()
-        self._cost_s = time.perf_counter() - begun
+        self._costs_s = (self._costs_s[1], time.perf_counter() - begun)
 
     def _draw_thinking(self) -> None:
         lines = wrapped(self._thinking[-4000:].rstrip(), self._width - INDENT)[-min(THINKING_ROWS, self._most) :]
