@@ -6,10 +6,11 @@ Invariant: text goes to stdout, everything else to stderr.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from typing import Protocol
 
-from app.cli.terminal.text import harmless
+from app.cli.terminal.text import harmless, wrapped
 from core.protocol.messages import Progress, TextDelta
 from core.translation import say
 
@@ -85,7 +86,8 @@ def show_progress(event: Progress) -> None:
     if not (sys.stderr.isatty() and obeys()):
         return
     share = f" {event.done / event.total:.0%}" if event.total else ""
-    print(f"\r{say(f'progress.{event.stage}')}{share}\033[K", end="", file=sys.stderr, flush=True)
+    line = wrapped(f"{say(f'progress.{event.stage}')}{share}", max(shutil.get_terminal_size().columns - 1, 8))[0]
+    print(f"\r{line}\033[K", end="", file=sys.stderr, flush=True)
     _shown = True
     if event.total and event.done >= event.total:
         clear_progress()

@@ -118,7 +118,7 @@ def test_lines_keys_and_history(model: Model, home: Path) -> None:
         terminal.send("\t")
         terminal.wait_for(":conf temperature=")
         terminal.send("\x03")
-        terminal.wait_for("\nUser>", after="temperature=\n")
+        terminal.wait_for("User>", after="temperature=\n")
         assert "There is nothing to send" in terminal.enter("")
         terminal.enter("say remembered")
         terminal.send("\x04")

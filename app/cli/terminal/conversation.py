@@ -80,6 +80,7 @@ class Conversation:
             with unseen():
                 loaded = await loading
         except asyncio.CancelledError:
+            self._service.kill()  # it would import to the end before it obeyed
             if not self._interrupted_at:
                 raise
             return False

@@ -7,7 +7,6 @@ differs on are written anew. The cursor stands below, at the beginning of a line
 from __future__ import annotations
 
 import os
-import sys
 from typing import TextIO
 
 from rich.ansi import AnsiDecoder
@@ -26,7 +25,7 @@ def size(stream: TextIO) -> tuple[int, int]:
 
 
 class Region:
-    def __init__(self, stream: TextIO = sys.stdout) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lines: list[str] = []
         self._columns = 0

@@ -32,7 +32,7 @@ class TerminalScreen:
 
     def __init__(self, *, folds: bool) -> None:
         self._folds = folds
-        self._region = Region()
+        self._region = Region(sys.stdout)
         self._painter = Painter()
         self._timer: asyncio.TimerHandle | None = None
         self._costs_s = (0.0, 0.0)  # of the last two redraws; the smaller counts, for the first one imports the parser
@@ -44,6 +44,7 @@ class TerminalScreen:
         self._words = ""  # at the end of the tail, without markup
         self._sunk = 0  # lines of the code in the tail that are written for good
         self._has_block = False
+        self._targets: dict[str, str] = {}  # of links that were written before their targets came
         self._thinking = ""
         self._thinks_since = 0.0
         self._is_markdown = True
@@ -119,7 +120,12 @@ class TerminalScreen:
         if step.tail is not None:
             self._tail, self._words = step.tail, ""
         self._words += step.appended
+        for block in step.revised.values():
+            if isinstance(block, Prose):
+                self._targets |= {label: link["href"] for label, link in block.links.items()}
         fixed += self._sink()
+        if is_last and self._targets:
+            fixed += ["", *(self._painter.styled(f"[{name}]: {to}", "dim") for name, to in self._targets.items())]
         volatile = self._tail_lines()
         self._region.update(fixed, volatile[-self._most :])
 
