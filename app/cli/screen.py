@@ -25,6 +25,9 @@ class Screen(Protocol):
     def show(self, delta: TextDelta) -> None:
         """More of the reply."""
 
+    def begin_anew(self) -> None:
+        """Others have written to the terminal meanwhile."""
+
     def end(self) -> None:
         """It has ended, whatever ended it: nothing of it is held back from here on."""
 
@@ -39,6 +42,9 @@ class Silent:
         clear_progress()
 
     def show(self, delta: TextDelta) -> None:
+        pass
+
+    def begin_anew(self) -> None:
         pass
 
     def end(self) -> None:
@@ -64,6 +70,9 @@ class Plain:
         self._is_thinking = delta.thinking
         print(harmless(delta.text) if out.isatty() else delta.text, end="", flush=True, file=out)
         self._has_text = True
+
+    def begin_anew(self) -> None:
+        pass
 
     def end(self) -> None:
         clear_progress()

@@ -102,6 +102,7 @@ def test_lines_are_broken_within_chinese_but_not_before_a_closing_mark() -> None
     assert wrapped("Hello 世界，你好。again", 12) == ["Hello 世界，", "你好。again"]
     assert wrapped("中文中文中。文", 10) == ["中文中文", "中。文"]
     assert wrapped("a f(x) abcdefghijkl", 7) == ["a f(x)", "abcdefg", "hijkl"]
+    assert wrapped("中 ab", -3) == ["中", "ab"]
     pieces = ["word ", "a", " ", "，", "。", "（", "世", "界", "(", ")", "\n", "👩‍💻", "…", "longer-than-that"]
     dice = random.Random(1)
     for _ in range(300):

@@ -77,7 +77,7 @@ class Conversation:
         loading = asyncio.ensure_future(self._service.load(self._talk.model))
         self._stop, self._interrupted_at = loading.cancel, 0.0
         try:
-            with unseen():
+            with unseen(self._talk.screen.begin_anew):
                 loaded = await loading
         except asyncio.CancelledError:
             self._service.kill()  # it would import to the end before it obeyed
@@ -143,7 +143,7 @@ class Conversation:
         kept = self._talk.turns
         self._stop, self._interrupted_at = lambda: self._talk.stop(self._service), 0.0
         try:
-            with unseen():
+            with unseen(self._talk.screen.begin_anew):
                 done = await reply
         except UserError as error:
             told.tell(str(error))

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 
 @contextmanager
-def unseen() -> Iterator[None]:
-    """Needs a running loop, whose SIGCONT it takes for the time."""
+def unseen(on_return: Callable[[], None]) -> Iterator[None]:
+    """Needs a running loop, whose SIGCONT it takes for the time. on_return: others had the terminal meanwhile."""
     try:
         import termios
 
@@ -31,8 +31,12 @@ def unseen() -> Iterator[None]:
         with suppress(OSError, termios.error):  # it may be gone
             termios.tcsetattr(terminal, termios.TCSADRAIN, hidden)
 
+    def go_on() -> None:
+        hide()
+        on_return()
+
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGCONT, hide)
+    loop.add_signal_handler(signal.SIGCONT, go_on)
     hide()
     try:
         yield

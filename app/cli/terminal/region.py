@@ -44,6 +44,10 @@ class Region:
             self._stream.flush()
         self._lines, self._columns = volatile, size(self._stream)[0]
 
+    def forget(self) -> None:
+        """What may change stays where it is, and stands a second time below what others wrote."""
+        self._lines = []
+
     def _rows(self, line: str) -> int:
         """How many rows it takes now: a terminal that was made narrower has broken it."""
         columns = size(self._stream)[0]

@@ -75,6 +75,9 @@ class TerminalScreen:
             delay = min(max(QUICKEST_S, 10 * min(self._costs_s)), SLOWEST_S)
             self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
 
+    def begin_anew(self) -> None:
+        self._region.forget()
+
     def end(self) -> None:
         clear_progress()
         if self._timer is not None:

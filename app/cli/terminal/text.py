@@ -33,6 +33,7 @@ def breaks(text: str, width: int) -> list[int]:
     that closes; a word longer than a line is cut."""
     from rich.cells import cell_len, chop_cells
 
+    width = max(width, 2)  # of one Chinese character
     places: list[int] = []
     column = 0
     for match in _PIECE.finditer(text):
