@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
+from app.cli.screen import clear_progress
 from app.services.inference import InferenceService
 from app.services.remote import RemoteNews
 from core.load_options import DEFAULT
@@ -24,6 +25,7 @@ def tell_kept(model: str, in_force: Mapping[str, str | int]) -> None:
 
 
 def tell_remote(news: RemoteNews) -> None:
+    clear_progress()
     print(say(f"notice.{news.notice.code}", **news.notice.params), file=sys.stderr)
 
 

@@ -147,9 +147,13 @@ class InferenceService:
         Raises:
             UserError: remote_no_files; as what gives the files of the models here.
         """
-        if self._remote is not None and self._remote.find(model) is not None:
+        if self.is_elsewhere(model):
             raise UserError("remote_no_files", name=model)
         return self._locate(model)
+
+    def is_elsewhere(self, model: str) -> bool:
+        """It answers from another machine: there is nothing to load."""
+        return self._remote is not None and self._remote.find(model) is not None
 
     async def open_door(self, model: str, job: OpenDoor) -> AsyncGenerator[JobEvent, None]:
         """Other programs are answered until the job is cancelled. Unlike a reply it does not keep the model from
@@ -240,7 +244,7 @@ class InferenceService:
     # --- running ---------------------------------------------------------------
 
     def _run_anywhere(self, model: str, job: Generate | GenerateBatch) -> AsyncGenerator[JobEvent, None]:
-        if self._remote is not None and self._remote.find(model) is not None:
+        if self._remote is not None and self.is_elsewhere(model):
             return self._run_elsewhere(self._remote, model, job)
         return self._run(model, job)
 

@@ -27,7 +27,17 @@ from app.services.remote_stream import ReplyReader, events_of
 from app.services.secrets import Secrets
 from core import remote_engine
 from core.errors import Param, UserError
-from core.protocol.messages import Failed, Finished, Generate, GenerateBatch, JobEvent, Notice, Progress, TextDelta
+from core.protocol.messages import (
+    Failed,
+    Finished,
+    Generate,
+    GenerateBatch,
+    JobEvent,
+    Notice,
+    Progress,
+    PromptRead,
+    TextDelta,
+)
 from core.remote_engine import RemoteEngine, RemoteModel
 
 log = logging.getLogger("remote")
@@ -187,7 +197,7 @@ class RemoteService:
             is_waiting = True
             async for event in self._events(engine, model, job, key, reader):
                 if is_waiting:
-                    news.put_nowait(Progress(job.job_id, 1, 1, "remote", detail=engine.name))
+                    news.put_nowait(PromptRead(job.job_id, 0, 0))
                 is_waiting = False
                 self._note_thinking(name, event)
                 news.put_nowait(event)

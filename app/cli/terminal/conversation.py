@@ -73,6 +73,8 @@ class Conversation:
 
     async def _load(self) -> bool:
         """False where Ctrl-C came first."""
+        if self._service.is_elsewhere(self._talk.model):
+            return True
         unlisten = self._service.changed.listen(_show_loading)
         loading = asyncio.ensure_future(self._service.load(self._talk.model))
         self._stop, self._interrupted_at = loading.cancel, 0.0

@@ -92,6 +92,9 @@ def settings(conf: Conf, keys: Sequence[str] = ()) -> None:
 
 
 def reply_figures(found: ReplyFigures) -> None:
+    if not found.context_length or not (found.tokens_per_s or found.new_tokens == 1):
+        tell(" · ".join(_known(found)), DIM)
+        return
     tell(
         say(
             "terminal.figures",
@@ -103,6 +106,16 @@ def reply_figures(found: ReplyFigures) -> None:
         ),
         DIM,
     )
+
+
+def _known(found: ReplyFigures) -> list[str]:
+    """What another machine says, which may be less."""
+    parts = [
+        say("remote.about_tokens" if found.is_about else "transcript.tokens", count=figures.count(found.new_tokens))
+    ]
+    if found.tokens_per_s:
+        parts.append(say("transcript.speed", speed=f"{found.tokens_per_s:.1f}"))
+    return [*parts, say("transcript.first_token", seconds=f"{found.first_token_s:.2f}")]
 
 
 def save(file: str, model: str, system: str, turns: Sequence[Turn]) -> Path:

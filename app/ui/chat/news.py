@@ -85,7 +85,7 @@ class News:
 
     def _on_prompt_seen(self, news: PromptSeen) -> None:
         self._prompts[news.message_id] = news.prompt
-        if self._panel.is_in_view(news.conversation_id):
+        if self._panel.is_in_view(news.conversation_id) and news.prompt.prompt_tokens:
             self._show_use(news.prompt.prompt_tokens, 0)
 
     def _on_reply_ended(self, news: ReplyEnded) -> None:
