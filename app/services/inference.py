@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from app.services.gpu_lease import GpuLease, held_by_process
 from app.supervisor import State, WorkerSupervisor
 from core import load_options
 from core.chat.turns import ReplyFigures
-from core.errors import UserError
+from core.errors import Param, UserError
 from core.load_options import LoadOptions
 from core.protocol.messages import (
     CountTokens,
@@ -82,6 +82,8 @@ class InferenceService:
         state: ModelState
         changed: emitted with the new state
         answered: emitted with the state and the figures of each reply that has ended
+        may_exchange: asked before a model that other programs are served with is exchanged for another, or loaded in
+            another way, with the name of the model to be loaded; a no ends the job with served_model_kept
     """
 
     def __init__(
@@ -104,7 +106,10 @@ class InferenceService:
         self._lease = lease or GpuLease()
         self._worker = WorkerSupervisor("inference", argv or worker_argv("inference"), on_change=self._on_worker_change)
         self._running: set[str] = set()
+        self.may_exchange: Callable[[str], Awaitable[bool]] = _always
         self._doors = 0  # open for other programs; while there is one, the model stays though nobody asks
+        self._is_served = False  # a door is open, not only about to be opened
+        self._asking = asyncio.Lock()
         self._cancelled: set[str] = set()
         self._loading: asyncio.Task[Failed | None] | None = None
         self._starting: asyncio.Lock = asyncio.Lock()
@@ -152,10 +157,12 @@ class InferenceService:
                 yield Finished(job.job_id, "cancelled")
                 return
             self._cancel_unload()
+            self._is_served = True
             async for event in self._worker.run(job):
                 yield event
         finally:
             self._doors -= 1
+            self._is_served = False
             self._cancelled.discard(job.job_id)
             if not self._running:
                 self._plan_unload()
@@ -252,6 +259,12 @@ class InferenceService:
             if job_id in self._cancelled:
                 yield Finished(job_id, "cancelled")
                 return
+            if not await self._may_load(base):
+                params: dict[str, Param] = {"served": self.state.name, "name": base}
+                yield Failed(job_id, "user", "served_model_kept", params)
+                return
+            if self._is_ready(base):  # while somebody thought about it
+                return
             if self._loading is None and not self._running:
                 self._loading = asyncio.get_running_loop().create_task(self._load(files), name=base)
             attempt = self._loading
@@ -264,6 +277,15 @@ class InferenceService:
             if progress is not None and progress is not shown and self.state.name == base:
                 shown = progress
                 yield Progress(job_id, progress.done, progress.total, progress.stage, progress.unit, progress.detail)
+
+    async def _may_load(self, base: str) -> bool:
+        """One question at a time; none while another model is loaded already, or nobody is served."""
+        if not self._is_served:
+            return True
+        async with self._asking:
+            if not self._is_served or self._loading is not None or self.state.phase != "ready" or self._is_ready(base):
+                return True
+            return await self.may_exchange(base)
 
     def _is_ready(self, base: str) -> bool:
         state = self.state
@@ -363,6 +385,10 @@ class InferenceService:
     def _on_idle(self) -> None:
         if not self._running and not self._doors and self._loading is None:
             self._stopping = asyncio.get_running_loop().create_task(self.unload(), name="unload idle model")
+
+
+async def _always(model: str) -> bool:
+    return True
 
 
 def as_error(failed: Failed) -> Exception:

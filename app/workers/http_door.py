@@ -82,7 +82,7 @@ class HttpDoor:
         import uvicorn
 
         from app.workers.http_guard import Guard
-        from app.workers.http_routes import application
+        from app.workers.http_routes import application, told_refusals
         from app.workers.keeper_line import KeeperLine
         from app.workers.outside import Requests
 
@@ -92,8 +92,13 @@ class HttpDoor:
         keeper = KeeperLine(job.keeper)
         app = application(job, self._worker, self._requests, keeper)
         guarded = Guard(
-            app, key_hashes=job.key_hashes, origins=job.origins, names=job.names, most=job.most_body_bytes
-        )  # fmt: skip
+            app,
+            key_hashes=job.key_hashes,
+            origins=job.origins,
+            names=job.names,
+            most=job.most_body_bytes,
+            refused=told_refusals(app, self._requests),
+        )
         config = uvicorn.Config(
             guarded,
             http=keeper.protocol(),

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import ipaddress
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -28,10 +28,18 @@ METHODS = "GET, POST, OPTIONS"
 
 class Guard:
     def __init__(
-        self, app: ASGIApp, *, key_hashes: Sequence[str], origins: Collection[str], names: Collection[str], most: int
+        self,
+        app: ASGIApp,
+        *,
+        key_hashes: Sequence[str],
+        origins: Collection[str],
+        names: Collection[str],
+        most: int,
+        refused: Callable[[Refusal, Scope], None] = lambda refusal, scope: None,
     ) -> None:
-        """names: by which this machine may be called, beside its addresses; most: bytes of a body."""
-        self._app, self._most = app, most
+        """names: by which this machine may be called, beside its addresses; most: bytes of a body; refused: told of
+        each that is sent away."""
+        self._app, self._most, self._refused = app, most, refused
         self._key_hashes, self._origins = key_hashes, frozenset(origins)
         self._names = frozenset(name.lower() for name in names) | {"localhost"}
 
@@ -45,6 +53,7 @@ class Guard:
         try:
             self._check(scope, headers, origin)
         except Refusal as refusal:
+            self._refused(refusal, scope)
             await told.refuse(refusal)
             return
         if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:

@@ -38,6 +38,7 @@ class LiveContext(AppContext):
         self.inference.changed.listen(self._on_model)
         self.inference.answered.listen(self._on_answer)
         self.chat = ChatService(self.store, self.inference)
+        self._add_server()
         self.finetune_draft = FinetuneDraft(self.datasets, self.library, self.inference, self.training.speed)
 
 
