@@ -59,21 +59,8 @@ class RequestLog:
 
     def _on_end(self, ended: RequestEnded) -> None:
         one = ended.request
-        self._put(
-            Entry(
-                time.time(),
-                one.path,
-                one.client,
-                ended.status,
-                ended.end,
-                ended.code,
-                one.model,
-                one.prompt_tokens,
-                one.new_tokens,
-                one.tokens_per_s,
-                one.seconds,
-            )  # fmt: skip
-        )
+        now, figures = time.time(), (one.prompt_tokens, one.new_tokens, one.tokens_per_s, one.seconds)
+        self._put(Entry(now, one.path, one.client, ended.status, ended.end, ended.code, one.model, *figures))
 
     def _on_refusal(self, told: RequestsRefused) -> None:
         entry = Entry(time.time(), told.path, told.client, told.status, "refused", told.code, count=told.count)

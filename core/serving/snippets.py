@@ -20,7 +20,7 @@ def curl(address: str, model: str, key: str) -> str:
     body = {"model": model, "messages": [{"role": "user", "content": QUESTION}], "max_tokens": MOST_TOKENS}
     lines = [f"curl {shlex.quote(address + '/v1/chat/completions')}", "-H 'Content-Type: application/json'"]
     lines += [f"-H {shlex.quote(f'Authorization: Bearer {key}')}"] if key else []
-    lines += [f"-d {shlex.quote(_json(body))}"]
+    lines += [f"-d {shlex.quote(json.dumps(body, ensure_ascii=False, indent=2))}"]
     return " \\\n  ".join(lines) + "\n"
 
 

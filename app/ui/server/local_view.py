@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 from shiboken6 import isValid
 
 from app.services import addresses, vllm_wish
@@ -27,7 +27,7 @@ from app.ui.server.vllm_card import VllmCard
 from app.ui.tokens import Space
 from app.ui.widgets.button import Button
 from app.ui.widgets.feedback import Banner, Skeleton
-from app.ui.widgets.layout import Scroll, column, pane
+from app.ui.widgets.layout import Scroll, column, pane, row
 from core.errors import UserError
 from core.serving.vllm_command import vllm_command
 from core.translation import say
@@ -71,13 +71,13 @@ class LocalView(QWidget):
         self._main, self._side = column(gap=Space.XL), column(gap=Space.XL)
         self._waiting = Skeleton(6)
         self._main.addWidget(self._waiting)
-        self._halves = QBoxLayout(QBoxLayout.Direction.LeftToRight)
-        self._halves.setSpacing(Space.XL)
-        self._halves.setContentsMargins(Space.XL, Space.L, Space.XL, Space.XL)
-        self._left, self._right = pane(column(self._main, None, gap=0)), pane(column(self._side, None, gap=0))
-        self._halves.addWidget(self._left, 1)
-        self._halves.addWidget(self._right)
-        self.setLayout(column(Scroll(pane(self._halves)), gap=0))
+        self._right = pane(column(self._side, None, gap=0))
+        self._right.setFixedWidth(SIDE)
+        halves = row(pane(column(self._main, None, gap=0)), self._right, gap=Space.XL)
+        halves.setStretch(0, 1)
+        halves.setContentsMargins(Space.XL, Space.L, Space.XL, Space.XL)
+        self.area = Scroll(pane(halves))
+        self.setLayout(column(self.area, gap=0))
 
     def _steps(self) -> Iterator[None]:
         self.state = StateCard()
@@ -92,7 +92,7 @@ class LocalView(QWidget):
         self._show_state_card()
         yield
         self.setup = SetupCard(self._setup)
-        self._side.addWidget(self.setup)
+        self._place_setup()
         yield from self.setup.build()
         self.setup.key.renew_asked.connect(self._renew)
         self.setup.key.copied.connect(lambda: self._window.notify("ok", say("server_ui.key_copied"), page=self))
@@ -103,6 +103,7 @@ class LocalView(QWidget):
         self.requests = RequestsView()
         self.requests.clear_asked.connect(self._context.requests.clear)
         self._main.addWidget(self.requests)
+        yield from self.requests.build()
         yield
         self.vllm = VllmCard()
         self.vllm.opened.connect(lambda: aio.spawn(self._write_command(), "vllm command"))
@@ -122,15 +123,23 @@ class LocalView(QWidget):
             self._context.library.changed.listen(lambda _: self._ask_all()),
         ]
         self._show_log()
+        await asyncio.sleep(0)
         await self._show_all()
         self.is_built = True
 
     def adapt(self, wide: bool) -> None:
-        """Beside each other where there is room, else under one another."""
-        right, below = QBoxLayout.Direction.LeftToRight, QBoxLayout.Direction.TopToBottom
-        self._halves.setDirection(right if wide else below)
-        self._right.setMinimumWidth(SIDE if wide else 0)
-        self._right.setMaximumWidth(SIDE if wide else 16_777_215)
+        """The set-up at the side where there is room."""
+        self._right.setVisible(wide)
+        self._wide = wide
+        if hasattr(self, "setup"):
+            self._place_setup()
+
+    def _place_setup(self) -> None:
+        """At the side, or below the state."""
+        if self._wide:
+            self._side.addWidget(self.setup)
+        else:
+            self._main.insertWidget(2, self.setup)  # after what stands in for it and the state
 
     def leave(self) -> None:
         self._beginning.cancel()

@@ -5,7 +5,7 @@ Invariant: no word of a request or an answer is shown: only who, which path, how
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
@@ -21,9 +21,9 @@ from core import figures
 from core.protocol.serving import OutsideRequest
 from core.translation import say
 
-LIVE = (("state", 116), ("client", 0), ("model", 150), ("read", 84), ("written", 84), ("rate", 92), ("since", 84))
-ENDED = (("time", 86), ("path", 0), ("end", 150), ("model", 130), ("read", 76), ("written", 76), ("rate", 92),
-         ("took", 76))  # fmt: skip
+LIVE = (("state", 112), ("client", 0), ("model", 118), ("read", 68), ("written", 72), ("rate", 96), ("since", 72))
+ENDED = (("time", 86), ("path", 0), ("end", 142), ("model", 118), ("read", 68), ("written", 72), ("rate", 96),
+         ("took", 72))  # fmt: skip
 MOST_LIVE, MOST_ENDED = 6, 8  # rows without scrolling
 LEAST = 190
 
@@ -38,23 +38,26 @@ class RequestsView(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self._lines = column(gap=Space.XL)
+        self.setLayout(self._lines)
+
+    def build(self) -> Iterator[None]:
+        """The two tables, one at a time."""
+        self.nobody, self.queue = _empty("server_ui.nobody"), label("", "caption", "muted")
         self.live = _table("live", LIVE, spare=(2, 3))
-        self.log = _table("log", ENDED, spare=(3, 4, 7))
-        self.nobody = _empty("server_ui.nobody")
+        yield
+        now = Card(column(self.nobody, self.live, gap=0), padding=1)
+        self._lines.addWidget(section(say("server_ui.live"), "", now, self.queue))
+        self.show_live(())
+        yield
         self.no_log = _empty("server_ui.no_log")
-        self.queue = label("", "caption", "muted")
+        self.log = _table("log", ENDED, spare=(3, 4, 7))
         self.clear = Button(say("server_ui.clear"), "ghost", small=True)
         self.clear.clicked.connect(self.clear_asked)
-        now = Card(column(self.nobody, self.live, gap=0), padding=1)
+        self.clear.hide()
+        yield
         before = Card(column(self.no_log, self.log, gap=0), padding=1)
-        self.setLayout(
-            column(
-                section(say("server_ui.live"), "", now, self.queue),
-                section(say("server_ui.log"), say("server_ui.log_remark"), before, self.clear),
-                gap=Space.XL,
-            )
-        )
-        self.show_live(())
+        self._lines.addWidget(section(say("server_ui.log"), say("server_ui.log_remark"), before, self.clear))
 
     def show_live(self, live: Sequence[OutsideRequest]) -> None:
         _fill(self.live, [_live_row(one) for one in live], MOST_LIVE)

@@ -21,6 +21,7 @@ from app.ui.tokens import Space, Type
 from app.ui.widgets.badge import Badge
 from app.ui.widgets.button import Button, IconButton
 from app.ui.widgets.layout import Card, Elided, Line, column, label, pane, row
+from app.ui.widgets.page import section
 from app.ui.widgets.progress import Bar
 from core.translation import say
 
@@ -85,7 +86,7 @@ class StateCard(QWidget):
         head = row(self.badge, self.sentence, self.fix, gap=Space.M)
         head.setStretch(1, 1)
         body = column(head, self.bar, self._where, self.counts, gap=Space.M)
-        self.setLayout(column(Card(body), gap=0))
+        self.setLayout(column(section(say("server_ui.state"), "", Card(body)), gap=0))
 
     def show_state(self, state: ServerState, model: ModelState, log: RequestLog) -> None:
         now = words.standing(state, model)
@@ -100,7 +101,7 @@ class StateCard(QWidget):
         self._where.setVisible(state.phase == "open")
         told = (("answered", log.answered), ("failed", log.failed), ("refused", log.refused))
         parts = [say(f"server_ui.count_{name}", count=count) for name, count in told if count]
-        if state.phase == "open":
+        if state.live:
             parts.insert(0, words.queue_words(state.live))
         self.counts.setText(" · ".join(parts))
         self.counts.setVisible(bool(parts))
