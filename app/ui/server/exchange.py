@@ -26,7 +26,11 @@ async def may_exchange(window: Window, context: AppContext, model: str) -> bool:
     title = say("server_ui.reload_title" if again else "server_ui.exchange_title", **about)
     words = [say("server_ui.reload_means" if again else "server_ui.exchange_means", **about)]
     verb = say("server_ui.reload_now" if again else "server_ui.exchange_now", **about)
-    return await _asked(window, context, title, words, verb)
+    if not await _asked(window, context, title, words, verb):
+        return False
+    if context.server.settings.model:  # it was chosen by name, and so is its successor
+        context.server.change(model=model)
+    return True
 
 
 async def may_unload(window: Window, context: AppContext) -> bool:
