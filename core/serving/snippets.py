@@ -17,11 +17,14 @@ MOST_TOKENS = 200
 
 
 def curl(address: str, model: str, key: str) -> str:
-    body = {"model": model, "messages": [{"role": "user", "content": QUESTION}], "max_tokens": MOST_TOKENS}
+    body = f"""{{
+    "model": {_json(model)},
+    "messages": [{{"role": "user", "content": {_json(QUESTION)}}}],
+    "max_tokens": {MOST_TOKENS}
+  }}"""
     lines = [f"curl {shlex.quote(address + '/v1/chat/completions')}", "-H 'Content-Type: application/json'"]
     lines += [f"-H {shlex.quote(f'Authorization: Bearer {key}')}"] if key else []
-    lines += [f"-d {shlex.quote(json.dumps(body, ensure_ascii=False, indent=2))}"]
-    return " \\\n  ".join(lines) + "\n"
+    return " \\\n  ".join([*lines, f"-d {shlex.quote(body)}"]) + "\n"
 
 
 def python(address: str, model: str, key: str) -> str:

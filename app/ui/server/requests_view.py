@@ -25,7 +25,7 @@ LIVE = (("state", 112), ("client", 0), ("model", 118), ("read", 68), ("written",
 ENDED = (("time", 86), ("path", 0), ("end", 142), ("model", 118), ("read", 68), ("written", 72), ("rate", 96),
          ("took", 72))  # fmt: skip
 MOST_LIVE, MOST_ENDED = 6, 8  # rows without scrolling
-LEAST = 190
+LEAST = 250
 
 
 class RequestsView(QWidget):

@@ -80,6 +80,7 @@ class Snippets(QWidget):
         kind = KINDS[self.kind.current]
         address, model, key = self._facts
         write = SNIPPETS[kind]
-        self.code.show_code(LANGUAGES[kind], write(address, model, masked(key) if key else ""), write(*self._facts))
+        shown = write(address, model, masked(key) if key else "").rstrip()
+        self.code.show_code(LANGUAGES[kind], shown, write(*self._facts))
         remark = say(f"server_ui.about_{kind}")
         self.remark.setText(remark if self._is_open else f"{say('server_ui.works_when_open')} {remark}")
