@@ -16,6 +16,7 @@ from app.services.discovery import DiscoveryService
 from app.services.downloads import DownloadService
 from app.services.estimates import Estimates
 from app.services.finetune_draft import FinetuneDraft
+from app.services.form_trial import FormTrial
 from app.services.hub_access import HubAccess
 from app.services.inference import InferenceService, ModelState
 from app.services.library import LibraryService
@@ -48,6 +49,7 @@ class AppContext:
             options=preferences.load_options,
             keep_loaded_s=lambda: 60.0 * preferences.settings.keep_loaded_minutes,
         )
+        self.form_trial = FormTrial(self.inference)
         self.hub_access = HubAccess(preferences, self.secrets)
         self.downloads = DownloadService(self.store, self.library, self.hub_access.now)
         self.discovery = DiscoveryService(self.hub_access)
@@ -119,6 +121,7 @@ class AppContext:
         await self.finetune_draft.close()
         await self.datasets.close()
         await self.library.close()
+        await self.form_trial.close()
         await self.inference.close()
         if self._noting:
             await asyncio.wait(self._noting)

@@ -1,4 +1,4 @@
-"""How long the window's thread is held by the load dialog, the server, the tokenizer and the help page.
+"""How long the window's thread is held by the load dialog, the server, tokenizer, help and profiler pages.
 
 `python -m benchmarks.window_pages` prints one JSON object. The real window, offscreen, with a worker that has no model;
 the model whose files are looked at has the shape of Qwen-7B (sparse files). Each figure is the longest time between two
@@ -155,6 +155,32 @@ async def questions(window: Window) -> dict[str, Any]:
     return {"open_ms": round(building[0][0], 1), "open_cpu_ms": round(building[0][1], 1), "search": figures(searching)}
 
 
+async def profiler(window: Window, context: AppContext) -> dict[str, Any]:
+    """Tables with every cell measured, one after the other, as their sections are made and shown."""
+    from tests.helpers import profile_tables as tables
+
+    plans = {"forms": tables.FORMS, "readme": tables.README, "kv": tables.KV, "training": tables.TRAINING}
+    runs = {name: (await tables.put(context, plan, name)).id for name, plan in plans.items()}
+    page: Any = window.go("profiler")
+    await until(lambda: page.shown is not None and page.run_view.is_built)
+    found: dict[str, Any] = {}
+    for name, run_id in runs.items():
+        held: list[Held] = []
+        for other in (None, *runs.values()):
+            if other is not None:
+                page.show_run(other)
+                await until(lambda: page.shown is not None and page.shown.run.id == other)  # noqa: B023
+                await asyncio.sleep(0.2)
+            if other != run_id:
+                async with watched(window, held):
+                    page.show_run(run_id)
+                    await until(lambda: page.shown is not None and page.shown.run.id == run_id)  # noqa: B023
+                    await page.run_view.until_filled()
+                    await asyncio.sleep(0.2)
+        found[name] = figures(held)
+    return found
+
+
 def figures(held: list[Held]) -> dict[str, float]:
     rest = [wall for wall, _ in held[1:]]
     return {
@@ -182,6 +208,7 @@ async def measure() -> int:
             "load_dialog": await dialog(window, context),
             "tokenizer": await tokenizer(window),
             "help": await questions(window),
+            "profiler": await profiler(window, context),
         }
         print(json.dumps(report), flush=True)
     return 0

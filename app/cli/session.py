@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -22,6 +23,8 @@ from core.errors import UserError
 from core.load_options import DEFAULT, SHORTEST_CONTEXT, LoadOptions
 from core.paths import models, settings_file
 from core.store.store import Store
+
+Kept = TypeVar("Kept", TrainingService, ProfilingService)
 
 
 def library() -> LibraryService:
@@ -68,21 +71,21 @@ async def inference(options: LoadOptions = DEFAULT) -> AsyncIterator[InferenceSe
 @asynccontextmanager
 async def training() -> AsyncIterator[TrainingService]:
     """The fine-tunes of this machine; those at work go on after the block."""
-    store, models = Store(paths.database()), library()
-    service = TrainingService(store, models)
-    try:
+    async with _with_store(TrainingService) as service:
         yield service
-    finally:
-        await service.close()
-        await models.close()
-        await store.close()
 
 
 @asynccontextmanager
 async def profiling() -> AsyncIterator[ProfilingService]:
     """The profiler; a table under way is cancelled with the block, and can be resumed."""
+    async with _with_store(ProfilingService) as service:
+        yield service
+
+
+@asynccontextmanager
+async def _with_store(make: Callable[[Store, LibraryService], Kept]) -> AsyncIterator[Kept]:
     store, models = Store(paths.database()), library()
-    service = ProfilingService(store, models)
+    service = make(store, models)
     try:
         yield service
     finally:

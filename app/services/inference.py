@@ -35,6 +35,7 @@ from core.protocol.messages import (
     GenerateBatch,
     JobEvent,
     LoadModel,
+    MeasureForms,
     ModelLoaded,
     Progress,
     Token,
@@ -197,6 +198,17 @@ class InferenceService:
             raise RuntimeError("the worker gave no tokens")
         tokens = tuple(token for piece in pieces for token in piece.tokens)
         return msgspec.structs.replace(pieces[-1], tokens=tokens)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nobody is answered and nothing is loading."""
+        return not self._running and self._loading is None
+
+    async def measure_forms(self) -> None:
+        """How fast the forms of weights are here, which takes about a second; the worker keeps it."""
+        async for event in self._worker.run(MeasureForms(uuid.uuid4().hex)):
+            if isinstance(event, Failed):
+                raise as_error(event)
 
     def cancel(self, job_id: str) -> None:
         """Also while the model is still loading: then the job ends and the loading goes on."""

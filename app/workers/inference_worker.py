@@ -37,6 +37,7 @@ from core.protocol.messages import (
     GenerateBatch,
     JobEvent,
     LoadModel,
+    MeasureForms,
     ModelLoaded,
     Progress,
     Tokenize,
@@ -72,6 +73,7 @@ def main() -> None:
             GenerateBatch: worker.generate_batch,
             CountTokens: worker.count_tokens,
             Tokenize: worker.tokenize,
+            MeasureForms: worker.measure_forms,
             OpenDoor: worker.outside.open_door,
         },
         after_hello=worker.warm,
@@ -196,6 +198,23 @@ class InferenceWorker:
                 return
             tokens = tuple(shown_token(vocabulary, id) for id in ids[start : start + TOKENS_A_PIECE])
             yield Tokenized(job.job_id, tokens, vocabulary.entries, rows)
+        yield Finished(job.job_id)
+
+    def measure_forms(self, job: MeasureForms, control: JobControl) -> Events:
+        """Some tenths of a second for each form, in which nobody else is answered."""
+        while self._imports.is_alive():
+            self._imports.join(POLL_S)
+            yield None
+        from core.profiling import form_speeds
+        from core.profiling.form_trial import trying
+
+        for found in trying():
+            if control.is_cancelled:
+                yield Finished(job.job_id, "cancelled")
+                return
+            if isinstance(found, form_speeds.FormSpeeds):
+                form_speeds.keep(found)
+            yield None
         yield Finished(job.job_id)
 
     def _need_model(self) -> ReadyModel:

@@ -18,6 +18,7 @@ import msgspec
 
 from core.hardware import builds_native, processor
 from core.load_options import DEFAULT, LoadOptions, int8_begins_at
+from core.models import stored_grid
 from core.models.shape import Block, Matrix, Memory, Shape, read_shape, shape_from, shape_of
 
 __all__ = ["Footprint", "Shape", "estimate", "kv_bytes", "read_shape", "shape_from", "shape_of", "weights_format"]
@@ -163,9 +164,11 @@ def _matrix_bytes(matrix: Matrix, form: str, plain: int, shape: Shape) -> int:
         case "int8":
             return matrix.elements + matrix.rows * matrix.count * 4
         case "int4":
-            group = shape.quantised.group if shape.quantised and matrix.bits else INT4_GROUP
+            group, marks = shape.quantised.group if shape.quantised and matrix.bits else INT4_GROUP, 4
+            if shape.had_4_bits:  # a scale in fp32 and a zero in 16 bits
+                group, marks = stored_grid.GROUP, 6
             groups = -(-matrix.columns // group) if group > 0 else 1
-            return matrix.elements // 2 + matrix.rows * matrix.count * groups * 4
+            return matrix.elements // 2 + matrix.rows * matrix.count * groups * marks
         case "nf4":
             return matrix.elements // 2 + matrix.elements // 64 * 4
         case _:

@@ -20,7 +20,7 @@ from core.models import families, shelf
 from core.models.checkpoint import CONFIG_NAME, SIDE_FILES, Checkpoint, examine
 from core.models.quantised import packing, scheme
 from core.models.quantised.gptq import Files
-from core.models.quantised.rounding import GROUPS, to_int4
+from core.models.quantised.rounding import GROUPS, rounded
 from core.models.quantised.scheme import Scheme
 from core.models.safetensors_file import INDEX_NAME, Planned, TensorEntry, read_header, write_sharded
 from core.models.space import disk_errors, need_space
@@ -98,7 +98,7 @@ def _packed(name: str, entry: TensorEntry, files: Files) -> Iterator[Planned]:
 
     def part(key: str) -> Tensor:
         if not made:
-            made.update(packing.write(to_int4(files.read(name)), LAYOUT))
+            made.update(packing.write(rounded(files.read(name)), LAYOUT))
         return made.pop(key)
 
     layer = name.removesuffix(".weight")

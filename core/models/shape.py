@@ -10,13 +10,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
 from core.errors import UserError
+from core.models import stored_grid
 from core.models.declared_tensors import declared_tensors
 from core.models.safetensors_file import INDEX_NAME, ITEM_BYTES, read_header
 
@@ -101,6 +102,7 @@ class Shape:
         head: None where it is the embedding (tied)
         queries: query heads of the attention layers; inner: the widest inner row of an MLP
         context_length: tokens, 0 where the config does not say
+        had_4_bits: before they were written in full, see stored_grid.py
     """
 
     model_type: str
@@ -116,6 +118,7 @@ class Shape:
     final: Block
     head: Block | None
     quantised: Quantised | None = None
+    had_4_bits: bool = False
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -135,9 +138,13 @@ def read_shape(folder: Path) -> Shape:
     """
     config = _config(folder)
     tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
-    for file in _weight_files(folder):
-        tensors |= {name: (entry.dtype, entry.shape) for name, entry in read_header(file).items()}
-    return shape_from(config, tensors)
+    had_4_bits = False
+    for number, file in enumerate(_weight_files(folder)):
+        entries = read_header(file)
+        tensors |= {name: (entry.dtype, entry.shape) for name, entry in entries.items()}
+        if not number:
+            had_4_bits = stored_grid.had_4_bits(file, entries)
+    return replace(shape_from(config, tensors), had_4_bits=had_4_bits)
 
 
 def shape_of(config: Json) -> Shape:

@@ -6,6 +6,7 @@ estimating.py, learning.py, time_left.py   before a cell is run: memory, obstacl
 measure.py, loading.py, recorder.py, own_memory.py   in the worker: a cell; its model; its memory over time
     inference.py, training.py, quality.py   the three kinds of cells
     random_model.py, probes.py   a model without a download; the machine's limits
+form_speeds.py, form_trial.py   how fast 8 and 4 bit weights are on this processor: known; measured
 machine.py, command.py, export.py   this machine and its versions; the exact command; CSV and Markdown
 comparing.py   two tables, figure by figure
 """

@@ -82,6 +82,10 @@ class Tokenize(Job, frozen=True, tag=True):
     unsafe_special: bool = False
 
 
+class MeasureForms(Job, frozen=True, tag=True):
+    """How fast this processor multiplies by each form of weights; kept by core.profiling.form_speeds."""
+
+
 class PullModel(Job, frozen=True, tag=True):
     """Fetch `name` of the catalogue and put it into `models_folder`; answered by Progress and ModelStored."""
 
@@ -231,6 +235,7 @@ JobRequest = (
     | GenerateBatch
     | CountTokens
     | Tokenize
+    | MeasureForms
     | PullModel
     | DownloadModel
     | ImportModel

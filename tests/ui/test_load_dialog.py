@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
+from app.services import machine
 from app.ui.load.choices import sentences
 from app.ui.load.dialog import LoadDialog
 from app.ui.status_bar import Part
 from app.ui.widgets.button import Button
 from app.ui.window import Window
 from core import figures, paths
+from core.hardware import Memory
 from core.load_options import DEFAULT, LoadOptions
+from core.profiling import form_speeds
+from core.profiling.form_speeds import FormSpeeds
 from core.translation import LANGUAGES, catalogue, say
 from tests.helpers import shelf_models
 from tests.helpers.audit import faults
@@ -50,6 +55,23 @@ def choose(dialog: LoadDialog, field: str, value: str) -> None:
         QTest.keyClick(row.control, Qt.Key.Key_Left)
     while getattr(dialog.choices.options, field) != value:
         QTest.keyClick(row.control, Qt.Key.Key_Right)
+
+
+async def test_what_was_measured_of_this_processor_stands_beside_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_read", lambda: machine.Reading(None, Memory(34_000_000_000, 12_000_000_000)))
+    shelf_models.put(paths.models(), "first", shelf_models.QWEN_7B)
+    found, versions = form_speeds.made_on()
+    seconds = {"bfloat16": 0.006, "int8": 0.002, "int4": 0.001}
+    form_speeds.keep(FormSpeeds(found, versions, 1, seconds, True, datetime(2026, 3, 4, 12, tzinfo=UTC)))
+    async with live() as (window, _context):
+        dialog = await opened(window, "first")
+        weights = dialog.choices.rows["weights"].control
+        assert say("load.form_better", form="Int8", times="3.0", day="2026-03-04") in weights.toolTip()
+        choose(dialog, "weights", "int4")
+        assert say("load.form_gain", times="6.0", day="2026-03-04") in weights.toolTip()
+        choose(dialog, "weights", "nf4")
+        assert weights.toolTip() == say("load.weights_nf4_means"), "what was not measured is not told"
+        await closed(window)
 
 
 async def test_choices_move_the_memory_bar_and_are_kept_for_the_model() -> None:

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QWidget
 
 from app.ui.profiler.compare_view import CompareView
 from app.ui.profiler.detail import CellDialog
+from app.ui.profiler.naming import NameDialog
 from app.ui.profiler.page import ProfilerPage
 from app.ui.widgets.button import Button
 from app.ui.widgets.toast import Toast
@@ -219,6 +220,24 @@ def rows(page: ProfilerPage, section: str, table: str) -> list[str]:
     model = getattr(part, table).table.model()
     return [" ".join(str(model.index(row, column).data()) for column in range(model.columnCount())).strip()
             for row in range(model.rowCount())]  # fmt: skip
+
+
+async def test_a_table_is_renamed() -> None:
+    async with profiler() as (window, context):
+        first = await tables.put(context, tables.FORMS, "before")
+        page = await page_of(window)
+        await until(lambda: page.view == "run")
+        page.actions_.rename(first.id)
+        await until(lambda: window.findChildren(NameDialog))
+        dialog = window.findChildren(NameDialog)[-1]
+        dialog.field.setText("   ")
+        assert not button(dialog, say("profile_ui.rename_now")).isEnabled()
+        dialog.field.setText(" with  one thread ")
+        button(dialog, say("profile_ui.rename_now")).click()
+        await until(lambda: page.runs[0].name == "with one thread")
+        assert page.shown is not None and page.shown.run.name == "with one thread"
+        assert "with one thread" in page.head.choice.text()
+        assert (await context.profiling.run(first.id))[0].name == "with one thread"
 
 
 async def test_two_tables_are_compared_and_one_is_deleted_and_brought_back() -> None:

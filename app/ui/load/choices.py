@@ -21,6 +21,7 @@ from app.ui.widgets.toggle import Segmented
 from core import figures
 from core.load_options import DEFAULT, AttentionChoice, DeviceChoice, EngineChoice, KVChoice, LoadOptions, WeightChoice
 from core.models.footprint import int8_begins
+from core.profiling.form_speeds import PLAIN, FormSpeeds
 from core.translation import say
 
 VALUES: dict[str, tuple[str, ...]] = {
@@ -73,6 +74,7 @@ class Choices(QWidget):
         self.options = DEFAULT
         self._subject: Subject | None = None
         self._has_card = False
+        self._speeds: FormSpeeds | None = None
         self.rows: dict[str, Choice] = {}
         self.length: LengthField | None = None
         self._length_meaning: QLabel = label("", "caption", "muted", wrap=True)
@@ -94,9 +96,11 @@ class Choices(QWidget):
         self._lines.addStretch(1)
         yield
 
-    def show_options(self, subject: Subject, options: LoadOptions, *, has_card: bool = False) -> None:
-        """What can be chosen for `subject` on this machine, and what is."""
-        self._subject, self.options, self._has_card = subject, options, has_card
+    def show_options(
+        self, subject: Subject, options: LoadOptions, *, has_card: bool = False, speeds: FormSpeeds | None = None
+    ) -> None:
+        """What can be chosen for `subject` on this machine, and what is. speeds: of this processor, where measured."""
+        self._subject, self.options, self._has_card, self._speeds = subject, options, has_card, speeds
         self.rows["engine"].setVisible(subject.has_gguf)
         assert self.length is not None
         lengths = subject.lengths
@@ -124,7 +128,11 @@ class Choices(QWidget):
             if field == "device" and value in ("auto", "spread") and not self._has_card:
                 choice.show_value(value, say(f"load.device_{value}_no_card"))
             else:
-                choice.show_value(value, _meaning(self._subject, self.options, field, value))
+                meaning = _meaning(self._subject, self.options, field, value)
+                on_processor = not self._has_card or self.options.device == "cpu"
+                if field == "weights" and self._speeds and on_processor and self._subject.shape.quantised is None:
+                    meaning = say("load.two_sentences", first=meaning, second=speed_words(self._speeds, value))
+                choice.show_value(value, meaning.strip())
         self._length_meaning.setText(_length_meaning(self._subject, self.options))
 
 
@@ -137,6 +145,8 @@ def _meaning(subject: Subject, options: LoadOptions, field: str, value: str) -> 
         return say("load.weights_auto_means", precision=figures.precision(subject.shape.stored))
     if field == "weights" and quantised is not None:
         return say("load.weights_stay_quantised", bits=quantised.bits, method=quantised.method.upper())
+    if field == "weights" and value == "int4" and subject.shape.had_4_bits:
+        return say("load.weights_int4_again")
     if field == "engine" and value == "llama_cpp" and find_spec("llama_cpp") is None:
         return say("load.engine_llama_cpp_missing")
     if field == "attention" and value == "flash":
@@ -147,6 +157,17 @@ def _meaning(subject: Subject, options: LoadOptions, field: str, value: str) -> 
     if field == "kv_cache" and value == "int8":
         return say("load.kv_cache_int8_means", tokens=figures.count(int8_begins(subject.shape, options)))
     return say(f"load.{field}_{value}_means")
+
+
+def speed_words(speeds: FormSpeeds, value: str) -> str:
+    """What was measured of this choice of weights: how much faster it answers, or what would be."""
+    day = f"{speeds.measured_at.astimezone():%Y-%m-%d}"
+    if value in speeds.seconds and value != PLAIN:
+        return say("load.form_gain", times=f"{speeds.gain(value):.1f}", day=day)
+    if value in ("auto", PLAIN) and speeds.best != PLAIN:
+        form, times = figures.precision(speeds.best), f"{speeds.gain(speeds.best):.1f}"
+        return say("load.form_better", form=form, times=times, day=day)
+    return ""
 
 
 def _length_meaning(subject: Subject, options: LoadOptions) -> str:

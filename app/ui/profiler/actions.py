@@ -123,9 +123,24 @@ class TableActions:
                 words = say("profile_ui.compare_with", name=run_title(other))
                 menu.add(words, partial(page.compare, first, second), "layers")
         menu.addSeparator()
+        menu.add(say("profile_ui.rename"), lambda: self.rename(run_id), "edit")
+        menu.actions()[-1].setEnabled(not is_at_work)
         menu.add(say("profile_ui.delete"), lambda: self.delete(run_id), "trash")
         menu.actions()[-1].setEnabled(not is_at_work)
         menu.popup(where)
+
+    def rename(self, run_id: int) -> None:
+        aio.spawn(self._page.guarded(partial(self._rename, run_id)), "rename profile")
+
+    async def _rename(self, run_id: int) -> None:
+        from app.ui.profiler.naming import NameDialog
+
+        run, _ = await self._profiling.run(run_id)
+        dialog = NameDialog(self._window, run.name)
+        if await aio.ask(dialog) == NameDialog.DialogCode.Accepted:
+            run = await self._profiling.rename(run_id, dialog.name)
+            if isValid(self._page):
+                self._page.take_name(run)
 
     def delete(self, run_id: int) -> None:
         aio.spawn(self._page.guarded(partial(self._delete, run_id)), "delete profile")

@@ -5,7 +5,7 @@ Invariant: a line joins cells that differ in their length and in nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from PySide6.QtWidgets import QWidget
 
@@ -45,13 +45,19 @@ class CurvesView(Section):
         self.add(Card(column(holder), padding=Space.M))
         self.choice.chosen.connect(lambda _: self._show())
 
-    def show_table(self, shown: Shown) -> None:
+    def showing(self, shown: Shown) -> Iterator[None]:
         self._shown = shown
         self.setVisible(any(len(points) > 1 for points in _points(shown, "memory").values()))
+        yield
         if not self.isHidden():
-            self._show()
+            yield from self._showing()
 
     def _show(self) -> None:
+        for _ in self._showing():
+            pass
+
+    def _showing(self) -> Iterator[None]:
+        """The chart, then its lines."""
         if self._shown is None:
             return
         name = list(METRICS)[self.choice.current]
@@ -63,6 +69,7 @@ class CurvesView(Section):
             self.charts[name] = chart
             self._place.addWidget(chart)
             self._points.pop(name, None)
+            yield
         chart = self.charts[name]
         for other in self.charts.values():
             other.setVisible(other is chart)

@@ -5,7 +5,7 @@ Invariant: a cell that ran out of memory, or was not begun, says so in its place
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from app.ui.profiler.bars import decode_speed
 from app.ui.profiler.parts import CellTable, Section
@@ -32,11 +32,16 @@ class KvView(Section):
             table.asked.connect(self.asked)
             self.add(table)
 
-    def show_table(self, shown: Shown) -> None:
+    def showing(self, shown: Shown) -> Iterator[None]:
         self._shown = shown
-        self._show()
+        yield from self._showing()
 
     def _show(self) -> None:
+        for _ in self._showing():
+            pass
+
+    def _showing(self) -> Iterator[None]:
+        """A table at a time."""
         shown = self._shown
         if shown is None:
             return
@@ -49,8 +54,10 @@ class KvView(Section):
         self.lengths.setVisible(has_lengths)
         if has_batches:
             self._fill(self.batches, batches, "batch", shown)
+            yield
         if has_lengths:
             self._fill(self.lengths, lengths, "length", shown)
+            yield
 
     def _fill(self, table: CellTable, by: By, axis: str, shown: Shown) -> None:
         columns = sorted(by)[:MOST]

@@ -399,6 +399,13 @@ class ProfilerPage(QWidget):
         self.strip.show_state(state, is_in_view=is_in_view)
         self._strip.setVisible(state.run is not None)
 
+    def take_name(self, run: ProfileRun) -> None:
+        """It was renamed."""
+        shown = self.run_view.shown if "run" in self._views else None
+        if shown is not None and shown.run.id == run.id:
+            self.run_view.shown = shown._replace(run=run)
+        self._put(run)
+
     def forget(self, run_id: int) -> None:
         """It was deleted."""
         self.runs = [run for run in self.runs if run.id != run_id]

@@ -27,6 +27,10 @@ from core.profiling.machine import runs_on_card
 from core.profiling.result import CellResult, MachineProbe
 from core.translation import say
 
+VIEWS = tuple(
+    f"app.ui.profiler.{name}" for name in ("readme_view", "kv_view", "tables", "timeline", "curves", "limits")
+)
+IN_PIECES = ("kv", "curves")  # sections with several parts, none of which a frame shall wait for
 LIVE = "live"  # in place of a key: the cell under way
 
 if TYPE_CHECKING:
@@ -85,7 +89,8 @@ class RunView(QWidget):
     # --- building -----------------------------------------------------------------------
 
     async def _build(self) -> None:
-        await asyncio.to_thread(importlib.import_module, "app.ui.widgets.chart.plot")  # most of a second, once
+        for module in ("app.ui.widgets.chart.plot", *VIEWS):  # most of a second, once
+            await asyncio.to_thread(importlib.import_module, module)
         card = await asyncio.to_thread(runs_on_card)
         self._probe = await asyncio.to_thread(self._profiling.known_probe)
         for name, part in self._parts(card):
@@ -95,9 +100,9 @@ class RunView(QWidget):
             for one in [part, *part.findChildren(Section)]:
                 if isinstance(one, Section):
                     one.asked.connect(self.asked)
-            if self.shown is not None:
-                self._show_part(name)
             await asyncio.sleep(0)
+            for _ in self._showing(name):
+                await asyncio.sleep(0)
         self.is_built = True
         self._show_state(self._profiling.state)
         self._pick_timeline()
@@ -148,8 +153,8 @@ class RunView(QWidget):
 
     async def _fill(self) -> None:
         for name in list(self.sections):
-            self._show_part(name)
-            await asyncio.sleep(0)
+            for _ in self._showing(name):
+                await asyncio.sleep(0)
         if self.is_built and (self._is_new or self._is_timeline_gone()):
             self._is_new = False
             self._pick_timeline()
@@ -159,16 +164,19 @@ class RunView(QWidget):
         if self._filling is not None:
             await asyncio.wait([self._filling])
 
-    def _show_part(self, name: str) -> None:
+    def _showing(self, name: str) -> Iterator[None]:
         part = self.sections[name]
-        if self.shown is None:  # it was deleted
+        if self.shown is None:  # there is none yet, or it was deleted
             return
         if name == "timeline":
             part.show()
-            return
-        part.show_table(self.shown)  # type: ignore[attr-defined]  # every other one has it
+        elif name in IN_PIECES:
+            yield from part.showing(self.shown)  # type: ignore[attr-defined]
+        else:
+            part.show_table(self.shown)  # type: ignore[attr-defined]
         if name == "limits":
             part.show_probe(self._probe)  # type: ignore[attr-defined]
+        yield
 
     def show_probe(self, probe: MachineProbe) -> None:
         self._probe = probe

@@ -17,11 +17,15 @@ from core.models.quantised.weight import QuantisedWeight, join_nibbles, split_ni
 
 TILE = 16  # outputs that lie together
 BLOCK = 32  # inputs that share a scale of their own
+ZERO_PARTS = 256  # a zero is kept in so many parts of a step of the codes
+LARGEST_ZERO = 255
 
 
 def fits(weight: QuantisedWeight) -> bool:
-    """Groups are whole blocks, and the weight is on the processor."""
-    return weight.group_size % BLOCK == 0 and not weight.codes.is_cuda
+    """Groups are whole blocks, zeros not too large, and the weight is on the processor."""
+    if weight.group_size % BLOCK or weight.codes.is_cuda:
+        return False
+    return weight.zeros is None or weight.zeros.dtype == torch.uint8 or float(weight.zeros.max()) <= LARGEST_ZERO
 
 
 class Native:
@@ -42,7 +46,7 @@ class Native:
         self._outputs, self._inputs = weight.out_features, weight.in_features
         self._codes = pack(weight.codes, weight.bits)
         self._scales, self._scale_dtype = _tiled(weight.scales.float()), weight.scales.dtype
-        self._zeros = None if weight.zeros is None else _tiled(weight.zeros.to(torch.uint8))
+        self._zeros = None if weight.zeros is None else _tiled(weight.zeros.float() * ZERO_PARTS).to(torch.uint16)
         self._zero_dtype = None if weight.zeros is None else weight.zeros.dtype
         self.linear = Linear(
             self._codes.data_ptr(), self._scales.data_ptr(), 0 if self._zeros is None else self._zeros.data_ptr(),
@@ -69,7 +73,9 @@ class Native:
     def weight(self) -> QuantisedWeight:
         codes = unpack(self._codes, self._bits)[: self._outputs]
         scales = _untiled(self._scales)[: self._outputs].to(self._scale_dtype)
-        zeros = None if self._zeros is None else _untiled(self._zeros)[: self._outputs].to(self._zero_dtype)
+        zeros = None
+        if self._zeros is not None:
+            zeros = (_untiled(self._zeros.float())[: self._outputs] / ZERO_PARTS).to(self._zero_dtype)
         return QuantisedWeight(codes, scales, zeros, self._order, self._bits)
 
 

@@ -13,7 +13,7 @@
 
 namespace qw {
 
-constexpr int TILE = 16, BLOCK = 32, BASE = 254, LARGEST = 127 * BASE + 126;
+constexpr int TILE = 16, BLOCK = 32, ZERO_PARTS = 256, BASE = 254, LARGEST = 127 * BASE + 126;
 
 // Of an adapter, for some of the outputs: they get b (outputs, rank) times the low numbers from `at` on.
 struct Piece {
@@ -24,7 +24,7 @@ struct Piece {
 struct Linear {
     const void* codes;
     const float* scales;
-    const uint8_t* zeros;  // null where all are the middle
+    const uint16_t* zeros;  // in parts of ZERO_PARTS; null where all are the middle
     const float* bias;     // may be null
     const float* a;        // of an adapter, (low, inputs)
     const Piece* pieces;
@@ -195,7 +195,7 @@ void tile_by(const Linear& by, int tile, const Rows& rows, Floats* out) {
         const int64_t at = (int64_t(tile) * by.groups + g) * TILE;
         Floats zeros = all(middle);
         if (by.zeros)
-            for (int i = 0; i < TILE; i++) zeros[i] = float(by.zeros[at + i]) - (KIND == INT8 ? SHIFT8 : 0);
+            for (int i = 0; i < TILE; i++) zeros[i] = float(by.zeros[at + i]) * (1.0f / ZERO_PARTS) - (KIND == INT8 ? SHIFT8 : 0);
         for (int r = 0; r < ROWS; r++) out[r] += (part[r] - zeros * offset[r]) * load(by.scales + at);
     }
     if (by.bias)

@@ -55,6 +55,7 @@ class Int4Packed:
         self._order, self._has_zeros = weight.order, weight.zeros is not None
         # The kernel's own can be turned back where they were not rounded for it.
         is_exact = weight.scales.dtype == torch.bfloat16 and group == weight.group_size
+        is_exact = is_exact and (weight.zeros is None or not weight.zeros.is_floating_point())
         self._kept = None if is_exact else (weight.scales, weight.zeros)
 
     @property

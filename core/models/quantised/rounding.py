@@ -1,4 +1,4 @@
-"""Weights of 8 or 4 bits made from plain ones by rounding to the nearest, without calibration.
+"""Weights of 8 or 4 bits made from plain ones by rounding to the nearest, without calibration; see also grid.py.
 
 Invariant: what comes out depends on the weight alone, and each group's scale is rounded before its codes are chosen, so
 that no kernel has to round it again.
@@ -6,12 +6,11 @@ that no kernel has to round it again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
-from core.models.quantised.weight import BLOCK_BYTES, QuantisedWeight, join_nibbles
+from core.models.quantised.grid import blocks, on_grid
+from core.models.quantised.weight import QuantisedWeight, join_nibbles
 
 GROUPS = (64, 128, 32)  # columns that share a scale of 4 bits: the first that divides the width
 
@@ -20,7 +19,7 @@ def to_int8(weight: Tensor) -> QuantisedWeight:
     """(out, in), floating; one symmetric scale an output."""
     codes = torch.empty(weight.shape, dtype=torch.uint8, device=weight.device)
     scales = torch.empty(weight.shape[0], 1, dtype=torch.float32, device=weight.device)
-    for rows in _blocks(weight):
+    for rows in blocks(weight):
         wide = weight[rows].float()
         step = wide.abs().amax(1, keepdim=True).div_(127)
         step[step == 0] = 1
@@ -30,13 +29,18 @@ def to_int8(weight: Tensor) -> QuantisedWeight:
 
 
 def to_int4(weight: Tensor) -> QuantisedWeight:
-    """(out, in), floating, in even; a scale and a zero for each group, from its smallest and largest weight."""
+    """(out, in), floating, in even; exact where the weights had 4 bits before, else rounded to the nearest."""
+    return on_grid(weight) or rounded(weight)
+
+
+def rounded(weight: Tensor) -> QuantisedWeight:
+    """A scale and a whole zero for each group, from its smallest and largest weight."""
     outputs, inputs = weight.shape
     size = group_of(inputs)
     codes = torch.empty(outputs, inputs // 2, dtype=torch.uint8, device=weight.device)
     scales = torch.empty(outputs, inputs // size, dtype=torch.bfloat16, device=weight.device)
     zeros = torch.empty(scales.shape, dtype=torch.uint8, device=weight.device)
-    for rows in _blocks(weight):
+    for rows in blocks(weight):
         wide = weight[rows].float().view(-1, inputs // size, size)
         low, high = torch.aminmax(wide, dim=2)
         low, high = low.clamp_(max=0), high.clamp_(min=0)
@@ -53,10 +57,3 @@ def to_int4(weight: Tensor) -> QuantisedWeight:
 def group_of(inputs: int) -> int:
     """Columns that share a scale in a layer of that width; all of them where no group divides it."""
     return next((size for size in GROUPS if inputs % size == 0), inputs)
-
-
-def _blocks(weight: Tensor) -> Iterator[slice]:
-    """Rows that are worked on at once: few enough for the processor's cache."""
-    step = max(BLOCK_BYTES // (4 * weight.shape[1]), 1)
-    for start in range(0, weight.shape[0], step):
-        yield slice(start, min(start + step, weight.shape[0]))

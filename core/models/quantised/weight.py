@@ -24,7 +24,8 @@ class QuantisedWeight:
 
     codes: uint8, (out, in) of 8 bits, (out, in / 2) of 4 bits, the even column in the high half of the byte
     scales: (out, groups), floating; a group is in / groups neighbouring columns
-    zeros: (out, groups), integer; None where all of them are the middle, 2 ** (bits - 1)
+    zeros: (out, groups), integers, or fp16 where a zero lies between two codes (in steps of 1 / 64); None where all of
+        them are the middle, 2 ** (bits - 1)
     order: (in,), int64: column j belongs to element order[j] of the input; None where that is j
     """
 

@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from gguf import quants as gguf_quants
+from gguf.constants import GGMLQuantizationType
 from torch import Tensor
 
 from core.errors import UserError
 from core.models.quantised import packing
 from core.models.quantised.card import TILE, learn_tile
 from core.models.quantised.card import unpack as unpack_tiles
-from core.models.quantised.rounding import group_of, to_int4, to_int8
+from core.models.quantised.grid import on_grid
+from core.models.quantised.rounding import group_of, rounded, to_int4, to_int8
 from core.models.quantised.scheme import Scheme, scheme_of
 from core.models.quantised.weight import QuantisedWeight, join_nibbles, split_nibbles
 
@@ -163,6 +166,38 @@ def test_rounding_is_as_near_as_the_steps_allow() -> None:
     assert bool(((four.dequantised() - weight).abs() <= steps * 1.1).all())
     assert float((four.dequantised() - weight).norm() / weight.norm()) < 0.12
     assert not eight.dequantised()[3].any() and not four.dequantised()[3].any()
+
+
+@pytest.mark.parametrize("kind", [GGMLQuantizationType.Q4_0, GGMLQuantizationType.Q4_1])
+def test_weights_that_had_4_bits_are_found_again_as_they_were(kind: GGMLQuantizationType) -> None:
+    plain = (torch.randn(64, 320) * 0.02).numpy()
+    stored = torch.from_numpy(gguf_quants.dequantize(gguf_quants.quantize(plain, kind), kind)).bfloat16()
+    found = to_int4(stored)
+    assert found.group_size == 32
+    assert float((found.dequantised() - stored.float()).norm() / stored.float().norm()) < 0.005
+    assert float((rounded(stored).dequantised() - stored.float()).norm() / stored.float().norm()) > 0.05
+
+
+def test_groups_of_few_values_and_of_one_sign_are_found_too() -> None:
+    """As Q4_K has them: not every group has its outermost codes, and one may lie above or below zero as a whole."""
+    codes = torch.randint(1, 14, (64, 10, 32)).float()
+    steps = torch.randint(1, 64, (64, 10, 1)) * 1e-3
+    stored = (steps * (codes - torch.rand(64, 10, 1) * 18)).view(64, 320).bfloat16()
+    stored[0, :32], stored[0, 32:64], stored[0, 64:96] = 0, 0.5, -0.5
+    found = on_grid(stored)
+    assert found is not None
+    assert float((found.dequantised() - stored.float()).norm() / stored.float().norm()) < 0.005
+    assert not found.dequantised()[0, :32].any()
+
+
+@pytest.mark.parametrize("kind", [GGMLQuantizationType.Q5_0, GGMLQuantizationType.Q8_0])
+def test_weights_of_more_bits_are_not_taken_for_those_of_4(kind: GGMLQuantizationType) -> None:
+    plain = (torch.randn(64, 320) * 0.02).numpy()
+    stored = torch.from_numpy(gguf_quants.dequantize(gguf_quants.quantize(plain, kind), kind)).bfloat16()
+    assert on_grid(stored) is None and on_grid(torch.randn(64, 320)) is None
+    of_4_bits = rounded(torch.randn(64, 320)).dequantised().bfloat16()
+    assert on_grid(of_4_bits) is not None
+    assert on_grid(torch.cat((of_4_bits, torch.randn(64, 320).bfloat16()))) is None, "a layer is on a grid as a whole"
 
 
 def test_a_group_divides_the_width() -> None:

@@ -30,7 +30,7 @@ from core.inference.norms import Norm
 from core.models.quantised import at_load
 from core.models.quantised.linear import QuantisedLinear
 from core.models.quantised.product import multiply_dequantised
-from core.models.quantised.rounding import to_int4, to_int8
+from core.models.quantised.rounding import rounded, to_int4, to_int8
 from core.models.quantised.weight import QuantisedWeight
 from tests.helpers import tiny_models, tiny_qwen_v1
 
@@ -165,6 +165,7 @@ def product_cases(device: str) -> Iterator[Case]:
             for name, make, weight in (
                 ("int4", TritonInt4, to_int4(plain)),
                 ("int4 middle", TritonInt4, middle),
+                ("int4 between", TritonInt4, to_int4(rounded(plain).dequantised().bfloat16())),
                 ("int8", TritonInt8, to_int8(plain)),
             ):
 

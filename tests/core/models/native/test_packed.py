@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -41,6 +43,16 @@ def test_the_product_is_that_of_the_weights(bits: int, outputs: int, inputs: int
     back = product.weight()
     assert torch.equal(back.codes, weight.codes) and torch.equal(back.scales, weight.scales)
     assert weight.zeros is back.zeros is None or (back.zeros is not None and torch.equal(back.zeros, weight.zeros))
+
+
+def test_zeros_between_two_codes_are_kept_and_too_large_ones_left_to_others() -> None:
+    weight = random_weight(4, 64, 128, 32)
+    between = replace(weight, zeros=(torch.randint(0, 31 * 64, weight.scales.shape) / 64).half())
+    product, x = Native(between), torch.randn(3, 128)
+    assert fits(between) and off(product, x, between) < 2e-5
+    back = product.weight().zeros
+    assert back is not None and back.dtype == torch.float16 and torch.equal(back, between.zeros)
+    assert not fits(replace(weight, zeros=torch.full(weight.scales.shape, 256, dtype=torch.int16)))
 
 
 @pytest.mark.parametrize("bits", [4, 8])
