@@ -4,5 +4,5 @@ weight.py has the one layout in memory, packing.py that of GPTQ tensors, scheme.
 GPTQ folder into a model, at_load.py and rounding.py make int8 and int4 from plain weights, bits_and_bytes.py NF4,
 parallel.py does many layers at once. linear.py has Int4Linear and Int8Linear, product.py what multiplies and the
 reference, processor.py and card.py torch's faster products, choice.py which one, found by trying (our own for the
-processor is in native/).
+processor is in native/). grid.py finds weights that had 4 bits before.
 """
