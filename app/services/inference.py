@@ -271,7 +271,9 @@ class InferenceService:
             if job_id in self._cancelled:
                 yield Finished(job_id, "cancelled")
                 return
-            if not await self._may_load(base):
+            if not await self._may_load(base, job_id):
+                if job_id in self._cancelled:
+                    continue
                 params: dict[str, Param] = {"served": self.state.name, "name": base}
                 yield Failed(job_id, "user", "served_model_kept", params)
                 return
@@ -290,14 +292,26 @@ class InferenceService:
                 shown = progress
                 yield Progress(job_id, progress.done, progress.total, progress.stage, progress.unit, progress.detail)
 
-    async def _may_load(self, base: str) -> bool:
+    async def _may_load(self, base: str, job_id: str) -> bool:
         """One question at a time; none while another model is loaded already, or nobody is served."""
         if not self._is_served:
             return True
         async with self._asking:
             if not self._is_served or self._loading is not None or self.state.phase != "ready" or self._is_ready(base):
                 return True
-            return await self.may_exchange(base)
+            return await self._agreed(base, job_id)
+
+    async def _agreed(self, base: str, job_id: str) -> bool:
+        """No, too, when the job is cancelled meanwhile, with which the question goes."""
+        asking = asyncio.ensure_future(self.may_exchange(base))
+        try:
+            while not asking.done() and job_id not in self._cancelled:
+                change = asyncio.ensure_future(self._next_change())
+                await asyncio.wait((asking, change), return_when=asyncio.FIRST_COMPLETED)
+                change.cancel()
+            return asking.done() and asking.result()
+        finally:
+            asking.cancel()
 
     def _is_ready(self, base: str) -> bool:
         state = self.state

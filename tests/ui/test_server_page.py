@@ -148,6 +148,10 @@ async def test_a_served_model_leaves_the_memory_only_when_the_user_agrees() -> N
         await until(lambda: chat.messages[-1].error_code == "served_model_kept", LONG_S)
         assert context.inference.state.name == "one" and context.serving.state.phase == "open", "idle, but served"
         chat = await say_hello(window)
+        await question(window)
+        chat.actions_.stop()  # with which the question goes
+        await until(lambda: chat.messages[-1].state == "stopped" and not window.findChildren(Question), LONG_S)
+        chat = await say_hello(window)
         (await question(window)).accept()
         await until(lambda: context.serving.state.model == "two", LONG_S)
         await until(lambda: not chat.composer.is_busy, LONG_S)
@@ -155,6 +159,8 @@ async def test_a_served_model_leaves_the_memory_only_when_the_user_agrees() -> N
         async with httpx.AsyncClient(timeout=60) as client:
             answer = await client.post(f"{address}/v1/chat/completions", json=ASKED | {"model": "one"})
             assert answer.json()["model"] == "two", "others are answered by whichever is loaded, and told so"
+        chat.choice.take("one")
+        assert context.server.settings.model == "two", "chosen by name, so its successor is"
         models: Any = window.go("models")
         await until(lambda: models.is_ready, LONG_S)
         models.actions_.act("remove", context.library.find("two"))

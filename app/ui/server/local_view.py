@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 from shiboken6 import isValid
@@ -206,6 +207,9 @@ class LocalView(QWidget):
             library = self._context.library
             base = library.files_of(model).base
             options = self._context.preferences.load_options(base)
+            loaded = self._context.inference.state.loaded
+            if loaded is not None and loaded.name == base and not options.context_length:
+                options = msgspec.structs.replace(options, context_length=loaded.context_length)
             wish = await vllm_wish.read(library, base, options, key, library.adapters_of(base))
         except UserError as error:
             if isValid(self):
