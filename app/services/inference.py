@@ -84,7 +84,8 @@ class InferenceService:
         changed: emitted with the new state
         answered: emitted with the state and the figures of each reply that has ended
         may_exchange: asked before a model that other programs are served with is exchanged for another, or loaded in
-            another way, with the name of the model to be loaded; a no ends the job with served_model_kept
+            another way, with the name of the model to be loaded; a no ends the job with served_model_kept or
+            served_model_not_reloaded
     """
 
     def __init__(
@@ -275,7 +276,8 @@ class InferenceService:
                 if job_id in self._cancelled:
                     continue
                 params: dict[str, Param] = {"served": self.state.name, "name": base}
-                yield Failed(job_id, "user", "served_model_kept", params)
+                code = "served_model_not_reloaded" if base == self.state.name else "served_model_kept"
+                yield Failed(job_id, "user", code, params)
                 return
             if self._is_ready(base):  # while somebody thought about it
                 return

@@ -93,6 +93,7 @@ OF_ERRORS = {
     "merge_quantised_known": "merge_int4",
     "run_interrupted": "after_crash",
     "served_model_kept": "served_model",
+    "served_model_not_reloaded": "served_model",
     "served_model_unloaded": "served_model",
 }
 MEMORY = frozenset(code for code, question in OF_ERRORS.items() if question == "memory")
