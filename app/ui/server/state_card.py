@@ -70,6 +70,9 @@ class StateCard(QWidget):
         self.sentence = label("", "body", "soft", wrap=True)
         self.bar = Bar(say("server_ui.opening"), 0.0)
         self.bar.hide()
+        self.stage = label("", "caption", "muted")
+        self.stage.setFont(theme.font(tabular=True))
+        self.stage.hide()
         self._remedy = ""
         self.fix = Button("", "secondary", small=True)
         self.fix.clicked.connect(lambda: self.remedy_asked.emit(self._remedy))
@@ -85,7 +88,7 @@ class StateCard(QWidget):
         self.counts.setFont(theme.font(tabular=True))
         head = row(self.badge, self.sentence, self.fix, gap=Space.M)
         head.setStretch(1, 1)
-        body = column(head, self.bar, self._where, self.counts, gap=Space.M)
+        body = column(head, column(self.bar, self.stage, gap=Space.XS), self._where, self.counts, gap=Space.M)
         self.setLayout(column(section(say("server_ui.state"), "", Card(body)), gap=0))
 
     def show_state(self, state: ServerState, model: ModelState, log: RequestLog) -> None:
@@ -93,6 +96,9 @@ class StateCard(QWidget):
         self.badge.show_state(now.name, now.tone, now.mark)
         self.sentence.setText(now.sentence)
         progress = model.progress if model.phase == "loading" else None
+        stage = words.progress_words(model)
+        self.stage.setText(stage)
+        self.stage.setVisible(now.loading and bool(stage))
         self.bar.setVisible(now.loading)
         self.bar.set_share(progress.done / progress.total if progress and progress.total else 0.0)
         is_failed = state.phase == "closed" and state.error is not None

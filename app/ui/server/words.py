@@ -60,6 +60,15 @@ def standing(state: ServerState, model: ModelState) -> Standing:
     return Standing(say("server_ui.closed"), "neutral", "dot", say("server_ui.closed_means"))
 
 
+def progress_words(model: ModelState) -> str:
+    """How far the loading is; "" while it is not told."""
+    progress = model.progress if model.phase == "loading" else None
+    if progress is None or not progress.stage:
+        return ""
+    share = f"{progress.done / progress.total:.0%}" if progress.total else ""
+    return say("server_ui.loading_stage", stage=say(f"progress.{progress.stage}"), share=share).strip()
+
+
 def error_words(error: Exception) -> str:
     if isinstance(error, UserError) and error.code in OWN_WORDS:
         return say(f"server_ui.{error.code}", **error.params)
