@@ -22,7 +22,7 @@ from core.serving.refusals import Refusal
 
 log = logging.getLogger("serving")
 
-OPEN_PATHS = ("/health",)  # which tell nothing that would need a key
+READING = ("GET", "HEAD")
 METHODS = "GET, POST, OPTIONS"
 
 
@@ -35,11 +35,15 @@ class Guard:
         origins: Collection[str],
         names: Collection[str],
         most: int,
+        open_paths: Collection[str],
         refused: Callable[[Refusal, Scope], None] = lambda refusal, scope: None,
     ) -> None:
-        """names: by which this machine may be called, beside its addresses; most: bytes of a body; refused: told of
-        each that is sent away."""
-        self._app, self._most, self._refused = app, most, refused
+        """names: by which this machine may be called, beside its addresses; most: bytes of a body
+        open_paths: that tell nothing which would need a key, to read
+        refused: told of each that is sent away
+        """
+        self._app, self._most, self._open_paths = app, most, frozenset(open_paths)
+        self._refused = refused
         self._key_hashes, self._origins = key_hashes, frozenset(origins)
         self._names = frozenset(name.lower() for name in names) | {"localhost"}
 
@@ -73,7 +77,8 @@ class Guard:
             raise Refusal("api_origin_refused", origin=origin[:100])
         if headers.get("content-length", "0").isdigit() and int(headers.get("content-length", "0")) > self._most:
             raise Refusal("api_body_too_large", limit=self._most)
-        is_free = scope["path"] in OPEN_PATHS or scope["method"] == "OPTIONS"
+        is_read = scope["method"] in READING and scope["path"] in self._open_paths
+        is_free = is_read or scope["method"] == "OPTIONS"
         if self._key_hashes and not is_free and not self._knows(headers.get("authorization", "")):
             raise Refusal("api_key_wrong")
 

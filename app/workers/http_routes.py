@@ -22,6 +22,7 @@ from starlette.types import Scope
 from app.workers.answering import Answering, Order
 from app.workers.keeper_line import KeeperLine
 from app.workers.outside import Requests, Stream
+from app.workers.web_files import WebFiles
 from core.errors import Param, UserError
 from core.protocol.serving import OpenDoor, ServedModel
 from core.serving import asked as asking
@@ -41,6 +42,7 @@ from core.serving.refusals import Refusal
 from core.serving.replies import Envelope, Kind, Telling
 from core.serving.requests import ChatRequest, CompletionRequest, TokenizeRequest
 
+HEALTH = "/health"
 HTTP_CODES = {404: "api_not_found", 405: "api_method", 413: "api_body_too_large"}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     code: {"model": Faults, "description": "Why it was not answered"}
@@ -75,15 +77,19 @@ class Worker(Protocol):
         ...
 
 
-def application(job: OpenDoor, worker: Worker, requests: Requests, keeper: KeeperLine) -> FastAPI:
-    app = FastAPI(title="Qwen Workbench", version=version("qwen-workbench"), redoc_url=None, responses=RESPONSES)
+def application(job: OpenDoor, worker: Worker, requests: Requests, keeper: KeeperLine, files: WebFiles) -> FastAPI:
+    app = FastAPI(
+        title="Qwen Workbench", version=version("qwen-workbench"), docs_url=None, redoc_url=None, responses=RESPONSES
+    )
     paths = _Paths(job, worker, requests, keeper)
     app.post("/v1/chat/completions", response_model=None, responses=described(ChatCompletion))(paths.chat)
     app.post("/v1/completions", response_model=None, responses=described(TextCompletion))(paths.completion)
     app.get("/v1/models", response_model=None, responses=described(ModelList))(paths.models)
     app.get("/v1/models/{name:path}", response_model=None, responses=described(ModelCard))(paths.model)
     app.post("/tokenize", response_model=None, responses=described(Tokens))(paths.tokenize)
-    app.get("/health", response_model=None, responses=described(Health))(paths.health)
+    app.get(HEALTH, response_model=None, responses=described(Health))(paths.health)
+    for path in files.paths:
+        app.add_route(path, files.answer, methods=["GET"], include_in_schema=False)
     _tell_faults(app, job, requests)
     return app
 
@@ -156,7 +162,8 @@ class _Paths:
         if present is None:
             return []
         others = [model for model in self._job.models if model.base == present.name and model.adapter]
-        return [ServedModel(present.name, present.name), *others]
+        all_of_them = [ServedModel(present.name, present.name), *others]
+        return sorted(all_of_them, key=lambda model: model.name != self._job.default)  # what answers by itself is first
 
     def _chosen(self, name: str, present: Present) -> ServedModel:
         """By its name; any other name is answered by the default, as the first generation's server did, and the
