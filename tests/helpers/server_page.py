@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from app.context import AppContext
 from app.launch import worker_argv
@@ -25,7 +26,6 @@ LONG_S = 60.0
 ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi there"}], "max_tokens": 8, "temperature": 0}
 ENDLESS: dict[str, Any] = ASKED | {
     "max_tokens": 900,
-    "stream": True,
     "response_format": {
         "type": "json_schema",
         "json_schema": {"schema": {"type": "array", "items": {"type": "integer"}, "minItems": 100_000}},
@@ -79,18 +79,21 @@ async def opened(page: ServerPage, context: AppContext) -> str:
 
 @asynccontextmanager
 async def endless(address: str, key: str, **fields: Any) -> AsyncIterator[None]:
-    """A client that is being answered, and leaves at the end."""
-    host, _, port = address.removeprefix("http://").rpartition(":")
-    body = json.dumps(ENDLESS | fields)
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\n"
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
-    assert b" 200 " in await reader.readline()
+    """A client that is always being answered, and leaves amid an answer at the end."""
+
+    async def ask() -> None:
+        headers = {"authorization": f"Bearer {key}"}
+        async with httpx.AsyncClient(headers=headers, timeout=LONG_S) as client:
+            while True:
+                answer = await client.post(f"{address}/v1/chat/completions", json=ENDLESS | fields)
+                assert answer.status_code == 200
+
+    asking = asyncio.create_task(ask())
     try:
         yield
     finally:
-        writer.close()
-        await writer.wait_closed()
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
 
 
 async def run(*command: str) -> tuple[int, str]:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import Signal
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtCore import QUrl, Signal
+from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QWidget
 
 from app.services.addresses import Reach
@@ -43,6 +43,10 @@ class AddressLine(QWidget):
             self.copy = IconButton("copy", say("server_ui.copy_address"))
         self.copy.clicked.connect(lambda: copied(self.address))
         line = row(self.words, self.remark, self.copy, gap=Space.M)
+        if main:
+            self.browse = IconButton("external", say("server_ui.browse"))
+            self.browse.clicked.connect(lambda: QDesktopServices.openUrl(QUrl(self.address.removesuffix("v1"))))
+            line.addWidget(self.browse)
         line.setStretch(0, 1)
         self.setLayout(line)
 
