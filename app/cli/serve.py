@@ -15,10 +15,10 @@ from typing import Annotated
 import typer
 
 from app.cli.session import inference, library, load_options
-from app.services.serving import ServerOptions, ServerState, ServingService
+from app.services.serving import ServerOptions, ServerState, ServingService, served_adapters
 from core.errors import Param
 from core.load_options import DeviceChoice, KVChoice, LoadOptions, WeightChoice
-from core.protocol.serving import RequestEnded, ServedModel
+from core.protocol.serving import RequestEnded, RequestsRefused
 from core.translation import say
 
 
@@ -47,10 +47,10 @@ async def _serve(model: str, options: LoadOptions, server: ServerOptions, teller
         loop.add_signal_handler(number, ended.set)
     try:
         async with inference(options) as service:
-            adapters = await served_adapters()
-            serving = ServingService(service, lambda: adapters)
+            serving = ServingService(service, lambda: served_adapters(library()))
             serving.changed.listen(teller.on_change)
             serving.ended.listen(teller.on_end)
+            serving.refused.listen(teller.on_refusal)
             await _until(ended, serving, model, server, teller)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -79,15 +79,6 @@ async def _until(
         for task in (work, signalled):
             task.cancel()
         await asyncio.gather(work, signalled, return_exceptions=True)
-
-
-async def served_adapters() -> list[ServedModel]:
-    """The adapters of the library, by their names."""
-    return [
-        ServedModel(one.manifest.name, one.manifest.base, str(one.files_folder))
-        for one in await library().installed()
-        if one.manifest.base and not one.is_gone
-    ]
 
 
 class _Teller:
@@ -129,6 +120,15 @@ class _Teller:
         figures: dict[str, Param] = {"prompt": one.prompt_tokens, "new": one.new_tokens}
         figures |= {"seconds": f"{one.seconds:.1f}", "status": ended.status}
         print(say("cli.served", path=one.path, model=one.model, **figures), file=sys.stderr)
+
+    def on_refusal(self, refused: RequestsRefused) -> None:
+        path, code, count = refused.path or "/…", refused.code, refused.count
+        if self._as_json:
+            told = {"event": "refused", "path": path, "client": refused.client, "status": refused.status}
+            self._line(told | {"code": code, "count": count})
+        else:
+            status = refused.status
+            print(say("cli.serve_refused", path=path, status=status, code=code, count=count), file=sys.stderr)
 
     def closed(self) -> None:
         if self._as_json:

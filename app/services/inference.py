@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from app.services.remote import RemoteService
 from app.supervisor import State, WorkerSupervisor
 from core import load_options
 from core.chat.turns import ReplyFigures
-from core.errors import UserError
+from core.errors import Param, UserError
 from core.load_options import LoadOptions
 from core.protocol.messages import (
     CountTokens,
@@ -85,6 +85,9 @@ class InferenceService:
         state: ModelState
         changed: emitted with the new state
         answered: emitted with the state and the figures of each reply that has ended
+        may_exchange: asked before a model that other programs are served with is exchanged for another, or loaded in
+            another way, with the name of the model to be loaded; a no ends the job with served_model_kept or
+            served_model_not_reloaded
     """
 
     def __init__(
@@ -109,7 +112,10 @@ class InferenceService:
         self._lease = lease or GpuLease()
         self._worker = WorkerSupervisor("inference", argv or worker_argv("inference"), on_change=self._on_worker_change)
         self._running: set[str] = set()
+        self.may_exchange: Callable[[str], Awaitable[bool]] = _always
         self._doors = 0  # open for other programs; while there is one, the model stays though nobody asks
+        self._is_served = False  # a door is open, not only about to be opened
+        self._asking = asyncio.Lock()
         self._cancelled: set[str] = set()
         self._loading: asyncio.Task[Failed | None] | None = None
         self._starting: asyncio.Lock = asyncio.Lock()
@@ -168,10 +174,12 @@ class InferenceService:
                 yield Finished(job.job_id, "cancelled")
                 return
             self._cancel_unload()
+            self._is_served = True
             async for event in self._worker.run(job):
                 yield event
         finally:
             self._doors -= 1
+            self._is_served = False
             self._cancelled.discard(job.job_id)
             if not self._running:
                 self._plan_unload()
@@ -305,6 +313,15 @@ class InferenceService:
             if job_id in self._cancelled:
                 yield Finished(job_id, "cancelled")
                 return
+            if not await self._may_load(base, job_id):
+                if job_id in self._cancelled:
+                    continue
+                params: dict[str, Param] = {"served": self.state.name, "name": base}
+                code = "served_model_not_reloaded" if base == self.state.name else "served_model_kept"
+                yield Failed(job_id, "user", code, params)
+                return
+            if self._is_ready(base):  # while somebody thought about it
+                return
             if self._loading is None and not self._running:
                 self._loading = asyncio.get_running_loop().create_task(self._load(files), name=base)
             attempt = self._loading
@@ -317,6 +334,27 @@ class InferenceService:
             if progress is not None and progress is not shown and self.state.name == base:
                 shown = progress
                 yield Progress(job_id, progress.done, progress.total, progress.stage, progress.unit, progress.detail)
+
+    async def _may_load(self, base: str, job_id: str) -> bool:
+        """One question at a time; none while another model is loaded already, or nobody is served."""
+        if not self._is_served:
+            return True
+        async with self._asking:
+            if not self._is_served or self._loading is not None or self.state.phase != "ready" or self._is_ready(base):
+                return True
+            return await self._agreed(base, job_id)
+
+    async def _agreed(self, base: str, job_id: str) -> bool:
+        """No, too, when the job is cancelled meanwhile, with which the question goes."""
+        asking = asyncio.ensure_future(self.may_exchange(base))
+        try:
+            while not asking.done() and job_id not in self._cancelled:
+                change = asyncio.ensure_future(self._next_change())
+                await asyncio.wait((asking, change), return_when=asyncio.FIRST_COMPLETED)
+                change.cancel()
+            return asking.done() and asking.result()
+        finally:
+            asking.cancel()
 
     def _is_ready(self, base: str) -> bool:
         state = self.state
@@ -416,6 +454,10 @@ class InferenceService:
     def _on_idle(self) -> None:
         if not self._running and not self._doors and self._loading is None:
             self._stopping = asyncio.get_running_loop().create_task(self.unload(), name="unload idle model")
+
+
+async def _always(model: str) -> bool:
+    return True
 
 
 def as_error(failed: Failed) -> Exception:

@@ -1,7 +1,7 @@
-"""Access tokens in the system's key ring. Invariant: a token is never written to a file, a log or the store.
+"""Access tokens, and the key of the server, in the system's key ring.
 
-A place is a hub, or the address of a remote engine. Where the system has no key ring, a token lives in memory until the
-program ends, and the page says so.
+Invariant: a token is never written to a file, a log or the store. A place is a hub, the server, or the address of a
+remote engine. Where the system has no key ring, a token lives in memory until the program ends, and the page says so.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Literal
 
 log = logging.getLogger("secrets")
 
-Place = Literal["huggingface", "modelscope"]
+Place = Literal["huggingface", "modelscope", "server"]
 SERVICE = "qwen-workbench"
 
 

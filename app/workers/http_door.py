@@ -82,7 +82,7 @@ class HttpDoor:
         import uvicorn
 
         from app.workers.http_guard import Guard
-        from app.workers.http_routes import HEALTH, application
+        from app.workers.http_routes import HEALTH, application, told_refusals
         from app.workers.keeper_line import KeeperLine
         from app.workers.outside import Requests
         from app.workers.web_files import WebFiles
@@ -100,6 +100,7 @@ class HttpDoor:
             names=job.names,
             most=job.most_body_bytes,
             open_paths=files.paths | {HEALTH},
+            refused=told_refusals(app, self._requests),
         )
         config = uvicorn.Config(
             guarded,

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import ipaddress
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -36,11 +36,14 @@ class Guard:
         names: Collection[str],
         most: int,
         open_paths: Collection[str],
+        refused: Callable[[Refusal, Scope], None] = lambda refusal, scope: None,
     ) -> None:
         """names: by which this machine may be called, beside its addresses; most: bytes of a body
         open_paths: that tell nothing which would need a key, to read
+        refused: told of each that is sent away
         """
         self._app, self._most, self._open_paths = app, most, frozenset(open_paths)
+        self._refused = refused
         self._key_hashes, self._origins = key_hashes, frozenset(origins)
         self._names = frozenset(name.lower() for name in names) | {"localhost"}
 
@@ -54,6 +57,7 @@ class Guard:
         try:
             self._check(scope, headers, origin)
         except Refusal as refusal:
+            self._refused(refusal, scope)
             await told.refuse(refusal)
             return
         if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:

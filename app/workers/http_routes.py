@@ -17,6 +17,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Scope
 
 from app.workers.answering import Answering, Order
 from app.workers.keeper_line import KeeperLine
@@ -81,7 +82,6 @@ def application(job: OpenDoor, worker: Worker, requests: Requests, keeper: Keepe
         title="Qwen Workbench", version=version("qwen-workbench"), docs_url=None, redoc_url=None, responses=RESPONSES
     )
     paths = _Paths(job, worker, requests, keeper)
-    _tell_faults(app, job)
     app.post("/v1/chat/completions", response_model=None, responses=described(ChatCompletion))(paths.chat)
     app.post("/v1/completions", response_model=None, responses=described(TextCompletion))(paths.completion)
     app.get("/v1/models", response_model=None, responses=described(ModelList))(paths.models)
@@ -90,6 +90,7 @@ def application(job: OpenDoor, worker: Worker, requests: Requests, keeper: Keepe
     app.get(HEALTH, response_model=None, responses=described(Health))(paths.health)
     for path in files.paths:
         app.add_route(path, files.answer, methods=["GET"], include_in_schema=False)
+    _tell_faults(app, job, requests)
     return app
 
 
@@ -187,30 +188,45 @@ class _Paths:
         }
 
 
-def _tell_faults(app: FastAPI, job: OpenDoor) -> None:
+def told_refusals(app: FastAPI, requests: Requests) -> Callable[[Refusal, Scope], None]:
+    """Tells the front of a request that was sent away; of paths only those that are ours, others may hold anything."""
+    ours = {getattr(route, "path", "") for route in app.routes}
+
+    def tell(refusal: Refusal, scope: Scope) -> None:
+        path = scope["path"] if scope["path"] in ours else ""
+        requests.refuse(refusal, path, (scope.get("client") or ("", 0))[0])
+
+    return tell
+
+
+def _tell_faults(app: FastAPI, job: OpenDoor, requests: Requests) -> None:
+    tell = told_refusals(app, requests)
+
+    def sent(request: Request, refusal: Refusal, status: int = 0) -> Response:
+        tell(refusal, request.scope)
+        return _json(refusal.body, status or refusal.status)
+
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, Refusal)
-        return _json(error.body, error.status)
+        return sent(request, error)
 
     async def world(request: Request, error: Exception) -> Response:
         assert isinstance(error, UserError)
-        refusal = Refusal.of(error)
-        return _json(refusal.body, refusal.status)
+        return sent(request, Refusal.of(error))
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first: Mapping[str, Any] = next(iter(error.errors()), {})
         place = ".".join(str(part) for part in first.get("loc", ())[1:]) or "body"
-        refusal = Refusal("api_invalid", _whole(place), place=_whole(place), reason=_whole(str(first.get("msg", ""))))
-        return _json(refusal.body, 400)
+        reason = _whole(str(first.get("msg", "")))
+        return sent(request, Refusal("api_invalid", _whole(place), place=_whole(place), reason=reason), 400)
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code = HTTP_CODES.get(error.status_code, "api_invalid")
         said: dict[str, Param] = {"path": _whole(request.url.path)[:200], "limit": job.most_body_bytes}
         said |= {"method": request.method, "place": "body", "reason": _whole(str(error.detail))[:200]}
-        refusal = Refusal(code, None, **said)
-        return _json(refusal.body, refusal.status)
+        return sent(request, Refusal(code, None, **said))
 
     async def bug(request: Request, error: Exception) -> Response:
         refusal = Refusal("bug", what="see the log of the program")

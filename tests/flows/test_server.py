@@ -181,6 +181,12 @@ def test_faults_have_openais_shape_and_a_status(
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
     assert words in answer.json()["error"]["message"]
 
+    def told() -> list[Any]:
+        return [one for one in server.told if one["event"] == "refused" and one["status"] == status]
+
+    wait_until(told)
+    assert told()[-1]["code"] and told()[-1]["client"] == "127.0.0.1", "and who serves is told of it"
+
 
 def test_a_prompt_that_is_too_long_is_told_with_the_counts(client: openai.OpenAI) -> None:
     for stream in (False, True):
