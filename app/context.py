@@ -23,7 +23,7 @@ from app.services.library import LibraryService
 from app.services.preferences import Preferences
 from app.services.profiling import ProfilingService
 from app.services.profiling_wish import Wish
-from app.services.remote import RemoteService
+from app.services.remote.engines import RemoteService
 from app.services.request_log import RequestLog
 from app.services.secrets import Secrets
 from app.services.server_key import ServerKey

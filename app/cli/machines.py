@@ -14,7 +14,7 @@ import typer
 
 from app.cli.transfer import print_json
 from app.services.preferences import Preferences
-from app.services.remote import RemoteService
+from app.services.remote.engines import RemoteService
 from app.services.secrets import Secrets
 from core.errors import UserError
 from core.remote_engine import RemoteEngine, RemoteModel, checked_name, checked_url

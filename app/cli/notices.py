@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from app.cli.screen import clear_progress
 from app.services.inference import InferenceService
-from app.services.remote import RemoteNews
+from app.services.remote.engines import RemoteNews
 from core.load_options import DEFAULT
 from core.translation import say
 

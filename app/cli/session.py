@@ -16,7 +16,7 @@ from app.services.inference import InferenceService
 from app.services.library import LibraryService
 from app.services.preferences import Preferences
 from app.services.profiling import ProfilingService
-from app.services.remote import RemoteService
+from app.services.remote.engines import RemoteService
 from app.services.secrets import Secrets
 from app.services.training import TrainingService
 from core import paths, settings

@@ -23,7 +23,7 @@ import msgspec
 from app.launch import worker_argv
 from app.services.events import Event
 from app.services.gpu_lease import GpuLease, held_by_process
-from app.services.remote import RemoteService
+from app.services.remote.engines import RemoteService
 from app.supervisor import State, WorkerSupervisor
 from core import load_options
 from core.chat.turns import ReplyFigures

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from app.services import remote_batch, remote_client
 from app.services.chat import ChatService
 from app.services.inference import InferenceService
 from app.services.preferences import Preferences
-from app.services.remote import RemoteNews, RemoteService
+from app.services.remote import batch, client
+from app.services.remote.engines import RemoteNews, RemoteService
 from app.services.secrets import Secrets
 from core import paths
 from core.chat.turns import Sampling, Turn
@@ -217,7 +217,7 @@ async def test_an_address_is_checked() -> None:
 
 
 async def test_a_check_never_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_client, "CHECK_S", 0.3)
+    monkeypatch.setattr(client, "CHECK_S", 0.3)
     _, identity = certificates.made_in(tmp_path)
     with RemoteServer(plan=["silent"]) as silent, RemoteServer(tls=identity) as strange, socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -304,7 +304,7 @@ async def test_a_conversation_with_a_remote_model_is_kept_as_any_other() -> None
 
 
 async def test_one_question_of_a_file_that_is_refused_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_batch, "TOGETHER", 1)
+    monkeypatch.setattr(batch, "TOGETHER", 1)
     job = GenerateBatch("batch", ((Turn("user", "Long"),), (Turn("user", "Short"),)), SAMPLING)
     with RemoteServer(plan=["rejected", "rejected", "rejected", "ok"]) as server:  # in each of the three forms
         async with remote(server) as service:

@@ -13,7 +13,7 @@ from shiboken6 import isValid
 
 from app.services import questions
 from app.services.inference import ModelState
-from app.services.remote import RemoteNews
+from app.services.remote.engines import RemoteNews
 from app.services.replies import PromptSeen, ReplyEnded, ReplyGrew, ReplyProgress
 from app.ui import aio
 from app.ui.chat.context_view import ContextUse

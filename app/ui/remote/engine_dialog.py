@@ -14,7 +14,7 @@ from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QDialog, QLineEdit, QWidget
 from shiboken6 import isValid
 
-from app.services.remote import RemoteService
+from app.services.remote.engines import RemoteService
 from app.ui import aio
 from app.ui.remote.model_ticks import ModelTicks
 from app.ui.tokens import Space
@@ -25,7 +25,7 @@ from core.remote_engine import RemoteEngine, checked_name, checked_url
 from core.translation import say
 
 if TYPE_CHECKING:
-    from app.services.remote_client import Found
+    from app.services.remote.client import Found
 
 WIDTH, HEIGHT = 560, 620
 

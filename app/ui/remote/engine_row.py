@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QWidget
 
-from app.services.remote_client import Found
+from app.services.remote.client import Found
 from app.ui.tokens import Space
 from app.ui.widgets.badge import Badge
 from app.ui.widgets.button import Button, IconButton

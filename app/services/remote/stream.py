@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from app.services.remote_refusals import said_by
+from app.services.remote.refusals import said_by
 from core.chat.thinking import ThinkingParts
 from core.chat.turns import FinishReason, ReplyFigures
 from core.errors import UserError

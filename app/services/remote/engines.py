@@ -19,11 +19,11 @@ from typing import Any
 
 from app.services.events import Event
 from app.services.preferences import Preferences
-from app.services.remote_batch import answer_all
-from app.services.remote_client import MOST_BYTES, Found, RemoteClient, chunks_of, read_body
-from app.services.remote_refusals import REFUSED_FORM, refusal
-from app.services.remote_request import FORMS, Form, body_of, extra_fields
-from app.services.remote_stream import ReplyReader, events_of
+from app.services.remote.batch import answer_all
+from app.services.remote.client import MOST_BYTES, Found, RemoteClient, chunks_of, read_body
+from app.services.remote.refusals import REFUSED_FORM, refusal
+from app.services.remote.request import FORMS, Form, body_of, extra_fields
+from app.services.remote.stream import ReplyReader, events_of
 from app.services.secrets import Secrets
 from core import remote_engine
 from core.errors import Param, UserError

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from app.services.remote_refusals import failure, refusal, usable_key
+from app.services.remote.refusals import failure, refusal, usable_key
 from core.errors import UserError
 from core.remote_engine import RemoteModel, bases, host_of, is_loopback
 
