@@ -207,3 +207,17 @@ async def test_a_machine_is_changed_and_its_key_stays_with_its_address() -> None
             dialog.reject()
             await until(lambda: not window.findChildren(EngineDialog))
             await close(window)
+
+
+async def test_the_server_page_has_them_beside_this_programs_own_server() -> None:
+    async with live(1000, 640) as (window, context):
+        page: Any = window.go("server")
+        page.show_view("machines")
+        await settle(3)
+        assert not page.turn.isVisible() and page.machines is not None and page.machines.isVisible()
+        await context.remote.keep(RemoteEngine("cluster", "http://127.0.0.1:9/v1", (RemoteModel("Qwen3-32B"),)))
+        await until(lambda: list(page.machines.rows) == ["cluster"])
+        await settle(3)
+        assert faults(page) == []
+        page.show_view("local")
+        assert page.turn.isVisible() and not page.machines.isVisible()
