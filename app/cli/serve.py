@@ -15,7 +15,8 @@ from typing import Annotated
 import typer
 
 from app.cli.session import inference, library, load_options
-from app.services.serving import ServerOptions, ServerState, ServingService, served_adapters
+from app.services.addresses import reach
+from app.services.serving import ANYWHERE, ServerOptions, ServerState, ServingService, served_adapters
 from core.errors import Param
 from core.load_options import DeviceChoice, KVChoice, LoadOptions, WeightChoice
 from core.protocol.serving import RequestEnded, RequestsRefused
@@ -64,7 +65,9 @@ async def _until(
     """Open until a signal comes or it closes by itself."""
 
     async def run() -> None:
-        teller.opened(model, await serving.start(model, server))
+        address = await serving.start(model, server)
+        others = (await asyncio.to_thread(reach)).addresses if server.host in ANYWHERE else ()
+        teller.opened(model, address, [f"http://{one}:{address.rpartition(':')[2]}" for one in others])
         await serving.closed()
 
     work, signalled = asyncio.create_task(run()), asyncio.create_task(ended.wait())
@@ -89,11 +92,15 @@ class _Teller:
         self._deaths = 0
         self._is_loading = False
 
-    def opened(self, model: str, address: str) -> None:
+    def opened(self, model: str, address: str, others: list[str]) -> None:
+        """others: addresses by which other machines come."""
         if self._as_json:
-            self._line({"event": "serving", "model": model, "address": address, "base_url": f"{address}/v1"})
-        else:
-            print(say("cli.serving", model=model, address=address), flush=True)
+            told: dict[str, object] = {"event": "serving", "model": model, "address": address}
+            self._line(told | {"base_url": f"{address}/v1", "network": others})
+            return
+        print(say("cli.serving", model=model, address=address), flush=True)
+        if others:
+            print(say("cli.serving_network", addresses=", ".join(f"{one}/" for one in others)), flush=True)
 
     def on_change(self, state: ServerState) -> None:
         if state.phase == "opening" and not self._is_loading and not self._as_json:
