@@ -144,7 +144,6 @@ async def _prepare(context: AppContext) -> None:
     await context.chat.recover()
     await context.downloads.open()
     await context.training.open()
-    await context.training.open()
     await asyncio.to_thread(context.library.tidy)
     await asyncio.to_thread(_import_pages)
     if await context.library.installed():
