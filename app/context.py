@@ -23,7 +23,12 @@ from app.services.library import LibraryService
 from app.services.preferences import Preferences
 from app.services.profiling import ProfilingService
 from app.services.profiling_wish import Wish
+from app.services.remote.engines import RemoteService
+from app.services.request_log import RequestLog
 from app.services.secrets import Secrets
+from app.services.server_key import ServerKey
+from app.services.server_setup import ServerSetup
+from app.services.serving import ServingService, served_adapters
 from app.services.training import TrainingService
 from core import paths, store
 from core.chat.turns import ReplyFigures
@@ -40,10 +45,12 @@ class AppContext:
         self.secrets = Secrets()
         self.store = Store(paths.database())
         self.library = LibraryService(preferences.models_folder, proxy=lambda: preferences.settings.proxy)
+        self.remote = RemoteService(preferences, self.secrets)
         self.inference = InferenceService(
             self.library.files_of,
             options=preferences.load_options,
             keep_loaded_s=lambda: 60.0 * preferences.settings.keep_loaded_minutes,
+            remote=self.remote,
         )
         self.form_trial = FormTrial(self.inference)
         self.hub_access = HubAccess(preferences, self.secrets)
@@ -51,6 +58,7 @@ class AppContext:
         self.discovery = DiscoveryService(self.hub_access)
         self.estimates = Estimates()
         self.chat = ChatService(self.store, self.inference)
+        self._add_server()
         self.datasets = DatasetService(self.store)
         self.training = TrainingService(self.store, self.library)
         self.profiling = ProfilingService(self.store, self.library)
@@ -67,6 +75,13 @@ class AppContext:
         self.finetune_view = ""  # "wizard", or the id of a run
         self.profiler_view = ""  # "new", "runs", or the number of a table
         self.profiling_wish = Wish()
+
+    def _add_server(self) -> None:
+        """It shares the model that chat has loaded."""
+        self.serving = ServingService(self.inference, lambda: served_adapters(self.library))
+        self.requests = RequestLog(self.serving)
+        key = ServerKey(self.secrets)
+        self.server = ServerSetup(self.preferences, key, self.library, self.inference, self.serving)
 
     def _on_model(self, state: ModelState) -> None:
         """When a model or an adapter was used last is the store's to remember."""
@@ -99,8 +114,10 @@ class AppContext:
         await self.store.call(work)
 
     async def close(self) -> None:
-        """Replies are stopped and saved, workers ended, then the database closed."""
+        """Replies are stopped and saved, the server is closed, workers ended, then the database closed."""
         await self.chat.close()
+        await self.remote.close()
+        await self.serving.stop()
         await self.downloads.close()
         await self.discovery.close()
         await self.training.close()

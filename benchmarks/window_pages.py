@@ -1,4 +1,4 @@
-"""How long the window's thread is held by the load dialog, the tokenizer, help and profiler pages.
+"""How long the window's thread is held by the load dialog, the server, tokenizer, help and profiler pages.
 
 `python -m benchmarks.window_pages` prints one JSON object. The real window, offscreen, with a worker that has no model;
 the model whose files are looked at has the shape of Qwen-7B (sparse files). Each figure is the longest time between two
@@ -132,6 +132,16 @@ async def tokenizer(window: Window) -> dict[str, Any]:
     return {**found, **shown, "text_to_all_tokens_ms": round(statistics.median(settled), 1)}
 
 
+async def server(window: Window) -> dict[str, Any]:
+    opening: list[Held] = []
+    for _ in range(RUNS):
+        async with watched(window, opening):
+            page: Any = window.go("server")
+            await until(lambda: page.local.is_built)  # noqa: B023
+        window.rebuild()
+    return {"open": figures(opening)}
+
+
 async def questions(window: Window) -> dict[str, Any]:
     building: list[Held] = []
     async with watched(window, building):
@@ -194,6 +204,7 @@ async def measure() -> int:
         await asyncio.to_thread(_import_pages)
         await chat_page(window)
         report = {
+            "server": await server(window),
             "load_dialog": await dialog(window, context),
             "tokenizer": await tokenizer(window),
             "help": await questions(window),

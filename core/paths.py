@@ -43,6 +43,11 @@ def downloads() -> Path:
     return home() / "downloads"
 
 
+def terminal_history() -> Path:
+    """What was typed into the terminal chat; the user's alone."""
+    return home() / "terminal-history"
+
+
 def runs() -> Path:
     return home() / "runs"
 

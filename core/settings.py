@@ -16,10 +16,23 @@ from msgspec import Struct
 
 from core.files import replace_file
 from core.load_options import LoadOptions
+from core.remote_engine import RemoteEngine
 
 log = logging.getLogger("settings")
 
 SCHEMA = 1
+
+
+class ServerSettings(Struct, frozen=True, forbid_unknown_fields=False):
+    """What the server page keeps. on_network: other machines may ask; model "": whichever is in memory, else the one
+    that chat answers with; needs_key: on this machine too."""
+
+    model: str = ""
+    on_network: bool = False
+    port: int = 8000
+    needs_key: bool = False
+    origins: tuple[str, ...] = ()
+    at_start: bool = False
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=False):
@@ -38,6 +51,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=False):
     proxy: str = ""
     accepted_licences: tuple[str, ...] = ()  # by their short names
     load_options: dict[str, LoadOptions] = {}  # by the name of the model; the defaults are not kept
+    remote_engines: tuple[RemoteEngine, ...] = ()
+    server: ServerSettings = ServerSettings()
 
 
 TEXT_SCALES = {"small": 0.9, "normal": 1.0, "large": 1.15, "larger": 1.3}

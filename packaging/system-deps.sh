@@ -2,7 +2,7 @@
 # Checks what the window needs from the system: Python's venv, Qt's libraries, a Chinese font.
 # Installs it with apt where it may (root, or sudo without a password); otherwise prints the exact command and goes on
 # or stops, depending on whether the program could start without it.
-# Usage: system-deps.sh [--test]    --test: also a virtual screen for the tests
+# Usage: system-deps.sh [--test]    --test: also a virtual screen and a Chromium for the tests
 set -u
 
 want_screen=0
@@ -39,7 +39,12 @@ fc-list :lang=zh 2>/dev/null | grep -q . || needs_font=1
 needs_screen=0
 [ "$want_screen" = 1 ] && ! command -v Xvfb >/dev/null && needs_screen=1
 
-[ $((needs_libraries + needs_venv + needs_font + needs_screen)) = 0 ] && exit 0
+needs_browser=$want_screen
+for browser in chromium-headless-shell chromium chromium-browser google-chrome-stable google-chrome; do
+    command -v $browser >/dev/null && needs_browser=0
+done
+
+[ $((needs_libraries + needs_venv + needs_font + needs_screen + needs_browser)) = 0 ] && exit 0
 
 apt_wanted="" dnf_wanted="" pacman_wanted=""
 if [ $needs_venv = 1 ]; then
@@ -57,6 +62,10 @@ if [ $needs_screen = 1 ]; then
     apt_wanted="$apt_wanted xvfb" dnf_wanted="$dnf_wanted xorg-x11-server-Xvfb"
     pacman_wanted="$pacman_wanted xorg-server-xvfb"
 fi
+if [ $needs_browser = 1 ]; then
+    apt_wanted="$apt_wanted chromium-headless-shell" dnf_wanted="$dnf_wanted chromium-headless"
+    pacman_wanted="$pacman_wanted chromium"
+fi
 apt_wanted=$(echo $apt_wanted) dnf_wanted=$(echo $dnf_wanted) pacman_wanted=$(echo $pacman_wanted)
 
 as_root=""
@@ -66,7 +75,10 @@ fi
 
 if command -v apt-get >/dev/null && [ "$as_root" != no ]; then
     echo "Installing from Debian's packages: $apt_wanted"
-    if $as_root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq \
+    $as_root apt-get update -qq
+    # Not every Debian-like system has it; the tests of the web page are then skipped.
+    apt-cache show chromium-headless-shell >/dev/null 2>&1 || apt_wanted=${apt_wanted%chromium-headless-shell}
+    if [ -z "$apt_wanted" ] || DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq \
         --no-install-recommends $apt_wanted >/dev/null; then
         exit 0
     fi
@@ -85,5 +97,5 @@ fi
         echo "  (with your system's package manager) the packages that Debian calls: $apt_wanted"
     fi
 } >&2
-# Without venv or Qt's libraries nothing can start; without a font or a virtual screen the rest still works.
+# Without venv or Qt's libraries nothing can start; without a font, a screen or a browser the rest still works.
 [ $((needs_venv + needs_libraries)) = 0 ]

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ os.environ.setdefault(
 )
 LOOPS = ("asyncio", "qasync")
 PATIENCE_S = 2.0
+BROWSERS = ("chromium", "chrome", "headless_shell")
 _spared = [0]  # modules that are spared by the collector
 
 _application: QApplication | None = None
@@ -138,7 +140,14 @@ def _opened(fd: str) -> str:
 
 
 def children() -> list[str]:
-    return [repr(p) for p in psutil.Process().children(recursive=True)]
+    """Without those that a browser has of its own, which come and go as it likes."""
+    found, inside = {}, set()
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            found[process.pid] = process.name()
+            if found[process.pid].startswith(BROWSERS):
+                inside |= {child.pid for child in process.children()}
+    return [f"{pid}: {name}" for pid, name in found.items() if pid not in inside]
 
 
 def holding_threads() -> set[threading.Thread]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,19 @@ def test_dialogs_and_menus_are_never_executed() -> None:
         if call in file.read_text("utf-8")
     ]
     assert not bad
+
+
+def test_an_installed_program_has_every_package() -> None:
+    named = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    found = {
+        ".".join(file.parent.relative_to(ROOT).parts) for top in ("app", "core") for file in (ROOT / top).rglob("*.py")
+    }
+    assert found == {name for name in named if name.split(".")[0] in ("app", "core")}
+
+
+def test_an_installed_program_has_every_file_it_reads() -> None:
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    taken = {file for package, patterns in named.items() for pattern in patterns
+             for file in (ROOT / package.replace(".", "/")).glob(pattern)}  # fmt: skip
+    there = {file for top in ("app", "core", "resources") for file in (ROOT / top).rglob("*")}
+    assert not {f for f in there if f.is_file() and f.suffix not in (".py", ".pyc", ".mako")} - taken

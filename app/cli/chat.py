@@ -1,4 +1,4 @@
-"""`qwen-workbench chat`: one question and its answer, or a conversation at the terminal. The answer streams.
+"""`qwen-workbench chat`: one question and its answer, which streams, or a conversation at the terminal (terminal/).
 
 A base model writes the text on. Files of questions are answered in batch.py.
 
@@ -11,7 +11,6 @@ import asyncio
 import json
 import signal
 import sys
-import uuid
 from pathlib import Path
 from typing import Annotated
 
@@ -19,14 +18,13 @@ import msgspec
 import typer
 
 from app.cli.batch import BatchWork, run_batch
-from app.cli.notices import Notices
+from app.cli.screen import Plain, Screen, Silent
 from app.cli.session import inference, library, load_options
+from app.cli.talk import Talk
 from app.cli.text import whole_characters
-from app.services.inference import InferenceService, as_error
-from core.chat.turns import GREEDY, Sampling, Turn
+from core.chat.turns import GREEDY, Sampling
 from core.errors import UserError
 from core.load_options import AttentionChoice, DeviceChoice, KVChoice, LoadOptions, WeightChoice
-from core.protocol.messages import Failed, Finished, Generate, Progress, PromptRead, TextDelta
 from core.translation import say
 
 
@@ -55,10 +53,15 @@ def chat(
         raise typer.BadParameter(say("cli.batch_needs_both"), param_hint="'--batch' / '--out'")
     if batch and out:
         code = run_batch(BatchWork(model, batch, out, system, sampling, adapter_folder, options, as_json))
+    elif question := _question(prompt, needs_one=as_json):
+        made_with = {"model": model} | ({"adapter": adapter} if adapter else {})
+        screen = Silent() if as_json else _screen()
+        talk = Talk(model, whole_characters(system), sampling, adapter_folder, screen)
+        code = asyncio.run(_ask(talk, question, options, made_with if as_json else None))
     else:
-        talk = Talk(model, whole_characters(system), sampling, adapter, adapter_folder, options, as_json)
-        question = _question(prompt)
-        code = asyncio.run(talk.ask_once(question) if question else talk.converse())
+        from app.cli.terminal.conversation import converse
+
+        code = asyncio.run(converse(model, whole_characters(system), sampling, adapter_folder, options))
     if code:
         raise typer.Exit(code)
 
@@ -77,107 +80,48 @@ def _adapter_folder(adapter: str) -> str:
     return str(folder.absolute())
 
 
-def _question(prompt: str) -> str:
+def _question(prompt: str, *, needs_one: bool) -> str:
     """From the option or a pipe; empty when somebody sits at the terminal. Only the last line break of a pipe goes: a
-    base model goes on exactly where a text ends."""
+    base model goes on exactly where a text ends.
+
+    Raises:
+        UserError: nothing_asked.
+    """
     is_terminal = sys.stdin.isatty()
     question = whole_characters(prompt or ("" if is_terminal else sys.stdin.read().removesuffix("\n")))
-    if not question.strip() and not is_terminal:
+    if not question.strip() and (needs_one or not is_terminal):
         raise UserError("nothing_asked")
     return question
 
 
-class Talk:
-    """A conversation that lives as long as the command."""
+def _screen() -> Screen:
+    """Markdown on a terminal, text in a pipe."""
+    if not sys.stdout.isatty():
+        return Plain()
+    from app.cli.terminal.screen import screen
 
-    def __init__(
-        self,
-        model: str,
-        system: str,
-        sampling: Sampling,
-        adapter: str,
-        adapter_folder: str,
-        options: LoadOptions,
-        as_json: bool,
-    ) -> None:
-        self._model, self._adapter_folder, self._options = model, adapter_folder, options
-        self._made_with = {"model": model} | ({"adapter": adapter} if adapter else {})
-        self._notices = Notices(has_system_prompt=bool(system))
-        self._turns = [Turn("system", system)] if system else []
-        self._sampling = sampling
-        self._as_json = as_json
+    return screen(folds=False)
 
-    async def ask_once(self, question: str) -> int:
-        async with inference(self._options) as service:
-            reply, end = await self._reply(service, question)
-        figures = msgspec.to_builtins(end.figures) if end.figures else None
-        if self._as_json:
-            answer = {**self._made_with, "text": reply.text, "thinking": reply.thinking}
-            print(json.dumps({**answer, "finish_reason": end.reason, "figures": figures}, ensure_ascii=False))
-        return 130 if end.reason == "cancelled" else 0
 
-    async def converse(self) -> int:
-        """Until an empty line or end of file."""
-        print(say("cli.chat_hint"), file=sys.stderr)
-        async with inference(self._options) as service:
-            while question := (await asyncio.to_thread(_read_line)).strip():
-                try:
-                    await self._reply(service, question)
-                except UserError as error:
-                    print(error, file=sys.stderr)
-        return 0
-
-    async def _reply(self, service: InferenceService, question: str) -> tuple[Turn, Finished]:
-        turns = (*self._turns, Turn("user", question))
-        job = Generate(uuid.uuid4().hex, turns, self._sampling, adapter=self._adapter_folder)
+async def _ask(talk: Talk, question: str, options: LoadOptions, made_with: dict[str, str] | None) -> int:
+    """The exit code. made_with: what to tell of the model in one object of JSON; None prints the text only."""
+    async with inference(options) as service:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGINT, service.cancel, job.job_id)
+        loop.add_signal_handler(signal.SIGINT, talk.stop, service)
         try:
-            reply, end = await self._stream(service, job)
+            reply = await talk.ask(service, question)
         finally:
             loop.remove_signal_handler(signal.SIGINT)
-        self._turns += [Turn("user", question), reply]
-        return reply, end
-
-    async def _stream(self, service: InferenceService, job: Generate) -> tuple[Turn, Finished]:
-        text: list[str] = []
-        thinking: list[str] = []
-        async for event in service.generate(self._model, job):
-            match event:
-                case Progress():
-                    _show_progress(event)
-                case PromptRead():
-                    self._notices.tell(service)
-                case TextDelta():
-                    (thinking if event.thinking else text).append(event.text)
-                    self._show(event)
-                case Finished():
-                    if not self._as_json:
-                        print(flush=True)
-                    if event.reason == "context_full":
-                        print(say("cli.context_full"), file=sys.stderr)
-                    return Turn("assistant", "".join(text), "".join(thinking)), event
-                case Failed():
-                    raise as_error(event)
-                case _:
-                    pass
-        raise RuntimeError("the reply has no end")
-
-    def _show(self, delta: TextDelta) -> None:
-        if not self._as_json:
-            out = sys.stderr if delta.thinking else sys.stdout
-            print(delta.text, end="", flush=True, file=out)
-
-
-def _show_progress(event: Progress) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{say(f'progress.{event.stage}')}\033[K", end="", file=sys.stderr, flush=True)
-        if event.total and event.done >= event.total:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
-def _read_line() -> str:
-    try:
-        return input("> ")
-    except EOFError:
-        return ""
+    end, turn = reply.end, reply.turn
+    if made_with is not None:
+        answer: dict[str, object] = {
+            **made_with,
+            "text": turn.text,
+            "thinking": turn.thinking,
+            "finish_reason": end.reason,
+        }
+        answer["figures"] = msgspec.to_builtins(end.figures) if end.figures else None
+        print(json.dumps(answer, ensure_ascii=False))
+    if end.reason == "context_full":
+        print(say("cli.context_full"), file=sys.stderr)
+    return 130 if end.reason == "cancelled" else 0

@@ -92,11 +92,12 @@ def _command(argv: list[str]) -> int:
         return DONE
     import typer
 
-    from app.cli import chat, doctor, finetune, models, profile, serve, tokenize, tour
+    from app.cli import chat, doctor, finetune, machines, models, profile, serve, tokenize, tour
 
     commands = typer.Typer(name="qwen-workbench", help=say("cli.help"), add_completion=False, no_args_is_help=True)
     commands.command("chat", help=say("cli.chat"))(chat.chat)
     commands.add_typer(models.app, name="models", help=say("cli.models"))
+    commands.add_typer(machines.app, name="machines", help=say("remote.help"))
     commands.add_typer(tokenize.app, name="tokenize", help=say("cli.tokenize"))
     commands.add_typer(finetune.app, name="finetune", help=say("cli.finetune"))
     commands.add_typer(profile.app, name="profile", help=say("cli.profile"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
+from app.cli.screen import clear_progress
 from app.services.inference import InferenceService
+from app.services.remote.engines import RemoteNews
 from core.load_options import DEFAULT
 from core.translation import say
 
@@ -20,6 +22,11 @@ def tell_kept(model: str, in_force: Mapping[str, str | int]) -> None:
     if kept:
         override = {name: getattr(DEFAULT, name) for name in kept}
         print(say("cli.kept_options", name=model, options=_flags(kept), override=_flags(override)), file=sys.stderr)
+
+
+def tell_remote(news: RemoteNews) -> None:
+    clear_progress()
+    print(say(f"notice.{news.notice.code}", **news.notice.params), file=sys.stderr)
 
 
 def _flags(options: Mapping[str, str | int]) -> str:

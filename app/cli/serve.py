@@ -15,10 +15,11 @@ from typing import Annotated
 import typer
 
 from app.cli.session import inference, library, load_options
-from app.services.serving import ServerOptions, ServerState, ServingService
+from app.services.addresses import reach
+from app.services.serving import ANYWHERE, ServerOptions, ServerState, ServingService, served_adapters
 from core.errors import Param
 from core.load_options import DeviceChoice, KVChoice, LoadOptions, WeightChoice
-from core.protocol.serving import RequestEnded, ServedModel
+from core.protocol.serving import RequestEnded, RequestsRefused
 from core.translation import say
 
 
@@ -47,10 +48,10 @@ async def _serve(model: str, options: LoadOptions, server: ServerOptions, teller
         loop.add_signal_handler(number, ended.set)
     try:
         async with inference(options) as service:
-            adapters = await served_adapters()
-            serving = ServingService(service, lambda: adapters)
+            serving = ServingService(service, lambda: served_adapters(library()))
             serving.changed.listen(teller.on_change)
             serving.ended.listen(teller.on_end)
+            serving.refused.listen(teller.on_refusal)
             await _until(ended, serving, model, server, teller)
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -64,7 +65,9 @@ async def _until(
     """Open until a signal comes or it closes by itself."""
 
     async def run() -> None:
-        teller.opened(model, await serving.start(model, server))
+        address = await serving.start(model, server)
+        others = (await asyncio.to_thread(reach)).addresses if server.host in ANYWHERE else ()
+        teller.opened(model, address, [f"http://{one}:{address.rpartition(':')[2]}" for one in others])
         await serving.closed()
 
     work, signalled = asyncio.create_task(run()), asyncio.create_task(ended.wait())
@@ -81,15 +84,6 @@ async def _until(
         await asyncio.gather(work, signalled, return_exceptions=True)
 
 
-async def served_adapters() -> list[ServedModel]:
-    """The adapters of the library, by their names."""
-    return [
-        ServedModel(one.manifest.name, one.manifest.base, str(one.files_folder))
-        for one in await library().installed()
-        if one.manifest.base and not one.is_gone
-    ]
-
-
 class _Teller:
     """What is said of the server, for people or for scripts."""
 
@@ -98,11 +92,15 @@ class _Teller:
         self._deaths = 0
         self._is_loading = False
 
-    def opened(self, model: str, address: str) -> None:
+    def opened(self, model: str, address: str, others: list[str]) -> None:
+        """others: addresses by which other machines come."""
         if self._as_json:
-            self._line({"event": "serving", "model": model, "address": address, "base_url": f"{address}/v1"})
-        else:
-            print(say("cli.serving", model=model, address=address), flush=True)
+            told: dict[str, object] = {"event": "serving", "model": model, "address": address}
+            self._line(told | {"base_url": f"{address}/v1", "network": others})
+            return
+        print(say("cli.serving", model=model, address=address), flush=True)
+        if others:
+            print(say("cli.serving_network", addresses=", ".join(f"{one}/" for one in others)), flush=True)
 
     def on_change(self, state: ServerState) -> None:
         if state.phase == "opening" and not self._is_loading and not self._as_json:
@@ -129,6 +127,15 @@ class _Teller:
         figures: dict[str, Param] = {"prompt": one.prompt_tokens, "new": one.new_tokens}
         figures |= {"seconds": f"{one.seconds:.1f}", "status": ended.status}
         print(say("cli.served", path=one.path, model=one.model, **figures), file=sys.stderr)
+
+    def on_refusal(self, refused: RequestsRefused) -> None:
+        path, code, count = refused.path or "/…", refused.code, refused.count
+        if self._as_json:
+            told = {"event": "refused", "path": path, "client": refused.client, "status": refused.status}
+            self._line(told | {"code": code, "count": count})
+        else:
+            status = refused.status
+            print(say("cli.serve_refused", path=path, status=status, code=code, count=count), file=sys.stderr)
 
     def closed(self) -> None:
         if self._as_json:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
-from app.cli.notices import tell_kept
+from app.cli.notices import tell_kept, tell_remote
 from app.services.discovery import DiscoveryService
 from app.services.hub_access import HubAccess
 from app.services.inference import InferenceService
 from app.services.library import LibraryService
 from app.services.preferences import Preferences
 from app.services.profiling import ProfilingService
+from app.services.remote.engines import RemoteService
 from app.services.secrets import Secrets
 from app.services.training import TrainingService
 from core import paths, settings
@@ -22,6 +24,8 @@ from core.errors import UserError
 from core.load_options import DEFAULT, SHORTEST_CONTEXT, LoadOptions
 from core.paths import models, settings_file
 from core.store.store import Store
+
+Kept = TypeVar("Kept", TrainingService, ProfilingService)
 
 
 def library() -> LibraryService:
@@ -57,32 +61,35 @@ def _loaded_for(model: str) -> str:
 
 @asynccontextmanager
 async def inference(options: LoadOptions = DEFAULT) -> AsyncIterator[InferenceService]:
-    """An inference service of this process's own; its worker ends with it."""
-    service = InferenceService(library().files_of, options=lambda base: options)
+    """An inference service of this process's own; its worker ends with it, and its connections to other machines."""
+    remote = RemoteService(Preferences(), Secrets())
+    remote.noticed.listen(tell_remote)
+    service = InferenceService(library().files_of, options=lambda base: options, remote=remote)
     try:
         yield service
     finally:
+        await remote.close()
         await service.close()
 
 
 @asynccontextmanager
 async def training() -> AsyncIterator[TrainingService]:
     """The fine-tunes of this machine; those at work go on after the block."""
-    store, models = Store(paths.database()), library()
-    service = TrainingService(store, models)
-    try:
+    async with _with_store(TrainingService) as service:
         yield service
-    finally:
-        await service.close()
-        await models.close()
-        await store.close()
 
 
 @asynccontextmanager
 async def profiling() -> AsyncIterator[ProfilingService]:
     """The profiler; a table under way is cancelled with the block, and can be resumed."""
+    async with _with_store(ProfilingService) as service:
+        yield service
+
+
+@asynccontextmanager
+async def _with_store(make: Callable[[Store, LibraryService], Kept]) -> AsyncIterator[Kept]:
     store, models = Store(paths.database()), library()
-    service = ProfilingService(store, models)
+    service = make(store, models)
     try:
         yield service
     finally:

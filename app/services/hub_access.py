@@ -40,13 +40,14 @@ def accesses(settings: Settings, secrets: Secrets) -> tuple[Access, ...]:
     return tuple(
         Access(
             place,
-            _address(chosen[place] or os.environ.get(ENDPOINT_VARIABLES[place], "")),
+            chosen[place] or endpoint(place),
             secrets.get(place) or os.environ.get(TOKEN_VARIABLES[place], ""),
         )
         for place in PLACES
     )
 
 
-def _address(endpoint: str) -> str:
-    """ModelScope's own variable may hold a bare host name."""
-    return f"https://{endpoint}" if endpoint and "://" not in endpoint else endpoint
+def endpoint(place: Place) -> str:
+    """What the environment says, "" where it says nothing. ModelScope's own variable may hold a bare host name."""
+    said = os.environ.get(ENDPOINT_VARIABLES[place], "")
+    return f"https://{said}" if said and "://" not in said else said

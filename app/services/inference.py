@@ -1,4 +1,5 @@
-"""The one inference worker of this front: loads a model on demand and answers jobs of every chat with it.
+"""The one inference worker of this front: loads a model on demand and answers jobs of every chat with it. Replies of
+models on other machines are passed on to remote.py, and change nothing here.
 
 Invariant: at most one model is loaded, and it is never exchanged under a running job; who needs another one waits. On a
 card it is loaded only while no other job of this program has that card.
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,10 +23,11 @@ import msgspec
 from app.launch import worker_argv
 from app.services.events import Event
 from app.services.gpu_lease import GpuLease, held_by_process
+from app.services.remote.engines import RemoteService
 from app.supervisor import State, WorkerSupervisor
 from core import load_options
 from core.chat.turns import ReplyFigures
-from core.errors import UserError
+from core.errors import Param, UserError
 from core.load_options import LoadOptions
 from core.protocol.messages import (
     CountTokens,
@@ -83,6 +85,9 @@ class InferenceService:
         state: ModelState
         changed: emitted with the new state
         answered: emitted with the state and the figures of each reply that has ended
+        may_exchange: asked before a model that other programs are served with is exchanged for another, or loaded in
+            another way, with the name of the model to be loaded; a no ends the job with served_model_kept or
+            served_model_not_reloaded
     """
 
     def __init__(
@@ -93,6 +98,7 @@ class InferenceService:
         keep_loaded_s: Callable[[], float] = lambda: 0.0,
         argv: Sequence[str] | None = None,
         lease: GpuLease | None = None,
+        remote: RemoteService | None = None,
     ) -> None:
         """`locate` gives the files of a model by name (UserError when there is none), `options` how a model shall be
         loaded: when that changes it is loaded anew for the next job; keep_loaded_s 0 is for ever."""
@@ -100,12 +106,16 @@ class InferenceService:
         self.changed: Event[ModelState] = Event()
         self.answered: Event[tuple[ModelState, ReplyFigures]] = Event()
         self._locate = locate
+        self._remote = remote
         self._options = options
         self._keep_loaded_s = keep_loaded_s
         self._lease = lease or GpuLease()
         self._worker = WorkerSupervisor("inference", argv or worker_argv("inference"), on_change=self._on_worker_change)
         self._running: set[str] = set()
+        self.may_exchange: Callable[[str], Awaitable[bool]] = _always
         self._doors = 0  # open for other programs; while there is one, the model stays though nobody asks
+        self._is_served = False  # a door is open, not only about to be opened
+        self._asking = asyncio.Lock()
         self._cancelled: set[str] = set()
         self._loading: asyncio.Task[Failed | None] | None = None
         self._starting: asyncio.Lock = asyncio.Lock()
@@ -128,17 +138,28 @@ class InferenceService:
 
     async def generate(self, model: str, job: Generate) -> AsyncGenerator[JobEvent, None]:
         """The events of a reply, with the Progress of loading before it where the model was not ready."""
-        async for event in self._run(model, job):
-            yield event
+        async with aclosing(self._run_anywhere(model, job)) as events:
+            async for event in events:
+                yield event
 
     async def generate_batch(self, model: str, job: GenerateBatch) -> AsyncGenerator[JobEvent, None]:
         """The answers to many conversations, as they come."""
-        async for event in self._run(model, job):
-            yield event
+        async with aclosing(self._run_anywhere(model, job)) as events:
+            async for event in events:
+                yield event
 
     def locate(self, model: str) -> ModelFiles:
-        """Raises UserError."""
+        """
+        Raises:
+            UserError: remote_no_files; as what gives the files of the models here.
+        """
+        if self.is_elsewhere(model):
+            raise UserError("remote_no_files", name=model)
         return self._locate(model)
+
+    def is_elsewhere(self, model: str) -> bool:
+        """It answers from another machine: there is nothing to load."""
+        return self._remote is not None and self._remote.find(model) is not None
 
     async def open_door(self, model: str, job: OpenDoor) -> AsyncGenerator[JobEvent, None]:
         """Other programs are answered until the job is cancelled. Unlike a reply it does not keep the model from
@@ -153,10 +174,12 @@ class InferenceService:
                 yield Finished(job.job_id, "cancelled")
                 return
             self._cancel_unload()
+            self._is_served = True
             async for event in self._worker.run(job):
                 yield event
         finally:
             self._doors -= 1
+            self._is_served = False
             self._cancelled.discard(job.job_id)
             if not self._running:
                 self._plan_unload()
@@ -177,7 +200,7 @@ class InferenceService:
     async def read_tokens(self, model: str, text: str, *, unsafe_special: bool = False) -> Tokenized:
         """tokenize(), with the size of the vocabulary. A long text's tokens come in pieces and are put together here:
         no piece keeps the loop for long. Given up (cancelled), the worker's job ends too."""
-        files = self._locate(model)
+        files = self.locate(model)
         await self._start()
         job = Tokenize(uuid.uuid4().hex, str(files.folder), text, unsafe_special)
         pieces: list[Tokenized] = []
@@ -207,6 +230,8 @@ class InferenceService:
         """Also while the model is still loading: then the job ends and the loading goes on."""
         self._cancelled.add(job_id)
         self._worker.cancel(job_id)
+        if self._remote is not None:
+            self._remote.cancel(job_id)
         self._wake()
 
     async def unload(self) -> None:
@@ -226,10 +251,34 @@ class InferenceService:
 
     # --- running ---------------------------------------------------------------
 
+    def _run_anywhere(self, model: str, job: Generate | GenerateBatch) -> AsyncGenerator[JobEvent, None]:
+        if self._remote is not None and self.is_elsewhere(model):
+            return self._run_elsewhere(self._remote, model, job)
+        return self._run(model, job)
+
+    async def _run_elsewhere(
+        self, remote: RemoteService, model: str, job: Generate | GenerateBatch
+    ) -> AsyncGenerator[JobEvent, None]:
+        try:
+            if job.job_id in self._cancelled:
+                yield Finished(job.job_id, "cancelled")
+                return
+            if job.adapter:
+                yield Failed(job.job_id, "user", "remote_no_files", {"name": model})
+                return
+            answering = (
+                remote.generate_batch(model, job) if isinstance(job, GenerateBatch) else remote.generate(model, job)
+            )
+            async with aclosing(answering) as events:
+                async for event in events:
+                    yield event
+        finally:
+            self._cancelled.discard(job.job_id)
+
     async def _run(self, model: str, job: Generate | GenerateBatch | CountTokens) -> AsyncGenerator[JobEvent, None]:
         job_id = job.job_id
         try:
-            files = self._locate(model)
+            files = self.locate(model)
             if files.adapter is not None and not isinstance(job, CountTokens):
                 job = msgspec.structs.replace(job, adapter=str(files.adapter))
             async for event in self._until_ready(model, job_id):
@@ -258,11 +307,20 @@ class InferenceService:
     async def _until_ready(self, model: str, job_id: str) -> AsyncGenerator[JobEvent, None]:
         """Progress while another part of the program or this one loads; ends when `model` is ready, or with an end."""
         shown: Progress | None = None
-        files = self._locate(model)
+        files = self.locate(model)
         base = files.base
         while not self._is_ready(base):
             if job_id in self._cancelled:
                 yield Finished(job_id, "cancelled")
+                return
+            if not await self._may_load(base, job_id):
+                if job_id in self._cancelled:
+                    continue
+                params: dict[str, Param] = {"served": self.state.name, "name": base}
+                code = "served_model_not_reloaded" if base == self.state.name else "served_model_kept"
+                yield Failed(job_id, "user", code, params)
+                return
+            if self._is_ready(base):  # while somebody thought about it
                 return
             if self._loading is None and not self._running:
                 self._loading = asyncio.get_running_loop().create_task(self._load(files), name=base)
@@ -276,6 +334,27 @@ class InferenceService:
             if progress is not None and progress is not shown and self.state.name == base:
                 shown = progress
                 yield Progress(job_id, progress.done, progress.total, progress.stage, progress.unit, progress.detail)
+
+    async def _may_load(self, base: str, job_id: str) -> bool:
+        """One question at a time; none while another model is loaded already, or nobody is served."""
+        if not self._is_served:
+            return True
+        async with self._asking:
+            if not self._is_served or self._loading is not None or self.state.phase != "ready" or self._is_ready(base):
+                return True
+            return await self._agreed(base, job_id)
+
+    async def _agreed(self, base: str, job_id: str) -> bool:
+        """No, too, when the job is cancelled meanwhile, with which the question goes."""
+        asking = asyncio.ensure_future(self.may_exchange(base))
+        try:
+            while not asking.done() and job_id not in self._cancelled:
+                change = asyncio.ensure_future(self._next_change())
+                await asyncio.wait((asking, change), return_when=asyncio.FIRST_COMPLETED)
+                change.cancel()
+            return asking.done() and asking.result()
+        finally:
+            asking.cancel()
 
     def _is_ready(self, base: str) -> bool:
         state = self.state
@@ -375,6 +454,10 @@ class InferenceService:
     def _on_idle(self) -> None:
         if not self._running and not self._doors and self._loading is None:
             self._stopping = asyncio.get_running_loop().create_task(self.unload(), name="unload idle model")
+
+
+async def _always(model: str) -> bool:
+    return True
 
 
 def as_error(failed: Failed) -> Exception:

@@ -33,8 +33,7 @@ from core.profiling import machine as here
 from core.profiling.command import command_of
 from core.profiling.estimating import Obstacle
 from core.profiling.plan import Cell
-from core.profiling.recorder import NO_MEMORY
-from core.profiling.result import CellResult, Estimate, PhaseMemory
+from core.profiling.result import NO_MEMORY, CellResult, Estimate, PhaseMemory
 from core.profiling.timeline import MemorySample, MemoryTimeline, PhaseMark
 from core.protocol.job import Job
 from core.protocol.messages import Failed, JobEvent, Progress

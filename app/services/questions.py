@@ -16,7 +16,9 @@ from msgspec import Struct
 from core.paths import resources
 from core.translation import Language
 
-Place = Literal["", "load", "models", "finetune", "inspector", "context", "tokenizer", "machine", "preferences"]
+Place = Literal[
+    "", "load", "models", "finetune", "inspector", "context", "tokenizer", "server", "machine", "preferences"
+]
 
 
 class Words(Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,6 +92,9 @@ OF_ERRORS = {
     "merge_quantised": "merge_int4",
     "merge_quantised_known": "merge_int4",
     "run_interrupted": "after_crash",
+    "served_model_kept": "served_model",
+    "served_model_not_reloaded": "served_model",
+    "served_model_unloaded": "served_model",
 }
 MEMORY = frozenset(code for code, question in OF_ERRORS.items() if question == "memory")
 

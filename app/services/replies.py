@@ -245,4 +245,5 @@ def _together(before: ReplyFigures | None, now: ReplyFigures | None) -> ReplyFig
         reused_tokens=before.reused_tokens,
         thinking_s=before.thinking_s + now.thinking_s,
         context_length=now.context_length,
+        is_about=before.is_about or now.is_about,
     )

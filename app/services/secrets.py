@@ -1,6 +1,7 @@
-"""Access tokens in the system's key ring. Invariant: a token is never written to a file, a log or the store.
+"""Access tokens, and the key of the server, in the system's key ring.
 
-Where the system has no key ring, a token lives in memory until the program ends, and the page says so.
+Invariant: a token is never written to a file, a log or the store. A place is a hub, the server, or the address of a
+remote engine. Where the system has no key ring, a token lives in memory until the program ends, and the page says so.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Literal
 
 log = logging.getLogger("secrets")
 
-Place = Literal["huggingface", "modelscope"]
+Place = Literal["huggingface", "modelscope", "server"]
 SERVICE = "qwen-workbench"
 
 
@@ -27,7 +28,7 @@ class Secrets:
             self._has_keyring = _usable()
         return self._has_keyring
 
-    def get(self, place: Place) -> str:
+    def get(self, place: str) -> str:
         if self.has_keyring:
             import keyring
             from keyring.errors import KeyringError
@@ -38,7 +39,7 @@ class Secrets:
                 log.info("the key ring did not answer: %s", error)
         return self._memory.get(place, "")
 
-    def set(self, place: Place, token: str) -> bool:
+    def set(self, place: str, token: str) -> bool:
         """Keep a token; False when only until the program ends. An empty one is forgotten."""
         self._memory.pop(place, None)
         if self.has_keyring:

@@ -13,13 +13,14 @@ import logging
 import socket
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Literal
 
 from app.services.events import Event
-from app.services.inference import InferenceService, as_error
+from app.services.inference import InferenceService, ModelState, as_error
+from app.services.library import LibraryService
 from app.services.stream_keeper import StreamKeeper
 from core.errors import UserError
 from core.protocol.messages import Failed, Finished, JobEvent, Progress
@@ -29,6 +30,7 @@ from core.protocol.serving import (
     OutsideRequest,
     RequestEnded,
     RequestsChanged,
+    RequestsRefused,
     ServedModel,
 )
 from core.serving import listening
@@ -46,7 +48,7 @@ class ServerOptions:
 
     host: str = "127.0.0.1"
     port: int = 8000
-    keys: tuple[str, ...] = ()
+    keys: tuple[str, ...] = field(default=(), repr=False)  # which no log shall hold
     origins: tuple[str, ...] = ()
 
 
@@ -78,15 +80,21 @@ class ServingService:
     """
     Attributes:
         state: ServerState
+        options: with which it was opened last
         changed: emitted with the new state
         ended: emitted with each request that is over
+        refused: emitted with those that were sent away before they were under way
     """
 
-    def __init__(self, inference: InferenceService, adapters: Callable[[], Sequence[ServedModel]] = lambda: ()) -> None:
-        """adapters: those of the library, which are models for who asks."""
+    def __init__(
+        self, inference: InferenceService, adapters: Callable[[], Awaitable[Sequence[ServedModel]]] | None = None
+    ) -> None:
+        """adapters: those of the library, which are models for who asks; looked up each time it opens."""
         self.state = ServerState()
+        self.options = ServerOptions()
         self.changed: Event[ServerState] = Event()
         self.ended: Event[RequestEnded] = Event()
+        self.refused: Event[RequestsRefused] = Event()
         self._inference, self._adapters = inference, adapters
         self._task: asyncio.Task[None] | None = None
         self._job_id = ""
@@ -99,10 +107,15 @@ class ServingService:
             UserError: serve_needs_key, api_key_unusable, origin_unusable, port_taken and so on; and why the model
                 cannot be loaded.
         """
-        if self._task is not None and not self._task.done():
+        if self.is_busy:
             raise RuntimeError("the server is open")
-        check(options)
-        listening.bound(options.host, options.port).close()  # told before a model is loaded for nothing
+        self.options = options
+        try:
+            check(options)
+            listening.bound(options.host, options.port).close()  # told before a model is loaded for nothing
+        except UserError as error:
+            self._set(ServerState(model=model, error=error))
+            raise
         self._opened = asyncio.Event()
         self._set(ServerState("opening", model))
         self._task = asyncio.get_running_loop().create_task(self._keep_open(model, options), name="server")
@@ -119,6 +132,11 @@ class ServingService:
         if self.state.error is not None:
             raise self.state.error
         return self.state.address
+
+    @property
+    def is_busy(self) -> bool:
+        """Open, or on its way."""
+        return self._task is not None and not self._task.done()
 
     async def stop(self) -> None:
         """Answers that are under way end with an error; the model stays."""
@@ -137,14 +155,19 @@ class ServingService:
     async def _keep_open(self, model: str, options: ServerOptions) -> None:
         keeper = StreamKeeper()
         keeper.open()
+        follows = self._inference.changed.listen(self._follow)
         deaths: list[float] = []
         try:
             while True:
                 self._job_id = uuid.uuid4().hex
-                job = self._job(model, options, keeper.path)
+                job = await self._job(model, options, keeper.path)
                 end = await self._open(model, job)
-                if not isinstance(end, Failed) or not self._job_id:
+                model = self.state.model  # another one may have been loaded meanwhile
+                if not self._job_id:
                     self._set(ServerState(model=model))
+                    return
+                if not isinstance(end, Failed):  # the model was given back, its process with it
+                    self._set(ServerState(model=model, error=UserError("served_model_unloaded", name=model)))
                     return
                 if end.kind != "died" or not self._opened.is_set():
                     self._set(ServerState(model=model, error=as_error(end)))
@@ -160,11 +183,24 @@ class ServingService:
         except Exception as error:
             self._set(ServerState(model=model, error=error))
         finally:
+            follows()
             keeper.close()
 
-    def _job(self, model: str, options: ServerOptions, keeper: str) -> OpenDoor:
+    def _follow(self, state: ModelState) -> None:
+        """Whoever loads another model has it served from then on."""
+        if self.state.phase != "open" or state.phase != "ready" or self._is_shown(state.name):
+            return
+        self._set(replace(self.state, model=state.name))
+
+    def _is_shown(self, base: str) -> bool:
+        try:
+            return self._inference.locate(self.state.model).base == base
+        except UserError:  # it is not in the library any more
+            return self.state.model == base
+
+    async def _job(self, model: str, options: ServerOptions, keeper: str) -> OpenDoor:
         files = self._inference.locate(model)
-        models = list(self._adapters())
+        models = list(await self._adapters()) if self._adapters is not None else []
         if files.adapter is not None and model not in (one.name for one in models):
             models.append(ServedModel(model, files.base, str(files.adapter)))
         return OpenDoor(
@@ -197,12 +233,23 @@ class ServingService:
                 self._set(replace(self.state, live=live))
             case RequestEnded():
                 self.ended.emit(event)
+            case RequestsRefused():
+                self.refused.emit(event)
             case _:
                 pass
 
     def _set(self, state: ServerState) -> None:
         self.state = state
         self.changed.emit(state)
+
+
+async def served_adapters(library: LibraryService) -> list[ServedModel]:
+    """The adapters of the library, by their names."""
+    return [
+        ServedModel(one.manifest.name, one.manifest.base, str(one.files_folder))
+        for one in await library.installed()
+        if one.manifest.base and not one.is_gone
+    ]
 
 
 def address(host: str, port: int) -> str:

@@ -7,6 +7,7 @@ of the real repositories: pictures depend on no network. Names are <page>-<look>
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import tempfile
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtWidgets import QWidget
 
+from app.services import addresses
+from app.services.server_setup import HERE
 from app.ui import shortcuts
 from app.ui.tour import REPLY_S, SHORT_S, chat_page, settle, until
 from app.ui.tour_finetune import NAME, QUESTION, TRAIN_S, _compared, _is_built, _modal, planted
@@ -22,6 +25,7 @@ from app.ui.widgets.toast import Toast
 from core.chat.turns import Sampling
 from core.paths import HOME_VARIABLE
 from core.profiling.plan import Case, ProfilePlan
+from core.remote_engine import RemoteEngine, RemoteModel
 from core.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -35,8 +39,10 @@ QUESTIONS = (
 LOOKS = {"light": ("en", "light"), "dark": ("en", "dark"), "zh": ("zh", "light")}
 SIZE = (1440, 900)
 TALL = (1440, 1056)  # for a run with its answers
+FIRST_PORT = 7999  # the next one that is free is the server's
 CELLS = (Case(64, 32), Case(256, 32))  # of the profile
 STEPS = 24  # of the fine-tune
+QWEN = (RemoteModel("Qwen/Qwen3-32B", 40960), RemoteModel("Qwen/Qwen3-Coder-30B-A3B-Instruct", 262144))
 
 
 async def take_all(folder: Path, window: Window, context: AppContext) -> None:
@@ -56,7 +62,9 @@ async def take_all(folder: Path, window: Window, context: AppContext) -> None:
     for look, (language, theme) in LOOKS.items():
         window.preferences.change(language=language, theme=theme)
         await _pages(folder, look, window)
+        await machines(folder / f"machines-{look}.png", window, context)
         await _models(folder, look, window, context)
+    await _server(folder, window, context)
     await _measure(context)
     for look, (language, theme) in LOOKS.items():
         window.preferences.change(language=language, theme=theme)
@@ -143,6 +151,47 @@ async def _models(folder: Path, look: str, window: Window, context: AppContext) 
     context.downloads.items = []
     context.downloads.changed.emit(None)
     page.show_view("installed")
+
+
+async def _server(folder: Path, window: Window, context: AppContext) -> None:
+    """Closed, then open in every look with requests of a real client under way and some that have ended."""
+    window.preferences.change(language="en", theme="light")
+    context.server.change(port=addresses.free_port(HERE, FIRST_PORT))
+    page = await _server_page(window)
+    _save(window, folder / "server-closed-light.png")
+    page.turn.click()
+    await until(lambda: context.serving.state.phase == "open", REPLY_S)
+    clients = [asyncio.create_task(_client(context.serving.state.address)) for _ in range(3)]
+    try:
+        await until(lambda: context.requests.answered >= len(clients) + 1, REPLY_S)
+        for look, (language, theme) in LOOKS.items():
+            window.preferences.change(language=language, theme=theme)
+            await until(lambda: sum(one.new_tokens > 4 for one in context.serving.state.live) == len(clients), REPLY_S)
+            await _server_page(window)
+            _save(window, folder / f"server-{look}.png")
+    finally:
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+    await context.serving.stop()
+
+
+async def _server_page(window: Window) -> Any:
+    page: Any = window.go("server")
+    await until(lambda: page.local.is_built, SHORT_S)
+    await settle(20)
+    return page
+
+
+async def _client(address: str) -> None:
+    """Asks again and again, each time for a longer answer."""
+    import httpx
+
+    async with httpx.AsyncClient(timeout=REPLY_S) as client:
+        for place in range(1_000):
+            words = [{"role": "user", "content": QUESTIONS[place % len(QUESTIONS)]}]
+            body = {"model": "starter", "messages": words, "max_tokens": 40 * 2 ** min(place, 4)}
+            await client.post(f"{address}/v1/chat/completions", json=body)
 
 
 async def _measure(context: AppContext) -> None:
@@ -238,6 +287,23 @@ async def _load_dialog(file: Path, window: Window) -> None:
     _save(dialog, file)
     dialog.reject()
     await until(lambda: not window.findChildren(LoadDialog), SHORT_S)
+
+
+async def machines(file: Path, window: Window, context: AppContext) -> None:
+    """Other machines; no test server stands behind them, so none is asked."""
+    from app.ui.remote.dialog import RemoteDialog
+
+    await context.remote.keep(RemoteEngine("cluster", "https://cluster.example:8000/v1", QWEN), "a key")
+    await context.remote.keep(RemoteEngine("lab", "http://192.168.1.20:30000/v1", (RemoteModel("my-fine-tune"),)))
+    window.ask_remote()
+    await until(lambda: any(len(dialog.engines.rows) == 2 for dialog in window.findChildren(RemoteDialog)), SHORT_S)
+    dialog = window.findChildren(RemoteDialog)[-1]
+    await settle(12)
+    _save(dialog, file)
+    dialog.accept()
+    await until(lambda: not window.findChildren(RemoteDialog), SHORT_S)
+    for engine in context.remote.engines:
+        await context.remote.remove(engine)
 
 
 def _save(widget: QWidget, file: Path) -> None:

@@ -120,6 +120,7 @@ def _import_pages() -> None:
     import app.ui.models.downloads
     import app.ui.models.offer_actions
     import app.ui.models.page
+    import app.ui.server.page
     import app.ui.settings.machine
     import app.ui.settings.page
     import app.ui.settings.preferences
@@ -143,8 +144,8 @@ async def _prepare(context: AppContext) -> None:
     await context.chat.recover()
     await context.downloads.open()
     await context.training.open()
-    await context.training.open()
     await asyncio.to_thread(context.library.tidy)
     await asyncio.to_thread(_import_pages)
     if await context.library.installed():
         await context.inference.warm()
+        await context.server.open_at_start()

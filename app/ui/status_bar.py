@@ -1,4 +1,4 @@
-"""The foot of the window: memory, loaded model, running job, slowest frame. Each part opens its page.
+"""The foot of the window: memory, loaded model, the server, running job, slowest frame. Each part opens its page.
 
 Invariant: one quiet line of fixed height; a number that is not known is not shown.
 """
@@ -15,6 +15,7 @@ from shiboken6 import isValid
 
 from app.services import machine
 from app.services.inference import ModelState
+from app.services.serving import ServerState
 from app.services.training import Run
 from app.ui import aio, theme
 from app.ui.frames import FrameWatch
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from app.context import AppContext
 
 SAMPLE_MS, JOB_MS = 2000, 200
+SERVER_PX = 170
 JOB_PX = 230  # a long name is cut rather than pushing others away
 
 
@@ -92,8 +94,11 @@ class StatusBar(QWidget):
         self._job_bar = Bar(say("status.job"), 0.0, height=4)
         self._job_left = label("", "caption", "muted")
         self._slowest = label("", "caption", "muted")
+        self._server = Elided("", "caption", "soft")
+        self._server.setMaximumWidth(round(SERVER_PX * theme.state.text_scale))
         self._memory_part = self._part("status.memory_hint", "settings", self._memory_items())
         self._model_part = self._part("status.model_hint", "", [self._model])
+        self._server_part = self._part("status.server_hint", "server", [Glyph("server", "ok", 14), self._server])
         self._job_part = Part(say("status.job_hint"), self._job, self._job_bar, self._job_left)
         self._job_part.clicked.connect(self._open_job)
         self._frame_part = self._part("status.frame_hint", "settings", [self._slowest])
@@ -114,9 +119,10 @@ class StatusBar(QWidget):
             words.setFont(theme.font(tabular=True))
         self._memory_part.hide()
         self._job_part.hide()
+        self._server_part.hide()
         self._frame_part.hide()
         line: QHBoxLayout = row(
-            self._memory_part, self._model_part, None, self._job_part, self._frame_part, gap=Space.S
+            self._memory_part, self._model_part, self._server_part, None, self._job_part, self._frame_part, gap=Space.S
         )
         line.setContentsMargins(Space.S, 0, Space.S, 0)
         self.setLayout(line)
@@ -131,7 +137,9 @@ class StatusBar(QWidget):
             context.downloads.changed.listen(self._job_wait.ask),
             context.training.changed.listen(self._job_wait.ask),
             context.profiling.changed.listen(self._job_wait.ask),
+            context.serving.changed.listen(self._on_server),
         ]
+        self._on_server(context.serving.state)
         self._on_model(context.inference.state)
         self._show_job()
         self._timer.start()
@@ -166,6 +174,16 @@ class StatusBar(QWidget):
     def _on_model(self, state: ModelState) -> None:
         self._model.setText(_model_words(state))
         self._model_part.setAccessibleDescription(self._model.text())
+
+    def _on_server(self, state: ServerState) -> None:
+        from app.ui.server.words import short
+
+        words = short(state)
+        if words != self._server.text():
+            self._server.setText(words)
+            self._server.updateGeometry()
+            self._server_part.setAccessibleDescription(words)
+        self._server_part.setVisible(bool(words))
 
     def _show_job(self) -> None:
         from app.ui.models.download_words import left_words, share

@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from app.context import AppContext
     from app.ui.models.news import DownloadNews
     from app.ui.profiler.news import ProfilingNews
+    from app.ui.server.news import ServerNews
     from app.ui.training_run.news import TrainingNews
 
-PAGES = ("chat", "models", "finetune", "profiler", "tokenizer", "help", "settings")
+PAGES = ("chat", "models", "finetune", "profiler", "server", "tokenizer", "help", "settings")
 AT_FOOT = 2  # of the rail
 FRAME = QSize(16, 48)  # room for the borders and the title that the desktop puts around the first window
 
@@ -70,6 +71,7 @@ class Window(QWidget):
         self._downloads: DownloadNews | None = None
         self._runs: TrainingNews | None = None
         self._tables: ProfilingNews | None = None
+        self._server: ServerNews | None = None
         self._pages: dict[str, QWidget] = {}
         self.setWindowTitle("Qwen Workbench")
         self.setProperty("ground", "surface")
@@ -90,12 +92,14 @@ class Window(QWidget):
         self.context = context
         from app.ui.models.news import DownloadNews
         from app.ui.profiler.news import ProfilingNews
+        from app.ui.server.news import ServerNews
         from app.ui.training_run.news import TrainingNews
 
         self.status.attach(context)
         self._downloads = DownloadNews(self, context, PAGES.index("models"))
         self._runs = TrainingNews(self, context, self.show_run, PAGES.index("finetune"))
         self._tables = ProfilingNews(self, context, self.show_table, PAGES.index("profiler"))
+        self._server = ServerNews(self, context, PAGES.index("server"))
         self.go(self._place)
 
     async def until_painted(self) -> None:
@@ -170,6 +174,13 @@ class Window(QWidget):
             self._asking_load = False
             filling.cancel()
 
+    def ask_remote(self) -> None:
+        """The other machines whose models answer here."""
+        from app.ui.remote.dialog import RemoteDialog
+
+        if self.context is not None and self.findChild(RemoteDialog) is None:
+            aio.spawn(aio.ask(RemoteDialog(self, self.context)), "other machines")
+
     def explain(self, question: str) -> None:
         """The answer to one of the questions of the help page."""
         page = self.go("help")
@@ -218,7 +229,7 @@ class Window(QWidget):
         for page in self._pages.values():
             _as_page(page).leave()
         self.status.leave()
-        for news in (self._downloads, self._runs, self._tables):
+        for news in (self._downloads, self._runs, self._tables, self._server):
             if news is not None:
                 news.leave()
 
@@ -315,6 +326,10 @@ def _make(place: str, window: Window, context: AppContext) -> QWidget:
         from app.ui.profiler.page import ProfilerPage
 
         return ProfilerPage(window, context)
+    if place == "server":
+        from app.ui.server.page import ServerPage
+
+        return ServerPage(window, context)
     if place == "tokenizer":
         from app.ui.tokenizer.page import TokenizerPage
 

@@ -72,6 +72,7 @@ class Answering(Response):
         try:
             live = self._requests.arrive(self._order.path, self._order.model, client)
         except Refusal as refusal:
+            self._requests.refuse(refusal, self._order.path, client)
             await _send_json(send, refusal.status, refusal.body)
             return
         pump: asyncio.Task[None] | None = None

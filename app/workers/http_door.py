@@ -82,18 +82,26 @@ class HttpDoor:
         import uvicorn
 
         from app.workers.http_guard import Guard
-        from app.workers.http_routes import application
+        from app.workers.http_routes import HEALTH, application, told_refusals
         from app.workers.keeper_line import KeeperLine
         from app.workers.outside import Requests
+        from app.workers.web_files import WebFiles
 
         job = self._job
         self._loop = asyncio.get_running_loop()
         self._requests = Requests(job.job_id, job.most_waiting, self._tell)
         keeper = KeeperLine(job.keeper)
-        app = application(job, self._worker, self._requests, keeper)
+        files = WebFiles()
+        app = application(job, self._worker, self._requests, keeper, files)
         guarded = Guard(
-            app, key_hashes=job.key_hashes, origins=job.origins, names=job.names, most=job.most_body_bytes
-        )  # fmt: skip
+            app,
+            key_hashes=job.key_hashes,
+            origins=job.origins,
+            names=job.names,
+            most=job.most_body_bytes,
+            open_paths=files.paths | {HEALTH},
+            refused=told_refusals(app, self._requests),
+        )
         config = uvicorn.Config(
             guarded,
             http=keeper.protocol(),

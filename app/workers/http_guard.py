@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import ipaddress
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -22,16 +22,28 @@ from core.serving.refusals import Refusal
 
 log = logging.getLogger("serving")
 
-OPEN_PATHS = ("/health",)  # which tell nothing that would need a key
+READING = ("GET", "HEAD")
 METHODS = "GET, POST, OPTIONS"
 
 
 class Guard:
     def __init__(
-        self, app: ASGIApp, *, key_hashes: Sequence[str], origins: Collection[str], names: Collection[str], most: int
+        self,
+        app: ASGIApp,
+        *,
+        key_hashes: Sequence[str],
+        origins: Collection[str],
+        names: Collection[str],
+        most: int,
+        open_paths: Collection[str],
+        refused: Callable[[Refusal, Scope], None] = lambda refusal, scope: None,
     ) -> None:
-        """names: by which this machine may be called, beside its addresses; most: bytes of a body."""
-        self._app, self._most = app, most
+        """names: by which this machine may be called, beside its addresses; most: bytes of a body
+        open_paths: that tell nothing which would need a key, to read
+        refused: told of each that is sent away
+        """
+        self._app, self._most, self._open_paths = app, most, frozenset(open_paths)
+        self._refused = refused
         self._key_hashes, self._origins = key_hashes, frozenset(origins)
         self._names = frozenset(name.lower() for name in names) | {"localhost"}
 
@@ -45,6 +57,7 @@ class Guard:
         try:
             self._check(scope, headers, origin)
         except Refusal as refusal:
+            self._refused(refusal, scope)
             await told.refuse(refusal)
             return
         if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
@@ -64,7 +77,8 @@ class Guard:
             raise Refusal("api_origin_refused", origin=origin[:100])
         if headers.get("content-length", "0").isdigit() and int(headers.get("content-length", "0")) > self._most:
             raise Refusal("api_body_too_large", limit=self._most)
-        is_free = scope["path"] in OPEN_PATHS or scope["method"] == "OPTIONS"
+        is_read = scope["method"] in READING and scope["path"] in self._open_paths
+        is_free = is_read or scope["method"] == "OPTIONS"
         if self._key_hashes and not is_free and not self._knows(headers.get("authorization", "")):
             raise Refusal("api_key_wrong")
 

@@ -17,10 +17,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Scope
 
 from app.workers.answering import Answering, Order
 from app.workers.keeper_line import KeeperLine
 from app.workers.outside import Requests, Stream
+from app.workers.web_files import WebFiles
 from core.errors import Param, UserError
 from core.protocol.serving import OpenDoor, ServedModel
 from core.serving import asked as asking
@@ -40,6 +42,7 @@ from core.serving.refusals import Refusal
 from core.serving.replies import Envelope, Kind, Telling
 from core.serving.requests import ChatRequest, CompletionRequest, TokenizeRequest
 
+HEALTH = "/health"
 HTTP_CODES = {404: "api_not_found", 405: "api_method", 413: "api_body_too_large"}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     code: {"model": Faults, "description": "Why it was not answered"}
@@ -74,16 +77,20 @@ class Worker(Protocol):
         ...
 
 
-def application(job: OpenDoor, worker: Worker, requests: Requests, keeper: KeeperLine) -> FastAPI:
-    app = FastAPI(title="Qwen Workbench", version=version("qwen-workbench"), redoc_url=None, responses=RESPONSES)
+def application(job: OpenDoor, worker: Worker, requests: Requests, keeper: KeeperLine, files: WebFiles) -> FastAPI:
+    app = FastAPI(
+        title="Qwen Workbench", version=version("qwen-workbench"), docs_url=None, redoc_url=None, responses=RESPONSES
+    )
     paths = _Paths(job, worker, requests, keeper)
-    _tell_faults(app, job)
     app.post("/v1/chat/completions", response_model=None, responses=described(ChatCompletion))(paths.chat)
     app.post("/v1/completions", response_model=None, responses=described(TextCompletion))(paths.completion)
     app.get("/v1/models", response_model=None, responses=described(ModelList))(paths.models)
     app.get("/v1/models/{name:path}", response_model=None, responses=described(ModelCard))(paths.model)
     app.post("/tokenize", response_model=None, responses=described(Tokens))(paths.tokenize)
-    app.get("/health", response_model=None, responses=described(Health))(paths.health)
+    app.get(HEALTH, response_model=None, responses=described(Health))(paths.health)
+    for path in files.paths:
+        app.add_route(path, files.answer, methods=["GET"], include_in_schema=False)
+    _tell_faults(app, job, requests)
     return app
 
 
@@ -102,12 +109,15 @@ class _Paths:
 
     async def models(self) -> Response:
         """The model in memory and the adapters that it can answer with."""
-        return _json({"object": "list", "data": [self._shown(model) for model in self._served()]})
+        present = self._worker.present()
+        shown = [self._shown(model, present) for model in self._served()] if present is not None else []
+        return _json({"object": "list", "data": shown})
 
     async def model(self, name: str) -> Response:
+        present = self._worker.present()
         for model in self._served():
-            if model.name == name:
-                return _json(self._shown(model))
+            if model.name == name and present is not None:
+                return _json(self._shown(model, present))
         raise Refusal("api_not_found", path=f"/v1/models/{name}"[:200])
 
     async def tokenize(self, body: TokenizeRequest) -> Response:
@@ -155,7 +165,8 @@ class _Paths:
         if present is None:
             return []
         others = [model for model in self._job.models if model.base == present.name and model.adapter]
-        return [ServedModel(present.name, present.name), *others]
+        all_of_them = [ServedModel(present.name, present.name), *others]
+        return sorted(all_of_them, key=lambda model: model.name != self._job.default)  # what answers by itself is first
 
     def _chosen(self, name: str, present: Present) -> ServedModel:
         """By its name; any other name is answered by the default, as the first generation's server did, and the
@@ -164,7 +175,7 @@ class _Paths:
         by_name = {model.name: model for model in served}
         return by_name.get(name) or by_name.get(self._job.default) or served[0]
 
-    def _shown(self, model: ServedModel) -> dict[str, Any]:
+    def _shown(self, model: ServedModel, present: Present) -> dict[str, Any]:
         parent = model.base if model.adapter else None
         return {
             "id": model.name,
@@ -173,33 +184,49 @@ class _Paths:
             "owned_by": "qwen-workbench",
             "root": model.base,
             "parent": parent,
+            "max_model_len": present.context_length,
         }
 
 
-def _tell_faults(app: FastAPI, job: OpenDoor) -> None:
+def told_refusals(app: FastAPI, requests: Requests) -> Callable[[Refusal, Scope], None]:
+    """Tells the front of a request that was sent away; of paths only those that are ours, others may hold anything."""
+    ours = {getattr(route, "path", "") for route in app.routes}
+
+    def tell(refusal: Refusal, scope: Scope) -> None:
+        path = scope["path"] if scope["path"] in ours else ""
+        requests.refuse(refusal, path, (scope.get("client") or ("", 0))[0])
+
+    return tell
+
+
+def _tell_faults(app: FastAPI, job: OpenDoor, requests: Requests) -> None:
+    tell = told_refusals(app, requests)
+
+    def sent(request: Request, refusal: Refusal, status: int = 0) -> Response:
+        tell(refusal, request.scope)
+        return _json(refusal.body, status or refusal.status)
+
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, Refusal)
-        return _json(error.body, error.status)
+        return sent(request, error)
 
     async def world(request: Request, error: Exception) -> Response:
         assert isinstance(error, UserError)
-        refusal = Refusal.of(error)
-        return _json(refusal.body, refusal.status)
+        return sent(request, Refusal.of(error))
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first: Mapping[str, Any] = next(iter(error.errors()), {})
         place = ".".join(str(part) for part in first.get("loc", ())[1:]) or "body"
-        refusal = Refusal("api_invalid", _whole(place), place=_whole(place), reason=_whole(str(first.get("msg", ""))))
-        return _json(refusal.body, 400)
+        reason = _whole(str(first.get("msg", "")))
+        return sent(request, Refusal("api_invalid", _whole(place), place=_whole(place), reason=reason), 400)
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code = HTTP_CODES.get(error.status_code, "api_invalid")
         said: dict[str, Param] = {"path": _whole(request.url.path)[:200], "limit": job.most_body_bytes}
         said |= {"method": request.method, "place": "body", "reason": _whole(str(error.detail))[:200]}
-        refusal = Refusal(code, None, **said)
-        return _json(refusal.body, refusal.status)
+        return sent(request, Refusal(code, None, **said))
 
     async def bug(request: Request, error: Exception) -> Response:
         refusal = Refusal("bug", what="see the log of the program")

@@ -10,17 +10,26 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 from msgspec.structs import replace
 
 from core.protocol.messages import Finished, JobEvent, PromptRead, TextDelta
-from core.protocol.serving import OutsideRequest, RequestEnd, RequestEnded, RequestsChanged, RequestState
+from core.protocol.serving import (
+    OutsideRequest,
+    RequestEnd,
+    RequestEnded,
+    RequestsChanged,
+    RequestsRefused,
+    RequestState,
+)
 from core.serving.refusals import Refusal
 
 MOST_RUNNING = 16  # as many as the engine takes in one pass
 TELL_S = 0.25
+MOST_KINDS = 32  # of refusals told at once; whoever knocks at will shall not fill the pipe
+News = RequestsChanged | RequestEnded | RequestsRefused
 
 
 class Stream:
@@ -104,7 +113,7 @@ class Live:
 class Requests:
     """All requests of one door."""
 
-    def __init__(self, job_id: str, most_waiting: int, tell: Callable[[RequestsChanged | RequestEnded], None]) -> None:
+    def __init__(self, job_id: str, most_waiting: int, tell: Callable[[News], None]) -> None:
         """tell: called with news for the front."""
         self._job_id, self._most_waiting, self._tell = job_id, most_waiting, tell
         self._live: dict[str, Live] = {}
@@ -112,6 +121,8 @@ class Requests:
         self._waiting = 0
         self._is_stopping = False
         self._timer: asyncio.TimerHandle | None = None
+        self._refused: Counter[tuple[str, str, int, str]] = Counter()
+        self._refusing: asyncio.TimerHandle | None = None
 
     @property
     def running(self) -> int:
@@ -124,6 +135,9 @@ class Requests:
     def stop(self) -> None:
         """Nobody comes in any more, and what runs ends at its next token."""
         self._is_stopping = True
+        if self._refusing is not None:
+            self._refusing.cancel()
+            self._tell_refused()
         for live in list(self._live.values()):
             live.cancel()
 
@@ -155,6 +169,22 @@ class Requests:
         live.holds_slot = True
         if self._is_stopping:
             raise Refusal("api_stopping")
+
+    def refuse(self, refusal: Refusal, path: str, client: str) -> None:
+        """It was sent away before it was under way: told soon, together with others like it. path: "" for one that
+        the API does not have."""
+        kind = (path, client, refusal.status, refusal.code)
+        if kind not in self._refused and len(self._refused) >= MOST_KINDS:
+            kind = ("", "", refusal.status, refusal.code)
+        self._refused[kind] += 1
+        if self._refusing is None:
+            self._refusing = asyncio.get_running_loop().call_later(TELL_S, self._tell_refused)
+
+    def _tell_refused(self) -> None:
+        self._refusing = None
+        refused, self._refused = self._refused, Counter()
+        for (path, client, status, code), count in refused.items():
+            self._tell(RequestsRefused(self._job_id, path, client, status, code, count))
 
     def _leave(self, live: Live) -> None:
         if self._live.pop(live.id, None) is None:

@@ -16,7 +16,8 @@ from app.workers.host import Inlet, JobControl
 from app.workers.http_door import HttpDoor
 from app.workers.replies import ReadyModel, Reply
 from core.chat.continuation import Continuation
-from core.chat.template import THINK_CLOSE, ChatTemplate
+from core.chat.template import ChatTemplate
+from core.chat.thinking import THINK_CLOSE
 from core.chat.vocabulary import Vocabulary
 from core.chat.window import Prompt
 from core.errors import UserError

@@ -71,8 +71,8 @@ def taught_format(folder: Path, vocabulary: Vocabulary) -> ChatFormat:
     Raises:
         UserError: tokenizer_unreadable.
     """
+    from core.chat.template_file import read_template
     from core.chat.tiktoken_vocabulary import TiktokenVocabulary  # their libraries are there already
-    from core.chat.tokenizer_json import read_template
 
     template, named = read_template(folder)
     if template:

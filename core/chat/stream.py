@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from core.chat.detokenize import detokenizer
-from core.chat.template import THINK_CLOSE, THINK_OPEN
+from core.chat.thinking import THINK_CLOSE, THINK_OPEN, ThinkingParts, overlap
 from core.chat.vocabulary import Vocabulary
 
 
@@ -51,7 +51,7 @@ class ReplyStream:
     ) -> None:
         """is_thinking: the prompt ends inside the thinking. continues: the reply's beginning is in the prompt."""
         self._detokenizer = detokenizer(vocabulary)
-        self._parts = _Parts(can_think, is_thinking, continues)
+        self._parts = ThinkingParts(can_think, is_thinking, continues)
         self._stops = _StopStrings([text for text in stop if text])
         self._tokens = 0
 
@@ -88,77 +88,6 @@ class ReplyStream:
         return Piece(text, is_thinking, tokens)
 
 
-class _Parts:
-    """Tells thinking from answer in text that comes in pieces, and drops the tags and the line breaks around them."""
-
-    def __init__(self, can_think: bool, is_thinking: bool, continues: bool) -> None:
-        self.is_thinking = is_thinking
-        self._is_undecided = (can_think or is_thinking) and not continues  # an opening tag may come at the start
-        self._skips_breaks = is_thinking and not continues
-        self._held = ""
-
-    def push(self, text: str) -> Iterator[tuple[str, bool]]:
-        if not text:
-            return
-        text, self._held = self._held + text, ""
-        if self._is_undecided:
-            rest = self._open(text)
-            if rest is None:
-                return
-            text = rest
-        if self.is_thinking:
-            yield from self._think(text)
-        else:
-            yield from self._answer(text)
-
-    def finish(self) -> Iterator[tuple[str, bool]]:
-        text, self._held = self._held, ""
-        if self.is_thinking:
-            text = text.strip("\n") if self._skips_breaks else text.rstrip("\n")
-        if text:
-            yield text, self.is_thinking
-
-    def _open(self, text: str) -> str | None:
-        """The text after the opening tag, or all of it when there is none; None while that is open."""
-        start = text.lstrip("\n")
-        if len(start) < len(THINK_OPEN) and THINK_OPEN.startswith(start):
-            self._held = text
-            return None
-        self._is_undecided = False
-        if not start.startswith(THINK_OPEN):
-            return text
-        self.is_thinking = self._skips_breaks = True
-        return start.removeprefix(THINK_OPEN)
-
-    def _think(self, text: str) -> Iterator[tuple[str, bool]]:
-        if self._skips_breaks:
-            text = text.lstrip("\n")
-        inside, tag, after = text.partition(THINK_CLOSE)
-        if not tag:
-            inside, self._held = _split_undecided(text)
-        else:
-            inside = inside.rstrip("\n")
-        if inside:
-            self._skips_breaks = False
-            yield inside, True
-        if tag:
-            self.is_thinking, self._skips_breaks = False, True
-            yield from self._answer(after)
-
-    def _answer(self, text: str) -> Iterator[tuple[str, bool]]:
-        if self._skips_breaks:
-            text = text.lstrip("\n")
-        if text:
-            self._skips_breaks = False
-            yield text, False
-
-
-def _split_undecided(text: str) -> tuple[str, str]:
-    """(what surely is thinking, line breaks and the beginning of a tag that may close it)."""
-    certain = text[: len(text) - _overlap(text, [THINK_CLOSE])].rstrip("\n")
-    return certain, text[len(certain) :]
-
-
 class _StopStrings:
     """Lets text through up to the first stop string, holding back what may become one."""
 
@@ -176,16 +105,10 @@ class _StopStrings:
         if found:
             self.is_found, self._held = True, ""
             return text[: min(found)[1]]
-        held = _overlap(text, self._stops)
+        held = overlap(text, self._stops)
         self._held = text[len(text) - held :]
         return text[: len(text) - held]
 
     def finish(self) -> str:
         text, self._held = self._held, ""
         return text
-
-
-def _overlap(text: str, strings: Sequence[str]) -> int:
-    """How many of the last characters may be the beginning of one of the strings."""
-    longest = min(len(text), max(map(len, strings)) - 1)
-    return next((n for n in range(longest, 0, -1) if any(s.startswith(text[-n:]) for s in strings)), 0)

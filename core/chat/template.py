@@ -12,13 +12,12 @@ from typing import Any
 
 from core.chat.jinja import render
 from core.chat.stand_ins import StandIns, message_of
+from core.chat.thinking import THINK_CLOSE, THINK_OPEN
 from core.chat.tiktoken_file import IM_END
 from core.chat.turns import Turn
 from core.chat.vocabulary import Vocabulary
 from core.chat.window import Prompt, fitting
 from core.errors import UserError
-
-THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 
 
 class ChatTemplate:

@@ -10,17 +10,15 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer
 
 from core.chat.folder_json import read_object
+from core.chat.template_file import TOKENIZER_CONFIG_NAME, named_tokens, template_of
 from core.chat.vocabulary import TOKENIZER_NAME, Vocabulary
 from core.errors import UserError
 
-TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
 WORD_START = "▁"  # how SentencePiece vocabularies spell a space
-TEMPLATE_NAMES = ("chat_template.jinja", "chat_template.json")
 
 
 class JsonVocabulary(Vocabulary):
@@ -46,7 +44,7 @@ class JsonVocabulary(Vocabulary):
         config = read_object(folder / TOKENIZER_CONFIG_NAME)
         try:
             content = tokenizer_json or (folder / TOKENIZER_NAME).read_text("utf-8")
-            return cls(content, template=_template(folder, config), named=_named(config))
+            return cls(content, template=template_of(folder, config), named=named_tokens(config))
         except UserError:
             raise
         except Exception as error:  # the library raises the bare class for a file it cannot use
@@ -150,31 +148,3 @@ def _reaches(merge: str | list[str], contents: set[str]) -> bool:
 def _has_byte_level_decoder(tokenizer_json: str) -> bool:
     decoder = json.loads(tokenizer_json).get("decoder") or {}
     return bool(decoder.get("type") == "ByteLevel")
-
-
-def read_template(folder: Path) -> tuple[str, dict[str, str]]:
-    """The chat template of a folder, "" when it has none, and the tokens that templates ask for by name."""
-    config = read_object(folder / TOKENIZER_CONFIG_NAME)
-    return _template(folder, config), _named(config)
-
-
-def _template(folder: Path, config: dict[str, Any]) -> str:
-    """A file of its own goes before the entry of tokenizer_config.json; of several templates the default one."""
-    jinja, wrapped = (folder / name for name in TEMPLATE_NAMES)
-    if jinja.is_file():
-        return jinja.read_text("utf-8")
-    found = read_object(wrapped).get("chat_template") or config.get("chat_template") or ""
-    if isinstance(found, list):
-        named = {entry["name"]: entry["template"] for entry in found}
-        return str(named.get("default", ""))
-    return str(found)
-
-
-def _named(config: dict[str, Any]) -> dict[str, str]:
-    found = {}
-    for key, value in config.items():
-        if key.endswith("_token") and value:
-            content = value["content"] if isinstance(value, dict) else value
-            if isinstance(content, str):
-                found[key] = content
-    return found

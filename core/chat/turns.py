@@ -51,7 +51,8 @@ class ReplyFigures(Struct, frozen=True):
     prompt_tokens counts the whole prompt, of which reused_tokens were still in the KV cache. first_token_s is the time
     from the start of the job to the first token, tokens_per_s the rate of the decode steps after it (0 when there were
     none). memory_bytes is what the model's process takes once the reply is there, on the card where it computes on one
-    (0 where that was not measured).
+    (0 where that was not measured). is_about: another machine wrote it and did not count, so new_tokens are the pieces
+    that came, and prompt_tokens are 0 for not known.
     """
 
     prompt_tokens: int
@@ -62,3 +63,4 @@ class ReplyFigures(Struct, frozen=True):
     thinking_s: float = 0.0
     context_length: int = 0
     memory_bytes: int = 0
+    is_about: bool = False

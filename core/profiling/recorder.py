@@ -16,14 +16,13 @@ from typing import Any
 import psutil
 
 from core.profiling import own_memory
-from core.profiling.result import PhaseMemory
+from core.profiling.result import NO_MEMORY, PhaseMemory
 from core.profiling.timeline import MemorySample, MemoryTimeline, Phase, PhaseMark
 
 EVERY_S = 0.05
 CARD_EVERY_S = 0.2  # asking PyTorch takes time from the loop that keeps the card busy
 MOST = 600
 LEAST_FREE = 200_000_000  # bytes of the system's memory; below, the desktop would be next
-NO_MEMORY = 75  # the exit status then, so that nobody takes it for a kill from outside
 
 
 class Recorder:

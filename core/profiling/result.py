@@ -15,6 +15,7 @@ from core.errors import Param
 from core.profiling.plan import Cell
 from core.profiling.timeline import MemoryTimeline, Phase
 
+NO_MEMORY = 75  # exit status of a worker that ended itself for want of memory; a kill could be anybody's
 CellState = Literal["done", "not_run", "out_of_memory", "failed"]
 """not_run: it was not begun, since it would not fit (or cannot be had here); failed: see its code."""
 

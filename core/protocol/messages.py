@@ -335,6 +335,7 @@ class ModelLoaded(Struct, frozen=True, tag=True):
 class PromptRead(Struct, frozen=True, tag=True):
     """The prompt is in the KV cache; the first token comes next.
 
+    prompt_tokens: 0 where another machine has read it, which counts at the end if at all
     dropped_turns: how many of the oldest turns were left out because the conversation is longer than the window.
     ntk_alpha: how far the first generation stretched its positions for this prompt; 1 is not at all
     """

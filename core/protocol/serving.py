@@ -85,4 +85,18 @@ class RequestEnded(Struct, frozen=True, tag=True):
     malformed_calls: int = 0
 
 
-ServingEvent = DoorOpened | RequestsChanged | RequestEnded
+class RequestsRefused(Struct, frozen=True, tag=True):
+    """Requests that were sent away before they were under way, alike ones counted together for a moment.
+
+    path: one of the API, "" for any other, which may be made of anything; code: of the program's own error
+    """
+
+    job_id: str
+    path: str
+    client: str
+    status: int
+    code: str
+    count: int = 1
+
+
+ServingEvent = DoorOpened | RequestsChanged | RequestEnded | RequestsRefused

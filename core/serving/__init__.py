@@ -5,6 +5,7 @@ conversation.py, asked.py   messages -> turns of ours, or why not; a request -> 
 react.py, tool_prompt.py   tools in the prompt: as text for models that know none, by the model's own template
 tool_calls.py, react_calls.py   tools in the reply: calls out of text that comes in pieces, by each way
 grammars.py, refusals.py, listening.py   grammars of replies that must be JSON; errors in OpenAI's shape; the socket
+snippets.py, vllm_command.py   requests to be pasted; the command that serves the same elsewhere
 
-A front imports what needs no pydantic only: refusals.py, replies.py, listening.py.
+A front imports what needs no pydantic only: refusals.py, replies.py, listening.py, snippets.py, vllm_command.py.
 """

@@ -82,7 +82,8 @@ class TextCompletion(Answer):
 
 
 class ModelCard(Answer):
-    """root: the model in memory; parent: the same where this is an adapter of it"""
+    """root: the model in memory; parent: the same where this is an adapter of it; max_model_len: of its context, in
+    tokens"""
 
     id: str
     object: Literal["model"]
@@ -90,6 +91,7 @@ class ModelCard(Answer):
     owned_by: str
     root: str
     parent: str | None
+    max_model_len: int
 
 
 class ModelList(Answer):

@@ -146,6 +146,7 @@ def _by_template(
         thinking, chosen = False, {forced: schemas[forced]} if forced else schemas
         if model.tools == "xml":
             begun = (f"{OPEN}\n", f"<function={forced}>\n" if forced else "<function=")
+            grammar = grammars.of_xml_call(chosen, is_named=bool(forced))
         else:
             begun, grammar = (f"{OPEN}\n", ""), grammars.of_call(chosen)
     make = partial(tool_prompt, model.vocabulary, messages, tools, thinking=thinking, begun=begun)

@@ -60,6 +60,56 @@ def of_react_call(tools: Mapping[str, Any]) -> str:
     return LLMatcher.grammar_from_lark("\n".join(lines))
 
 
+def of_xml_call(tools: Mapping[str, Any], *, is_named: bool) -> str:
+    """The same in the XML of Qwen3-Coder, from `<function=` on, or from its first parameter where the name is in the
+    prompt. Parameters come in the order of the schema; texts may be any, all else is JSON.
+
+    Raises:
+        Refusal: grammar_refused, for names that cannot stand in a tag.
+    """
+    from llguidance import LLMatcher
+
+    lines = ["start: " + " | ".join(f"call_{at}" for at in range(len(tools)))]
+    lines.append(r'text[suffix="\n</parameter>\n"]: /(.|\n)*/')
+    for at, (name, schema) in enumerate(tools.items()):
+        known = arguments_schema(schema)
+        parts = [] if is_named else [_literal(f"{_in_tag(name)}>\n")]
+        properties = known.get("properties")
+        for number, (key, one) in enumerate(properties.items() if isinstance(properties, dict) else ()):
+            rule = f"parameter_{at}_{number}"
+            parts.append(rule if key in known.get("required", ()) else f"{rule}?")
+            lines.append(f"{rule}: {_literal(_opened(key))} {_xml_value(one, known)}")
+        lines.append(f"call_{at}: {' '.join(parts)} {_literal('</function>')}")
+    return LLMatcher.grammar_from_lark("\n".join(lines))
+
+
+def _xml_value(schema: Any, whole: Mapping[str, Any]) -> str:
+    """Up to the end of its tag. whole: where the definitions are that it may refer to."""
+    end = _literal("\n</parameter>\n")
+    schema = schema if isinstance(schema, dict) else {}
+    if schema.get("type") not in (None, "string"):
+        definitions = {name: whole[name] for name in ("$defs", "definitions") if name in whole}
+        return f"%json {json.dumps({**definitions, **schema, 'x-guidance': OPTIONS}, ensure_ascii=False)} {end}"
+    choices = schema.get("enum", [schema["const"]] if "const" in schema else None)
+    if isinstance(choices, list) and choices and all(isinstance(choice, str) for choice in choices):
+        return f"({' | '.join(map(_literal, choices))}) {end}"
+    return "text"
+
+
+def _literal(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _opened(key: str) -> str:
+    return f"<parameter={_in_tag(key)}>\n"
+
+
+def _in_tag(name: str) -> str:
+    if ">" in name or "\n" in name:
+        raise Refusal("grammar_refused", "tools", reason=f"{name!r} cannot stand in a tag")
+    return name
+
+
 def arguments_schema(schema: Any) -> dict[str, Any]:
     """The parameters of a tool as JSON schema; the first generation's own way to describe them is none."""
     is_schema = isinstance(schema, dict) and schema.get("type") == "object"

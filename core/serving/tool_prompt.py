@@ -10,7 +10,8 @@ import json
 from collections.abc import Sequence
 
 from core.chat.stand_ins import StandIns, first_place, places
-from core.chat.template import THINK_OPEN, render_chat
+from core.chat.template import render_chat
+from core.chat.thinking import THINK_OPEN
 from core.chat.vocabulary import Vocabulary
 from core.chat.window import Prompt
 from core.data.conversation import Example, Message

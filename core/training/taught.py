@@ -13,8 +13,8 @@ from typing import Any
 from core.chat.chat_format import ChatFormat
 from core.chat.chatml import ChatMl
 from core.chat.folder_json import read_object
+from core.chat.template_file import read_template
 from core.chat.tiktoken_file import IM_END
-from core.chat.tokenizer_json import read_template
 from core.chat.vocabulary import Vocabulary
 from core.models import checkpoint
 from core.models.folder_files import SIDE_FILES

@@ -20,8 +20,7 @@ if __name__ == "__main__":
 from app.workers.host import JobControl, serve
 from core.profiling.machine import this_machine, versions
 from core.profiling.plan import Cell
-from core.profiling.recorder import NO_MEMORY
-from core.profiling.result import CellResult, InferenceFigures, MachineProbe, Rate
+from core.profiling.result import NO_MEMORY, CellResult, InferenceFigures, MachineProbe, Rate
 from core.profiling.timeline import MemorySample, MemoryTimeline, PhaseMark
 from core.protocol.messages import Finished, JobEvent, Progress
 from core.protocol.profiling import CellMeasured, MachineProbed, MemorySampled, ProbeMachine, ProfileCell

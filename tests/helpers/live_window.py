@@ -30,14 +30,18 @@ class LiveContext(AppContext):
         preferences: Preferences,
         library: Sequence[str] = (),
         training: Callable[[Path], Sequence[str]] | None = None,
+        models: Sequence[str] = fake_model.ARGV,
     ) -> None:
         super().__init__(preferences)
         self.training._argv = training or self.training._argv
         self.library._argv = library or self.library._argv
-        self.inference = InferenceService(self.library.files_of, options=preferences.load_options, argv=fake_model.ARGV)
+        self.inference = InferenceService(
+            self.library.files_of, options=preferences.load_options, argv=models, remote=self.remote
+        )
         self.inference.changed.listen(self._on_model)
         self.inference.answered.listen(self._on_answer)
         self.chat = ChatService(self.store, self.inference)
+        self._add_server()
         self.finetune_draft = FinetuneDraft(self.datasets, self.library, self.inference, self.training.speed)
 
 
@@ -48,8 +52,10 @@ async def live(
     *,
     library: Sequence[str] = (),
     training: Callable[[Path], Sequence[str]] | None = None,
+    models: Sequence[str] = fake_model.ARGV,
 ) -> AsyncIterator[tuple[Window, AppContext]]:
-    """A window with its services; both are gone afterwards. Only on qasync. library, training: commands of workers."""
+    """A window with its services; both are gone afterwards. Only on qasync. library, training, models: commands of
+    workers."""
     app = application()
     garbage = Garbage(app)  # as in the program: no other thread may collect what belongs to Qt
     preferences = Preferences()
@@ -57,7 +63,7 @@ async def live(
     window = Window(app, preferences)
     window.resize(width, height)
     window.show()
-    context = LiveContext(preferences, library, training)
+    context = LiveContext(preferences, library, training, models)
     window.attach(context)
     try:
         yield window, context

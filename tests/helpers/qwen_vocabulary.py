@@ -22,3 +22,11 @@ def fetch(folder: Path) -> Path:
     file = folder / "qwen.tiktoken"
     file.write_bytes(data)
     return file
+
+
+def unpacked(folder: Path) -> Path:
+    """The package whose wheel `fetch` has left in `folder`, to be imported from there."""
+    package = folder / "package"
+    with zipfile.ZipFile(next(folder.glob("qwen_agent*.whl"))) as wheel:
+        wheel.extractall(package)
+    return package

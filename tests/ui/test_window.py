@@ -25,7 +25,7 @@ async def guide(window, context):
         for size in ((1000, 640), (1440, 900), (1920, 1200)):
             window.resize(*size)
             await chat_page(window)
-            for page in ("chat", "models", "finetune", "profiler", "tokenizer", "help", "settings"):
+            for page in ("chat", "models", "finetune", "profiler", "server", "tokenizer", "help", "settings"):
                 shown = window.go(page)
                 for view in VIEWS.get(page, ("",)):
                     if view:

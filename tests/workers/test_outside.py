@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
-from app.workers.outside import MOST_RUNNING, Live, Requests, Stream
+from app.workers.outside import MOST_KINDS, MOST_RUNNING, Live, News, Requests, Stream
 from core.protocol.messages import Finished, JobEvent, Progress
-from core.protocol.serving import RequestEnded, RequestsChanged
+from core.protocol.serving import RequestEnded, RequestsRefused
 from core.serving.refusals import Refusal
+from tests.helpers.waiting import until
 
 WAITING = 2
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.loops("asyncio")
 
 
 async def test_so_many_run_and_so_many_wait_and_the_next_is_sent_away() -> None:
-    told: list[RequestsChanged | RequestEnded] = []
+    told: list[News] = []
     requests = Requests("door", WAITING, told.append)
     order: list[int] = []
 
@@ -45,6 +46,21 @@ async def test_so_many_run_and_so_many_wait_and_the_next_is_sent_away() -> None:
     assert stopped.value.code == "api_stopping"
     ended = [event for event in told if isinstance(event, RequestEnded)]
     assert len(ended) == 1 and ended[0].end == "cancelled"
+
+
+async def test_refusals_are_told_together_and_a_flood_of_them_in_few_lines() -> None:
+    told: list[News] = []
+    requests = Requests("door", WAITING, told.append)
+    for number in range(300):
+        requests.refuse(Refusal("api_key_wrong"), "", f"10.0.0.{number % 250}")
+    requests.refuse(Refusal("api_busy", waiting=2), "/v1/completions", "127.0.0.1")
+    await until(lambda: told)
+    refused = [event for event in told if isinstance(event, RequestsRefused)]
+    assert len(refused) <= MOST_KINDS + 2 and sum(event.count for event in refused) == 301
+    assert {event.status for event in refused} == {401, 429}
+    requests.refuse(Refusal("api_key_wrong"), "", "127.0.0.1")
+    requests.stop()
+    assert told[-1] == RequestsRefused("door", "", "127.0.0.1", 401, "api_key_wrong"), "the last ones too"
 
 
 async def test_events_of_another_thread_come_in_order_and_none_is_lost() -> None:

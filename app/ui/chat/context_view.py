@@ -114,17 +114,18 @@ class ContextView(QWidget):
         self._warning = label("", "caption", "warn", wrap=True)
         explain = Button(say("context.explain"), "ghost", "info", small=True)
         explain.clicked.connect(self.explain_asked)
-        self.setLayout(
-            column(
-                label(say("context.title"), "strong"),
-                self.bar,
-                *self._lines.values(),
-                self._warning,
-                row(explain, None),
-                gap=Space.XS + 2,
-            )
-        )
+        self._known = pane(column(self.bar, *self._lines.values(), self._warning, row(explain, None), gap=Space.XS + 2))
+        self._unknown = label("", "caption", "muted", wrap=True)
+        title = label(say("context.title"), "strong")
+        self.setLayout(column(title, self._known, self._unknown, gap=Space.XS + 2))
+        self.show_unknown("")
         self.show_use(ContextUse())
+
+    def show_unknown(self, why: str) -> None:
+        """In place of the lengths, why there are none; "" shows them."""
+        self._unknown.setText(why)
+        self._unknown.setVisible(bool(why))
+        self._known.setVisible(not why)
 
     def show_use(self, use: ContextUse) -> None:
         self.bar.show_use(use)

@@ -16,7 +16,7 @@ from app.ui.widgets.button import Select
 from app.ui.widgets.layout import Line, Scroll, column, label, pane, row
 from app.ui.widgets.slider import SliderField
 from core import figures
-from core.chat.turns import Sampling
+from core.chat.turns import ReplyFigures, Sampling
 from core.store.records import Conversation, Message
 from core.translation import say
 
@@ -142,10 +142,10 @@ class Inspector(QWidget):
         values = dict.fromkeys(FIGURES, "–")
         if message and known:
             values = {
-                "prompt": figures.count(known.prompt_tokens),
-                "reply": figures.count(known.new_tokens),
+                "prompt": figures.count(known.prompt_tokens) if known.prompt_tokens else "–",
+                "reply": _count_words(known),
                 "first_token": figures.duration(known.first_token_s),
-                "speed": say("chat.tokens_per_s", speed=f"{known.tokens_per_s:.1f}"),
+                "speed": say("chat.tokens_per_s", speed=f"{known.tokens_per_s:.1f}") if known.tokens_per_s else "–",
                 "ended_by": say(f"chat.ended_{message.state}"),
             }
         for name, value in values.items():
@@ -185,6 +185,11 @@ class Inspector(QWidget):
     def _tell(self) -> None:
         self._sampling = self._read()
         self.configured.emit(self.prompt.toPlainText().strip(), self._sampling)
+
+
+def _count_words(known: ReplyFigures) -> str:
+    count = figures.count(known.new_tokens)
+    return say("remote.about", count=count) if known.is_about else count
 
 
 def _fixed(widget: QWidget, height: int) -> QWidget:

@@ -1,4 +1,5 @@
-"""Which model answers: the menu of models and adapters, the chips that name it, and what is to be said about it.
+"""Which model answers: the menu of models and adapters, also of other machines, the chips that name it, and what is to
+be said about it.
 
 Invariant: the name chosen here is the conversation's; what is in memory is the inference service's to know, and both
 are shown as what they are. An adapter is answered with by its base.
@@ -42,11 +43,21 @@ class ModelChoice:
 
     @property
     def names(self) -> list[str]:
-        return [model.manifest.name for model in self.models]
+        """Of all that can answer, those of other machines last."""
+        return [*(model.manifest.name for model in self.models), *self._panel.context.remote.names]
+
+    @property
+    def is_remote(self) -> bool:
+        return self._panel.context.remote.find(self.name) is not None
+
+    def remote_length(self) -> int:
+        """Of the context of a remote model in tokens, 0 where its machine does not say."""
+        found = self._panel.context.remote.find(self.name)
+        return found[1].context_length if found else 0
 
     @property
     def is_there(self) -> bool:
-        return self.name in self.names
+        return self.name in self.names or self.is_remote
 
     def chosen(self) -> Installed | None:
         return next((model for model in self.models if model.manifest.name == self.name), None)
@@ -71,19 +82,22 @@ class ModelChoice:
     def show(self) -> None:
         """Everything on the page that depends on the model."""
         panel = self._panel
-        if not self.is_there and self.models and not panel.conversation:
+        if not self.is_there and self.names and not panel.conversation:
             self.name = self.names[0]
         loaded, can_chat = self.loaded(), self._can_chat()
         panel.composer.show_model(self.name if self.is_there else "")
         panel.composer.set_hint("" if can_chat else say("chat.base_hint"))
-        blocked = "" if self.is_there else say("chat.choose_first" if self.models else "chat.fetch_first")
+        blocked = "" if self.is_there else say("chat.choose_first" if self.names else "chat.fetch_first")
         panel.composer.set_blocked(blocked)
         panel.composer.show_thinking(self.thinks())
         self._show_chip(loaded)
         self._show_notices(loaded, can_chat)
 
     def thinks(self) -> bool | None:
-        """Whether the next reply begins with thinking; None where that cannot be chosen."""
+        """Whether the next reply begins with thinking; None where that cannot be chosen, or is not known yet."""
+        if self.is_remote:
+            can_choose = self.thinking is not None or self._panel.context.remote.can_think(self.name)
+            return self.thinking is not False if can_choose else None
         kind = loaded.thinking if (loaded := self.loaded()) is not None else "none"
         return {"switch": self.thinking is not False, "asked": self.thinking is True}.get(kind)
 
@@ -96,7 +110,9 @@ class ModelChoice:
     def _show_chip(self, loaded: ModelLoaded | None) -> None:
         base = self.base()
         chip = self._panel.model_chip
-        chip.setVisible(base is not None)
+        chip.setVisible(base is not None or self.is_remote)
+        if self.is_remote:
+            chip.show_model(self.name, "", say("remote.chip"))
         if base is not None:
             adapter = self.name if base.manifest.name != self.name else ""
             remarks = [notice_words(notice) for notice in loaded.notices] if loaded else []
@@ -107,7 +123,8 @@ class ModelChoice:
         panel = self._panel
         panel.passing.clear()
         if self.name and not self.is_there and panel.conversation:
-            panel.passing.tell(Banner("warn", say("chat.model_gone", name=self.name)))
+            gone = "error.remote_gone" if "/" in self.name else "chat.model_gone"
+            panel.passing.tell(Banner("warn", say(gone, name=self.name)))
         panel.standing.show_for(self.name, "" if can_chat else "base", "info", why_button(panel.window_, "base_model"))
         found = loaded.notices if loaded else ()
         panel.inspector.show_prompt_remark(
@@ -128,18 +145,23 @@ class ModelChoice:
     # --- chosen ----------------------------------------------------------------------
 
     def open_menu(self) -> None:
-        """Bases with their adapters beneath them, above the chip of the message box."""
+        """Bases with their adapters beneath them, then what other machines have, above the chip of the message box."""
         panel = self._panel
         menu = Menu(panel)
         for model in self.models:
             facts = model.manifest
             words = say("chat.adapter_entry", name=facts.name) if facts.base else facts.name
             menu.add(words, partial(self.take, facts.name), "check" if facts.name == self.name else "")
-        if self.models:
+        if remote := panel.context.remote.names:
+            menu.head(say("remote.title"))
+            for name in remote:
+                menu.add(name, partial(self.take, name), "check" if name == self.name else "")
+        if self.names:
             menu.addSeparator()
         if self.base() is not None:
             menu.add(say("load.open"), self.ask_load, "settings")
         menu.add(say("chat.get_models"), lambda: panel.window_.go("models"), "download")
+        menu.add(say("remote.other_machine"), panel.window_.ask_remote, "globe")
         chip = panel.composer.model
         menu.popup(chip.mapToGlobal(QPoint(0, -menu.sizeHint().height())))
 
@@ -152,6 +174,8 @@ class ModelChoice:
         panel.show_model()
 
     def ask_load(self) -> None:
-        """How the model shall be loaded."""
-        if (base := self.base()) is not None:
+        """How the model shall be loaded; of one that is loaded elsewhere, how it is reached."""
+        if self.is_remote:
+            self._panel.window_.ask_remote()
+        elif (base := self.base()) is not None:
             self._panel.window_.ask_load(base.manifest.name)

@@ -13,6 +13,7 @@ from shiboken6 import isValid
 
 from app.services import questions
 from app.services.inference import ModelState
+from app.services.remote.engines import RemoteNews
 from app.services.replies import PromptSeen, ReplyEnded, ReplyGrew, ReplyProgress
 from app.ui import aio
 from app.ui.chat.context_view import ContextUse
@@ -47,6 +48,8 @@ class News:
             context.library.progressed.listen(lambda _: self._panel.show_views()),
             context.downloads.changed.listen(lambda _: self._panel.show_starter_trouble()),
             context.inference.changed.listen(self._on_model_changed),
+            context.remote.changed.listen(lambda _: self._show_choice()),
+            context.remote.noticed.listen(self._on_remote_news),
         ]
 
     def stop(self) -> None:
@@ -82,7 +85,7 @@ class News:
 
     def _on_prompt_seen(self, news: PromptSeen) -> None:
         self._prompts[news.message_id] = news.prompt
-        if self._panel.is_in_view(news.conversation_id):
+        if self._panel.is_in_view(news.conversation_id) and news.prompt.prompt_tokens:
             self._show_use(news.prompt.prompt_tokens, 0)
 
     def _on_reply_ended(self, news: ReplyEnded) -> None:
@@ -120,6 +123,11 @@ class News:
     def _show_use(self, used: int, limit: int) -> None:
         panel = self._panel
         loaded, reply = panel.choice.loaded(), panel.last_reply()
+        if panel.choice.is_remote:
+            limit = panel.choice.remote_length()
+            panel.inspector.context.show_unknown("" if limit else say("remote.context_unknown"))
+        else:
+            panel.inspector.context.show_unknown("")
         prompt = self._prompts.get(reply.id) if reply else None
         trained, ntk = (loaded.trained_length, loaded.ntk) if loaded else (0, False)
         use = ContextUse(
@@ -143,10 +151,16 @@ class News:
 
     async def _load_models(self) -> None:
         await self._panel.choice.read()
-        if not isValid(self._panel):
-            return  # the page was built anew meanwhile
+        if isValid(self._panel):  # the page was not built anew meanwhile
+            self._show_choice()
+
+    def _show_choice(self) -> None:
+        """Other models can be chosen."""
         self._panel.show_model()
         self._panel.show_views()
+
+    def _on_remote_news(self, news: RemoteNews) -> None:
+        self._panel.window_.notify("info", say(f"notice.{news.notice.code}", **news.notice.params))
 
     def _on_model_changed(self, state: ModelState) -> None:
         panel = self._panel

@@ -280,9 +280,9 @@ class ChatPanel(QWidget):
             self._views.setCurrentWidget(self.transcript)
             return
         self._views.setCurrentWidget(self.empty)
-        if STARTER in transfers and not self.models:
+        if STARTER in transfers and not self.choice.names:
             self.empty.show_transfer(transfers[STARTER])
-        elif self.models:
+        elif self.choice.names:
             self.empty.show_first_question()
         else:
             self.empty.show_no_model()

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QListWidget, QListWidgetItem, QWidget
+from PySide6.QtWidgets import QDialog, QListWidgetItem, QWidget
 
 from app.ui.tokens import Space
 from app.ui.widgets.button import Button
 from app.ui.widgets.feedback import EmptyState
 from app.ui.widgets.layout import Card, Line, column, label, pane, row
+from app.ui.widgets.ticks import TickList
 from core import paths, store
 from core.translation import say
 
@@ -34,10 +35,8 @@ class ChatsDialog(QDialog):
         self.setWindowTitle(say("finetune_ui.chats_title"))
         self.setModal(True)
         self._context = context
-        self.list = QListWidget()
-        self.list.setAccessibleName(say("finetune_ui.chats_title"))
+        self.list = TickList(say("finetune_ui.chats_title"))
         self.list.setSpacing(Space.XS)
-        self.list.setUniformItemSizes(True)
         self.list.itemChanged.connect(lambda _: self._count())
         self._card = Card(column(self.list), padding=Space.XS)
         self._none = EmptyState("chat", say("finetune_ui.chats_none"), say("finetune_ui.chats_none_means"))

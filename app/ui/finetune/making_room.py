@@ -61,6 +61,8 @@ async def begin(
 async def _asked(window: Window, context: AppContext, words: str, *, may_stay: bool) -> Answer:
     beside = Button(say("finetune_ui.room_beside"), "ghost")
     title = say("finetune_ui.chat_loaded", name=context.inference.state.name)
+    if context.serving.is_busy:
+        words = f"{words} {say('server_ui.room_served')}"
     dialog = Question(window, title, words, say("finetune_ui.room_unload"), *([beside] if may_stay else []))
     beside.clicked.connect(lambda: dialog.done(BESIDE))
     found = await aio.ask(dialog)
@@ -68,6 +70,7 @@ async def _asked(window: Window, context: AppContext, words: str, *, may_stay: b
 
 
 async def _unload(context: AppContext, needed: int) -> None:
+    await context.serving.stop()
     await context.inference.unload()
     await gpu_lease.until_free(needed)
     await context.finetune_draft.measure()

@@ -16,6 +16,7 @@ from app.ui import aio, theme
 from app.ui.finetune.command import CommandPane
 from app.ui.finetune.fit import FitPane
 from app.ui.finetune.step import Step, emptied
+from app.ui.server.exchange import may_unload
 from app.ui.tokens import Space
 from app.ui.training_run.words import times
 from app.ui.widgets.button import Button
@@ -131,6 +132,8 @@ class ReviewStep(Step):
         self._freeing = aio.spawn(self._unload(), "unload model")
 
     async def _unload(self) -> None:
+        if not await may_unload(self.window_, self.context):
+            return
         await self.context.inference.unload()
         await self.draft.measure()
         self._show()

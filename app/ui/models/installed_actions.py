@@ -19,6 +19,7 @@ from app.services import details
 from app.services.installed import Installed
 from app.ui import aio
 from app.ui.models.reading import ReadingDialog
+from app.ui.server.exchange import may_unload
 from app.ui.widgets.menu import Menu
 from core.translation import say
 
@@ -101,6 +102,8 @@ class InstalledActions:
 
     async def _remove(self, name: str) -> None:
         if self._context.inference.state.name == name:
+            if not await may_unload(self._window, self._context):
+                return
             await self._context.inference.unload()
         await self._context.library.remove(name)
         undo = lambda: aio.spawn(self._guarded(self._context.library.restore(name)), "restore")  # noqa: E731

@@ -143,6 +143,7 @@ class ModelsPage(QWidget):
 
     def _card(self) -> RunningCard:
         card = RunningCard(self._context)
+        card.setParent(self)  # or it would be a window of its own, should it have something to show before its place
         card.paused.connect(lambda id_: self.act_on_download("pause_or_go_on", id_))
         card.cancelled.connect(lambda id_: self.act_on_download("cancel", id_))
         card.stopped.connect(self._library.cancel)

@@ -6,6 +6,6 @@ run_view.py, parts.py, words.py   one table; what its parts are made of; cells a
 bars.py, curves.py, timeline.py, limits.py   forms beside one another; over lengths; memory over time; limits
 readme_view.py, kv_view.py, tables.py   the README's tables beside ours; keys and values; every cell, and fine-tunes
 detail.py, command.py, export.py   one cell in full; the command of a table; CSV, Markdown, a picture
-actions.py   what can be done with a table, each once
+actions.py, naming.py   what can be done with a table, each once; another name
 runs_view.py, compare_view.py   all tables; two of them over time
 """

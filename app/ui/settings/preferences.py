@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from PySide6.QtWidgets import QFileDialog, QLabel, QLineEdit, QVBoxLayout, QWidget
 
+from app.services.hub_access import endpoint
 from app.services.secrets import Place
 from app.ui import aio
 from app.ui.settings.token_dialog import TokenDialog
@@ -27,6 +28,7 @@ THEMES = ("system", "light", "dark")
 LANGUAGES = ("system", "en", "zh")
 TEXT_SIZES = ("small", "normal", "large", "larger")
 KEEP_MINUTES = (5, 30, 120, 0)
+PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 class PreferencesView(QWidget):
@@ -59,9 +61,9 @@ class PreferencesView(QWidget):
 
     def _network(self) -> QWidget:
         rows = [
-            self._address("huggingface_endpoint", "https://huggingface.co"),
-            self._address("modelscope_endpoint", "https://modelscope.cn"),
-            self._address("proxy", "http://127.0.0.1:7890"),
+            self._address("huggingface_endpoint", endpoint("huggingface") or "https://huggingface.co"),
+            self._address("modelscope_endpoint", endpoint("modelscope") or "https://modelscope.cn"),
+            self._address("proxy", "http://127.0.0.1:7890", PROXY_SCHEMES),
         ]
         tokens = [self._token("huggingface"), self._token("modelscope", last=True)]
         return _group("network", *rows, *tokens)
@@ -72,21 +74,22 @@ class PreferencesView(QWidget):
         result.chosen.connect(lambda index: self._preferences.change(**{field: values[index]}))
         return result
 
-    def _address(self, field: str, example: str) -> QWidget:
+    def _address(self, field: str, example: str, schemes: tuple[str, ...] = ("http", "https")) -> QWidget:
+        """example: what counts while the field is empty."""
         edit = QLineEdit(getattr(self._preferences.settings, field))
         edit.setPlaceholderText(example)
         edit.setAccessibleName(say(f"settings.{field}"))
         edit.setFixedWidth(280)
         wrong = label("", "caption", "bad", wrap=True)
         wrong.hide()
-        edit.editingFinished.connect(lambda: self._take_address(field, edit, wrong))
+        edit.editingFinished.connect(lambda: self._take_address(field, edit, wrong, schemes))
         control = pane(column(edit, wrong, gap=Space.XXS))
         return _row(field, control)
 
-    def _take_address(self, field: str, edit: QLineEdit, wrong: QLabel) -> None:
+    def _take_address(self, field: str, edit: QLineEdit, wrong: QLabel, schemes: tuple[str, ...]) -> None:
         """Checked on leaving the field; a wrong one is kept on screen and not taken."""
         address = edit.text().strip().rstrip("/")
-        good = not address or _is_address(address)
+        good = not address or _is_address(address, schemes)
         edit.setProperty("invalid", not good)
         edit.style().polish(edit)
         wrong.setText(say("settings.not_an_address"))
@@ -122,10 +125,10 @@ class PreferencesView(QWidget):
         return str(self._preferences.models_folder)
 
 
-def _is_address(text: str) -> bool:
+def _is_address(text: str, schemes: tuple[str, ...]) -> bool:
     try:
         parts = urlsplit(text)
-        return parts.scheme in ("http", "https", "socks5") and bool(parts.hostname) and parts.port != 0
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
 

@@ -21,6 +21,7 @@ from app.services.training import Run
 from app.ui import aio
 from app.ui.finetune.making_room import begin
 from app.ui.models.reading import ReadingDialog
+from app.ui.server.exchange import may_unload
 from app.ui.training_run.more_dialog import MoreDialog
 from app.ui.training_run.words import is_stopped
 from app.ui.widgets.menu import Menu
@@ -133,6 +134,8 @@ class RunActions:
 
     async def _remove(self, run: Run) -> None:
         if run.result and self._context.inference.state.adapter == run.result:
+            if not await may_unload(self._window, self._context):
+                return
             await self._context.inference.unload()
         await self._context.training.remove(run.id)
         undo = lambda: aio.spawn(self._guarded(self._context.training.restore(run.id)), "restore run")  # noqa: E731

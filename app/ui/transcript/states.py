@@ -29,7 +29,8 @@ def _figures(message: Message) -> list[str]:
     figures = message.figures
     if figures is None or not figures.new_tokens:
         return []
-    parts = [say("transcript.tokens", count=f"{figures.new_tokens:,}")]
+    count = "remote.about_tokens" if figures.is_about else "transcript.tokens"
+    parts = [say(count, count=f"{figures.new_tokens:,}")]
     if figures.tokens_per_s:
         parts.append(say("transcript.speed", speed=f"{figures.tokens_per_s:.1f}"))
     parts.append(say("transcript.first_token", seconds=f"{figures.first_token_s:.2f}"))
@@ -41,7 +42,9 @@ def figures_tip(message: Message) -> str:
     figures = message.figures
     if figures is None:
         return message.model
-    lines = [message.model, say("transcript.prompt_tokens", count=f"{figures.prompt_tokens:,}")]
+    lines = [message.model]
+    if figures.prompt_tokens:
+        lines.append(say("transcript.prompt_tokens", count=f"{figures.prompt_tokens:,}"))
     if figures.reused_tokens:
         lines.append(say("transcript.reused_tokens", count=f"{figures.reused_tokens:,}"))
     return "\n".join(line for line in lines if line)

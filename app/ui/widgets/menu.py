@@ -23,6 +23,10 @@ class Menu(QMenu):
         self.setAttribute(Qt.WidgetAttribute.WA_TranslucentBackground)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
 
+    def head(self, words: str) -> None:
+        """A heading over the entries that follow; it cannot be chosen."""
+        self.addAction(words).setEnabled(False)
+
     def add(self, words: str, do: Callable[[], object], icon: str = "") -> None:
         shown = self.fontMetrics().elidedText(words, Qt.TextElideMode.ElideMiddle, WIDEST)
         action = self.addAction(shown)

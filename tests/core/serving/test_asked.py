@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,11 +10,12 @@ import pytest
 from core.chat.chat_format import chat_format
 from core.chat.turns import GREEDY, Sampling
 from core.chat.vocabulary import Vocabulary
-from core.serving import asked, react
+from core.serving import asked, grammars, react
 from core.serving.asked import Model
 from core.serving.conversation import messages_of, tools_of
 from core.serving.refusals import Refusal
 from core.serving.requests import ChatRequest
+from core.serving.tool_calls import Called, TagCalls
 from tests.helpers import chat_templates, tiny_models, tiny_qwen_v1
 
 WEATHER = {"name": "weather", "description": "Of a city.", "parameters": {"type": "object", "properties": {}}}
@@ -158,3 +160,45 @@ def test_how_tokens_are_chosen(hermes: Model) -> None:
     assert (some.top_k, some.min_p, some.presence_penalty, some.frequency_penalty) == (0, 0.1, 1, -1)
     assert some.seed == 2**80 and some.stop == ("x",)
     assert chosen(max_tokens=5, max_completion_tokens=7).max_new_tokens == 7
+
+
+TRIP = {
+    "type": "object",
+    "properties": {"city": {"enum": ["Rome", "波士顿"]}, "note": {"type": "string"}, "days": {"type": "integer"}},
+    "required": ["city", "note"],
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "is_a_call"),
+    [
+        ([("city", "Rome"), ("note", "a <b>\nof it"), ("days", "12")], True),
+        ([("city", "波士顿"), ("note", "")], True),
+        ([("city", "Oslo"), ("note", "x")], False),
+        ([("city", "Rome")], False),
+        ([("city", "Rome"), ("note", "x"), ("days", "soon")], False),
+    ],
+)
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_call_in_xml_is_held_to_its_schema(body: list[tuple[str, str]], is_a_call: bool, is_named: bool) -> None:
+    """What the grammar lets through, the reader reads."""
+    from llguidance import LLMatcher, LLTokenizer
+
+    bytes_ = LLTokenizer("byte")
+    matcher = LLMatcher(bytes_, grammars.of_xml_call({"trip": TRIP}, is_named=is_named))
+    parameters = "".join(f"<parameter={name}>\n{text}\n</parameter>\n" for name, text in body)
+    reply = f"{'' if is_named else 'trip>' + chr(10)}{parameters}</function>"
+    taken = matcher.try_consume_tokens(bytes_.tokenize_str(reply))
+    assert (taken == len(reply.encode()) and matcher.is_accepting()) is is_a_call
+    if is_a_call:
+        begun = "<tool_call>\n" + ("<function=trip>\n" if is_named else "<function=")
+        reader = TagCalls({"trip": TRIP}, begun)
+        (called,) = [*reader.push(reply), *reader.finish()]
+        assert isinstance(called, Called)
+        found = json.loads(called.arguments)
+        assert {name: str(value) for name, value in found.items()} == dict(body)
+
+
+def test_a_name_that_breaks_a_tag_is_refused() -> None:
+    with pytest.raises(Refusal):
+        grammars.of_xml_call({"trip": {"type": "object", "properties": {"a>b": {}}}}, is_named=True)

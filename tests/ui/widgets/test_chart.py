@@ -93,6 +93,14 @@ def test_seconds_may_stand_between_whole_ones() -> None:
         assert chart.plot.area.left() > 50  # room for the longer name
 
 
+def test_nothing_is_shown_before_the_start() -> None:
+    """A single sample at the beginning of a measurement."""
+    with shown(Chart("Memory", x_name="second"), 800, 360) as chart:
+        chart.extend(chart.add(Line("own")), [(0.1, 5.0)])
+        drawn(chart)
+        assert chart.whole() == (0.0, 0.6)
+
+
 def test_a_marker_at_the_edge_is_whole(chart: Chart) -> None:
     chart.extend(chart.add(Line("validation", has_points=True)), [(4.0, 1.0), (6.0, 0.5)])
     drawn(chart)

@@ -1,0 +1,228 @@
+// Every word of the page, in English and Chinese. Both languages have the same keys (a test holds them together).
+
+const WORDS = {
+  en: {
+    language: "中文",
+    model: "Model",
+    settings: "Settings",
+    clear: "Clear the conversation",
+    cleared: "The conversation was deleted.",
+    undo: "Undo",
+    conversation: "Conversation",
+    hello: "Ask {model}",
+    hello_unknown: "Ask the model",
+    hello_note: "It runs on the computer that serves this page. What you write goes there and nowhere else; the conversation stays in this browser.",
+    example_1: "Explain how rainbows form.",
+    example_2: "Write a Python function that counts the words of a text, with an example.",
+    example_3: "What is the quadratic formula, and where does it come from?",
+    question: "Your question",
+    question_hint: "Write a question",
+    send: "Send",
+    stop: "Stop",
+    editing: "You are changing your last question. Sending it replaces the answer.",
+    cancel: "Cancel",
+    edit: "Edit",
+    regenerate: "Answer again",
+    copy: "Copy",
+    copied: "Copied",
+    copy_failed: "This browser did not let the page copy. Select the text and copy it yourself.",
+    copy_code: "Copy the code",
+    code: "code",
+    you: "You",
+    answer_of: "Answer of {model}",
+    thinking: "Thinking …",
+    thought: "Thought for {seconds} s",
+    thought_short: "Thoughts",
+    waiting: "The model is reading …",
+    figures: "{tokens} tokens · {rate} tokens/s",
+    answered: "The answer is complete.",
+    stopped: "Stopped. What had come is kept.",
+    interrupted: "Interrupted when the page was closed. What had come is kept.",
+    length: "Cut off: the most tokens an answer may have are reached.",
+    empty_answer: "The model ended its answer without a word.",
+    to_end: "To the newest text",
+    try_again: "Try again",
+    forget: "Ask without what came before",
+    start: "The model does not see what stands above.",
+    fault_unreachable: "The server cannot be reached. It may have been closed, or this device has left the network. Start it again, then try again.",
+    fault_lost: "The connection to the server ended amid this answer. What had come is kept.",
+    fault_busy: "The model is busy: too many questions are waiting already. Try again in a moment.",
+    fault_long: "The conversation is longer than the model can read. Shorten the question, ask without what came before, or clear the conversation.",
+    fault_key: "The server no longer accepts the key.",
+    fault_no_model: "The server has no model loaded. Load one, then try again.",
+    fault_stopping: "The server is being closed.",
+    fault_changed: "Another model is being loaded. Try again in a moment.",
+    fault_ended: "The model's process ended amid this answer. The server opens again by itself; try again in a moment.",
+    fault_memory: "There was not enough memory for this. Shorten the conversation, or serve a smaller model.",
+    fault_other: "The server could not answer: {reason}",
+    not_kept: "This browser does not let the page keep the conversation: it will be gone when you close or reload the page.",
+    key_title: "This server asks for a key",
+    key_note: "Whoever started the server knows it: it was given with --api-key, or stands on the Server page of the program.",
+    key: "Key",
+    key_wrong: "The server does not accept this key. Check it for missing letters or blanks.",
+    key_missing: "Enter the key.",
+    key_keep: "Keep it in this browser",
+    key_keep_note: "Otherwise it is forgotten with this tab. Not on a shared device.",
+    key_enter: "Open",
+    system: "System prompt",
+    system_hint: "What the model shall always keep in mind, such as: answer briefly.",
+    temperature: "Temperature",
+    temperature_note: "0 takes the likeliest token every time; higher is more varied. From 0 to 2.",
+    max_tokens: "Most tokens of an answer",
+    max_tokens_note: "A whole number from 1.",
+    seed: "Seed",
+    seed_note: "A whole number: the same question with the same seed has the same answer.",
+    think: "Thinking",
+    think_default: "As the model does",
+    think_on: "On",
+    think_off: "Off",
+    think_note: "For models that can switch it.",
+    as_model: "as the model",
+    no_limit: "as the server",
+    random: "random",
+    invalid: "This is not possible here: {note}",
+    reset: "Restore defaults",
+    apply: "Use these",
+    api: "API of this server",
+    api_note: "Other programs can ask this server as they ask OpenAI's. The base URL is:",
+    api_document: "The description as JSON",
+    api_back: "Chat",
+    api_body: "Body",
+    api_answer: "Answer",
+    api_required: "required",
+    api_try: "As a command",
+    api_default: "without it: {value}",
+    api_loading: "Reading the description …",
+  },
+  zh: {
+    language: "English",
+    model: "模型",
+    settings: "设置",
+    clear: "清除对话",
+    cleared: "对话已删除。",
+    undo: "撤销",
+    conversation: "对话",
+    hello: "向 {model} 提问",
+    hello_unknown: "向模型提问",
+    hello_note: "模型运行在提供此网页的电脑上。您写的内容只发送到那里；对话保存在此浏览器中。",
+    example_1: "解释彩虹是怎样形成的。",
+    example_2: "写一个统计文本词数的 Python 函数，并给出示例。",
+    example_3: "一元二次方程的求根公式是什么？它是怎样得来的？",
+    question: "您的问题",
+    question_hint: "写下问题",
+    send: "发送",
+    stop: "停止",
+    editing: "正在修改上一个问题。发送后将替换原来的回答。",
+    cancel: "取消",
+    edit: "修改",
+    regenerate: "重新回答",
+    copy: "复制",
+    copied: "已复制",
+    copy_failed: "此浏览器不允许网页复制。请选中文字自行复制。",
+    copy_code: "复制代码",
+    code: "代码",
+    you: "您",
+    answer_of: "{model} 的回答",
+    thinking: "正在思考……",
+    thought: "思考了 {seconds} 秒",
+    thought_short: "思考内容",
+    waiting: "模型正在阅读……",
+    figures: "{tokens} 个词元 · {rate} 词元/秒",
+    answered: "回答完毕。",
+    stopped: "已停止。已收到的内容已保留。",
+    interrupted: "关闭网页时中断。已收到的内容已保留。",
+    length: "回答被截断：已达到词元数上限。",
+    empty_answer: "模型没有写出任何内容就结束了回答。",
+    to_end: "回到最新内容",
+    try_again: "重试",
+    forget: "不带之前的内容提问",
+    start: "模型看不到以上内容。",
+    fault_unreachable: "无法连接服务。服务可能已关闭，或此设备已离开网络。请重新启动服务后重试。",
+    fault_lost: "回答过程中与服务的连接断开。已收到的内容已保留。",
+    fault_busy: "模型繁忙：已有太多问题在排队。请稍后重试。",
+    fault_long: "对话超出了模型能读的长度。请缩短问题、不带之前的内容提问，或清除对话。",
+    fault_key: "服务不再接受此密钥。",
+    fault_no_model: "服务没有加载模型。请先加载模型，然后重试。",
+    fault_stopping: "服务正在关闭。",
+    fault_changed: "正在加载另一个模型。请稍后重试。",
+    fault_ended: "模型进程在回答过程中结束。服务会自动重新打开；请稍后重试。",
+    fault_memory: "内存不足。请缩短对话，或改用较小的模型。",
+    fault_other: "服务无法回答：{reason}",
+    not_kept: "此浏览器不允许网页保存对话：关闭或刷新网页后对话将丢失。",
+    key_title: "此服务需要密钥",
+    key_note: "启动服务的人知道它：由 --api-key 给出，或显示在程序的“服务”页面上。",
+    key: "密钥",
+    key_wrong: "服务不接受此密钥。请检查是否缺少字母或多了空格。",
+    key_missing: "请输入密钥。",
+    key_keep: "保存在此浏览器中",
+    key_keep_note: "否则关闭此标签页后即忘记。请勿在公用设备上保存。",
+    key_enter: "打开",
+    system: "系统提示",
+    system_hint: "模型应始终记住的内容，例如：回答要简短。",
+    temperature: "温度",
+    temperature_note: "0 总是取最可能的词元；越高越多样。范围 0 到 2。",
+    max_tokens: "回答的最多词元数",
+    max_tokens_note: "不小于 1 的整数。",
+    seed: "随机种子",
+    seed_note: "整数：相同的问题和种子得到相同的回答。",
+    think: "思考",
+    think_default: "由模型决定",
+    think_on: "开启",
+    think_off: "关闭",
+    think_note: "用于可以切换思考的模型。",
+    as_model: "由模型决定",
+    no_limit: "由服务决定",
+    random: "随机",
+    invalid: "此处不能这样填写：{note}",
+    reset: "恢复默认",
+    apply: "使用",
+    api: "此服务的接口",
+    api_note: "其他程序可以像使用 OpenAI 的服务一样使用此服务。基础地址：",
+    api_document: "JSON 格式的说明",
+    api_back: "对话",
+    api_body: "请求内容",
+    api_answer: "回答",
+    api_required: "必填",
+    api_try: "命令示例",
+    api_default: "默认：{value}",
+    api_loading: "正在读取说明……",
+  },
+};
+
+const PLACE = "qwen-workbench.language";
+
+let language = chosen() ?? (navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en");
+
+function chosen() {
+  try {
+    const kept = localStorage.getItem(PLACE);
+    return kept in WORDS ? kept : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The sentence for `key`, its {parameters} filled in. */
+export function say(key, parameters = {}) {
+  return WORDS[language][key].replace(/\{(\w+)\}/g, (_, name) => parameters[name]);
+}
+
+/** Puts the words on everything under `root` that names its own by data-say, data-label or data-hint. */
+export function tell(root = document) {
+  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+  for (const node of root.querySelectorAll("[data-say]")) node.textContent = say(node.dataset.say);
+  for (const node of root.querySelectorAll("[data-hint]")) node.placeholder = say(node.dataset.hint);
+  for (const node of root.querySelectorAll("[data-label]")) {
+    node.setAttribute("aria-label", say(node.dataset.label));
+    if (node.matches("button")) node.title = say(node.dataset.label);
+  }
+}
+
+export function switchLanguage() {
+  language = language === "zh" ? "en" : "zh";
+  try {
+    localStorage.setItem(PLACE, language);
+  } catch {
+    // it holds until the page is closed
+  }
+}
