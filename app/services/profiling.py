@@ -381,7 +381,8 @@ class ProfilingService:
         except Exception as error:
             log.info("the end of table %d was not written: %s", run_id, error)
             self._broken.add(run_id)
-            return replace(table.run, state="interrupted")
+            measured = sum(result.state == "done" for result in table.results.values())
+            return replace(table.run, state="interrupted", measured=measured)
 
     def _leave(self) -> None:
         self._table = None

@@ -195,8 +195,8 @@ class Table:
                 await worker.stop()
 
     async def _keep(self, index: int, result: CellResult) -> None:
-        self.results[result.cell.key] = result
         await self._store.call(lambda s: store.profiles.put(s, self.run.id, result))
+        self.results[result.cell.key] = result
         try:
             await asyncio.to_thread(learning.note, here.identity(self._machine), [result])
         except OSError as error:

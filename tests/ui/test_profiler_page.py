@@ -14,8 +14,10 @@ from PySide6.QtWidgets import QLabel, QWidget
 
 from app.ui.profiler.compare_view import CompareView
 from app.ui.profiler.detail import CellDialog
+from app.ui.profiler.export import RATIO
 from app.ui.profiler.naming import NameDialog
 from app.ui.profiler.page import ProfilerPage
+from app.ui.tokens import Space
 from app.ui.widgets.button import Button
 from app.ui.widgets.toast import Toast
 from app.ui.window import PAGES, Window
@@ -317,6 +319,14 @@ async def test_a_table_goes_out_as_csv_markdown_and_a_picture(tmp_path: Path) ->
         assert (tmp_path / "table.markdown").read_text().startswith("# forms")
         image = QImage(str(tmp_path / "table.png"))
         assert image.width() > 2000 and image.height() > 2000
+        limits: Any = page.run_view.sections["limits"]
+        parts = [part for part in page.run_view.sections.values() if not part.isHidden()]
+        assert parts[-1] is limits
+        top = image.height() - round(
+            RATIO * (limits.height() + Space.XL)
+        )  # its head, where the button stands on the page
+        head = image.copy(image.width() // 2, top, image.width() // 2, round(RATIO * limits.again.height()))
+        assert len({head.pixel(x, y) for x in range(0, head.width(), 2) for y in range(0, head.height(), 2)}) == 1
         await out.copy(page.run_view)
         assert QGuiApplication.clipboard().text().startswith("# forms")
         nowhere = tmp_path / "no" / "such" / "table.csv"
