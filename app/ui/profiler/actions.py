@@ -122,6 +122,10 @@ class TableActions:
                 first, second = sorted((run_id, other.id))
                 words = say("profile_ui.compare_with", name=run_title(other))
                 menu.add(words, partial(page.compare, first, second), "layers")
+            if page.has_starter():
+                menu.addSeparator()
+                menu.add(say("profile_ui.compare_starter"), page.compare_on_starter, "play")
+                menu.actions()[-1].setEnabled(state.run is None)
         menu.addSeparator()
         menu.add(say("profile_ui.rename"), lambda: self.rename(run_id), "edit")
         menu.actions()[-1].setEnabled(not is_at_work)

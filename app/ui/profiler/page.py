@@ -291,15 +291,15 @@ class ProfilerPage(QWidget):
 
     async def _compare_on_starter(self) -> None:
         try:
-            if not self._has_starter():
+            if not self.has_starter():
                 await self._context.library.fetch(STARTER)
-            if self._has_starter():  # else it was cancelled
+            if self.has_starter():  # else it was cancelled
                 self.start(on_the_starter(self._profiling.subject(STARTER)))
         finally:
             if isValid(self):
                 self.empty.starter.setEnabled(True)
 
-    def _has_starter(self) -> bool:
+    def has_starter(self) -> bool:
         try:
             return bool(self._context.library.find(STARTER))
         except UserError:
@@ -311,7 +311,7 @@ class ProfilerPage(QWidget):
             transfer = self._context.library.transfers.get(STARTER)
             self.empty.show_transfer(transfer)
             if transfer is None:
-                self.empty.show_starter(is_there=self._has_starter())
+                self.empty.show_starter(is_there=self.has_starter())
 
     def start(self, plan: ProfilePlan) -> None:
         aio.spawn(self._follow(self._profiling.start(plan)), "profile")
