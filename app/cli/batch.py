@@ -48,7 +48,7 @@ class BatchWork:
 
 def run_batch(work: BatchWork) -> int:
     """The exit code."""
-    if work.out.exists() and work.out.samefile(work.questions):
+    if _is_same(work.out, work.questions):
         raise UserError("batch_out_is_input", file=str(work.out))
     questions = read_questions(work.questions, work.system)
     made_with = {"model": work.model} | ({"adapter": work.adapter} if work.adapter else {})
@@ -56,6 +56,13 @@ def run_batch(work: BatchWork) -> int:
         earlier = len(questions) - len(answers.missing)
         reason = asyncio.run(_answer(work, questions, answers)) if answers.missing else "stop"
     return _conclude(work, answers, len(questions), earlier, reason)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is not there
+        return False
 
 
 def _settings(work: BatchWork) -> dict[str, Any]:
@@ -124,7 +131,7 @@ def _conclude(work: BatchWork, answers: AnswerFile, total: int, earlier: int, re
         print(say("cli.batch_failed", failed=failed, total=total, file=str(work.out)), file=sys.stderr)
         return INCOMPLETE
     if not work.as_json:
-        print(say("cli.batch_done", total=total, file=str(work.out)))
+        print(say("cli.batch_done", count=total, file=str(work.out)))
     return 0
 
 

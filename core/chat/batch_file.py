@@ -35,12 +35,14 @@ def read_questions(file: Path, system: str = "") -> list[Question]:
     plain text with one question a line; empty lines do not count. `system` is for those without a system message.
 
     Raises:
-        UserError: batch_unreadable, batch_line_unreadable, batch_empty.
+        UserError: batch_unreadable, batch_no_text, batch_line_unreadable, batch_empty.
     """
     try:
         text = file.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("batch_unreadable", file=str(file), reason=str(error)) from error
+    except OSError as error:
+        raise UserError("batch_unreadable", file=str(file), reason=error.strerror or str(error)) from error
+    except UnicodeDecodeError:
+        raise UserError("batch_no_text", file=str(file)) from None
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise UserError("batch_empty", file=str(file))
@@ -102,13 +104,16 @@ class AnswerFile:
         settings: the same; answers that tell none, as those of earlier versions, are taken as they are.
 
         Raises:
-            UserError: when entered: batch_out_unusable, batch_out_busy, batch_out_differs, batch_out_settings.
+            UserError: when entered: batch_out_nowhere, batch_out_unusable, batch_out_busy, batch_out_differs,
+                batch_out_settings.
         """
         self._file, self._questions, self._made_with, self._settings = file, questions, made_with, settings
         self._rows: dict[int, Json] = {}
         self._lock = FileLock(file.with_name(file.name + ".lock"), timeout=0)
 
     def __enter__(self) -> Self:
+        if not self._file.parent.is_dir():  # the lock would make it
+            raise UserError("batch_out_nowhere", folder=str(self._file.parent))
         try:
             self._lock.acquire()
         except Timeout:

@@ -168,6 +168,23 @@ def test_a_file_of_questions_becomes_a_file_of_answers(
     assert not list(tmp_path.glob("out.*"))
 
 
+def test_files_that_cannot_be_read_or_written_are_told_before_a_model_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, asked = tmp_path / "out", ["chat", "-m", str(tmp_path), "--batch"]
+    out.touch()
+    assert run([*asked, str(tmp_path / "none"), "--out", str(out)]) == 1
+    assert "could not be read (No such file or directory)" in said(capsys)[1]
+    assert run([*asked, str(tmp_path), "--out", str(out)]) == 1
+    assert "could not be read (Is a directory)" in said(capsys)[1]
+    (tmp_path / "in").write_bytes(b"\xff\xfe")
+    assert run([*asked, str(tmp_path / "in"), "--out", str(out)]) == 1
+    assert said(capsys)[1] == say("error.batch_no_text", file=str(tmp_path / "in")) + "\n"
+    (tmp_path / "in").write_text("one", "utf-8")
+    assert run([*asked, str(tmp_path / "in"), "--out", str(tmp_path / "none" / "out")]) == 1
+    assert "There is no folder" in said(capsys)[1] and not (tmp_path / "none").exists()
+
+
 def test_progress_is_told_now_and_then(
     model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +213,10 @@ def test_a_second_start_answers_what_is_missing(
     ]  # fmt: skip
     before = out.read_bytes()
     assert run(asked) == 0 and out.read_bytes() == before
+    assert said(capsys)[0].startswith("3 questions are")
+    (tmp_path / "single").write_text("one", "utf-8")
+    assert run(["chat", "-m", name, "--batch", str(tmp_path / "single"), "--out", str(tmp_path / "only")]) == 0
+    assert said(capsys)[0].startswith("The question is answered")
     assert run(["chat", "-m", model("other"), *asked[3:]]) == 1
     assert "delete" in said(capsys)[1] and out.read_bytes() == before
 
