@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import shutil
 import sys
 import tempfile
@@ -24,6 +25,7 @@ DONE, WORLD, BUG, INTERRUPTED = 0, 1, 70, 130
 
 def run(argv: list[str]) -> int:
     """The exit code of one call."""
+    open_closed_streams()
     logging.getLogger().addHandler(logging.NullHandler())  # nothing of the log on the terminal
     try:
         _need_home()
@@ -47,6 +49,16 @@ def run(argv: list[str]) -> int:
             _silence_stdout()
             return _tell(UserError("file_system", reason=error.strerror or str(error)))
         return _report(error)
+
+
+def open_closed_streams() -> None:
+    """Python has None for a standard stream that was closed before it began. In its place: one that is empty, or whose
+    text goes nowhere; its number is then no other file's, and programs that are started have one too."""
+    for name, flags, mode in (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_WRONLY, "w"), ("stderr", os.O_WRONLY, "w")):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, flags)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, mode, encoding="utf-8"))
 
 
 def _tell(error: UserError) -> int:
@@ -113,6 +125,4 @@ def _command(argv: list[str]) -> int:
 
 def _silence_stdout() -> None:
     """The reader of our pipe is gone; the interpreter must not complain about it at its end."""
-    import os
-
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

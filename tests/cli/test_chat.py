@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,21 @@ def test_a_model_whose_folder_is_gone_is_told_so(
 def test_an_empty_library_has_nothing_to_verify(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["models", "verify"]) == 0
     assert said(capsys) == ("", say("library.none") + "\n")
+
+
+def test_streams_that_were_closed_are_empty(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `<&-` and `>&-` of a shell leave them, and programs that start others without a terminal."""
+    name = model("chat")
+    for closed in ("stdin", "stdout", "stderr"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"sys.{closed}", None)
+            assert run(["chat", "-m", name, "-p", "Hi"]) == 0
+            stream = getattr(sys, closed)
+            stream.close()
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdin", None)
+        assert run(["chat", "-m", name]) == 1
+        sys.stdin.close()
 
 
 def test_a_base_model_is_said_to_be_one(
