@@ -22,7 +22,7 @@ from app.cli.screen import Plain, Screen, Silent
 from app.cli.session import inference, library, load_options
 from app.cli.talk import Talk
 from app.cli.text import whole_characters
-from core.chat.turns import GREEDY, Sampling
+from core.chat.turns import GREEDY, HIGHEST_SEED, MOST_NEW_TOKENS, Sampling
 from core.errors import UserError
 from core.load_options import AttentionChoice, DeviceChoice, KVChoice, LoadOptions, WeightChoice
 from core.translation import say
@@ -33,8 +33,10 @@ def chat(
     prompt: Annotated[str, typer.Option("--prompt", "-p", help=say("cli.help_prompt"))] = "",
     system: Annotated[str, typer.Option("--system", help=say("cli.help_system"))] = "",
     greedy: Annotated[bool, typer.Option("--greedy", help=say("cli.help_greedy"))] = False,
-    seed: Annotated[int | None, typer.Option("--seed", help=say("cli.help_seed"))] = None,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help=say("cli.help_longest"))] = 2048,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, max=HIGHEST_SEED, help=say("cli.help_seed"))] = None,
+    max_new_tokens: Annotated[
+        int, typer.Option("--max-new-tokens", min=1, max=MOST_NEW_TOKENS, help=say("cli.help_longest"))
+    ] = 2048,
     adapter: Annotated[str, typer.Option("--adapter", help=say("cli.help_adapter"))] = "",
     batch: Annotated[Path | None, typer.Option("--batch", help=say("cli.help_batch"))] = None,
     out: Annotated[Path | None, typer.Option("--out", help=say("cli.help_batch_out"))] = None,

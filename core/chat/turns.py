@@ -14,6 +14,10 @@ Role = Literal["system", "user", "assistant"]
 # only, whose checkpoint waits to be gone on from.
 FinishReason = Literal["stop", "length", "context_full", "cancelled", "paused"]
 
+# What can be asked for, wherever a person asks: more than any model can, and as far as a seed's 64 bits go.
+MOST_NEW_TOKENS = 1 << 30
+HIGHEST_SEED = 2**63 - 1
+
 
 class Turn(Struct, frozen=True):
     """One message as the model reads it. `thinking` is only ever set on an assistant's turn."""

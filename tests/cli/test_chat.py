@@ -150,6 +150,9 @@ def test_a_base_model_is_said_to_be_one(
         (["--batch", "no-such-file", "--out", "answers"], 1),
         (["--adapter", "no-such-folder", "-p", "x"], 1),
         (["--context-length", "1", "-p", "x"], 1),
+        (["--seed", "-1", "-p", "x"], 2),
+        (["--seed", str(2**63), "-p", "x"], 2),
+        (["--max-new-tokens", str(2**31), "-p", "x"], 2),
     ],
 )
 def test_mistakes_are_told(model: Model, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int) -> None:

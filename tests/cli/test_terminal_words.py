@@ -27,13 +27,14 @@ START = Conf(Sampling())
         (":his", "history", ""), (":seed", "seed", ""), (":seed 7", "seed", "7"), (":conf", "conf", ""),
         (":conf top_p=0.9 top_k=3", "conf", "top_p=0.9 top_k=3"), (":reset-conf", "reset-conf", ""),
         (":system Be  brief. ", "system", "Be  brief."), (":HELP ", "help", ""), ("：help", "help", ""),
+        (":seed 7\n", "seed", "7"), (":help\r\n", "help", ""),
     ],
 )  # fmt: skip
 def test_commands_and_their_short_forms(line: str, name: commands.Name, argument: str) -> None:
     assert read(line) == Command(name, argument)
 
 
-@pytest.mark.parametrize("line", [" :help", ":-) hello", ":", ": help", "a :help", ":xyz", ":help\nme", "10:30", "::"])
+@pytest.mark.parametrize("line", [" :help", ":-) hello", ": help", ":help\nme\n", ":r/x", "a :help", ":xyz", ":help\nme", "10:30", "::"])
 def test_other_text_with_a_colon_goes_to_the_model(line: str) -> None:
     assert read(line) == line
 
@@ -42,6 +43,13 @@ def test_other_text_with_a_colon_goes_to_the_model(line: str) -> None:
 def test_a_slip_is_told_with_the_nearest_command(line: str, near: str) -> None:
     assert read(line) == Slip(say("terminal.near", word=line, near=near))
     assert read(f"{near} all of it") == Slip(say("terminal.takes_nothing", command=near))
+
+
+@pytest.mark.parametrize(
+    ("line", "near"), [(":seed=5", ":seed 5"), (":conf?", ":conf"), (":q!", ":exit"), (":", ":help"), ("：", ":help")]
+)
+def test_a_command_with_a_sign_is_asked_about(line: str, near: str) -> None:
+    assert read(line) == Slip(say("terminal.near", word=line, near=near))
 
 
 def test_what_can_be_completed() -> None:
@@ -65,6 +73,19 @@ def test_settings_are_read_as_literals() -> None:
         assert conf.changed(now, [(key, conf.shown(now, key).replace(" ", ""))], START).sampling.seed == 9
 
 
+def test_lists_may_hold_what_ends_them() -> None:
+    assert set_("""stop=["a]b", 'c"] d'] top_k=3""").sampling == Sampling(stop=("a]b", 'c"] d'), top_k=3)
+    assert set_('stop=["a\\"]"]').sampling.stop == ('a"]',)
+
+
+def test_what_is_written_otherwise_is_told_how() -> None:
+    for text, told in (("top_p 0.9", "top_p=0.9"), ("top_p=", "top_p=0.8"), ("TOP_P=0.9", "top_p?"), ("=5", "top_p,")):
+        with pytest.raises(UserError) as caught:
+            set_(text)
+        assert told in str(caught.value)
+    assert conf.items("top_p top_k temprature") == [("top_p", None), ("top_k", None), ("temprature", None)]
+
+
 def test_do_sample_is_a_temperature_above_zero() -> None:
     cold = set_("do_sample=False")
     assert cold.sampling.temperature == 0 and conf.shown(cold, "do_sample") == "False"
@@ -77,7 +98,7 @@ def test_do_sample_is_a_temperature_above_zero() -> None:
     [
         ("top_p=1.5", "conf_number"), ("top_p=warm", "conf_number"), ("temperature=-1", "conf_number"),
         ("temperature=1e999", "conf_number"), ("temperature=True", "conf_number"), ("top_k=2.5", "conf_whole"),
-        ("max_new_tokens=0", "conf_whole"), ("seed=-1", "conf_whole_or_none"), ("top_p=", "conf_number"),
+        ("max_new_tokens=0", "conf_whole"), ("seed=-1", "conf_whole_or_none"), ("top_p=", "conf_no_value"), ("=5", "conf_no_key"), ("top_p 1", "conf_equals"),
         ("do_sample=1", "conf_switch"), ("thinking=maybe", "conf_switch_or_none"), ("stop=[1]", "conf_texts_or_none"),
         ("temprature=1", "conf_key_near"), ("x=1", "conf_key_unknown"), ("top_k=__import__('os')", "conf_whole"),
         ("top_k=" + "(" * 5000, "conf_whole"), ("top_k=5 top_p=9", "conf_number"),

@@ -77,7 +77,7 @@ def test_commands(model: Model, tmp_path: Path) -> None:
         told = terminal.enter(":help")
         assert all(f":{word}" in told for word in ("exit, :quit, :q", "clear-history, :clh", "reset-conf", "seed [N]"))
         assert "Alt+Enter" in told
-        assert terminal.enter(":conf top_p=0.5 max_new_tokens = 9") == "top_p=0.5\nmax_new_tokens=9"
+        assert terminal.enter(":conf top_p=0.1 top_p=0.5 max_new_tokens = 9") == "top_p=0.5\nmax_new_tokens=9"
         assert "top_k cannot be many; nothing was changed" in terminal.enter(":conf top_k=many")
         assert "  seed=5 " in terminal.enter(":conf")
         assert terminal.enter("how").startswith("top_p=0.5 top_k=20 max_new_tokens=9 seed=5")

@@ -1,7 +1,8 @@
 """What a line at the prompt means: a command with its argument, a slip, or text for the model.
 
 Invariant: as in Qwen's own terminal demo, whatever begins with a colon and is no command goes to the model; only what
-looks like a command mistyped is asked about first. A blank before the colon makes any line text.
+looks like a command mistyped is asked about first. A blank before the colon makes any line text; those at its end, as
+the line break of what is pasted, change nothing of a command.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ COMMANDS: dict[Name, Kind] = {
     "save": Kind((), "FILE"),
 }
 _NAMES: dict[str, Name] = {word: name for name, kind in COMMANDS.items() for word in (name, *kind.shorts)}
-_LINE = re.compile(r"[:：]([A-Za-z-]+)(?:[ \t]+(.*))?[ \t]*")
+_LINE = re.compile(r"[:：]([A-Za-z-]+)(?:[ \t]+(.*))?")
+_SIGNED = re.compile(r"[:：]([A-Za-z-]+)[=?!.,;:＝？！。，；：]+(.*)")  # :seed=5, :conf?
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,10 @@ class Slip:
 
 def read(line: str) -> Command | Slip | str:
     """A command, a slip, or the text itself."""
-    match = _LINE.fullmatch(line)
+    typed = line.rstrip()
+    match = _LINE.fullmatch(typed)
     if match is None:
-        return line
+        return _signed(typed) or line
     word, argument = match[1].lower(), (match[2] or "").strip()
     if name := _NAMES.get(word):
         if argument and not COMMANDS[name].argument:
@@ -71,6 +74,18 @@ def read(line: str) -> Command | Slip | str:
         return Command(name, argument)
     near = difflib.get_close_matches(word, _NAMES, 1, 0.6)
     return Slip(say("terminal.near", word=f":{word}", near=f":{near[0]}")) if near else line
+
+
+def _signed(typed: str) -> Slip | None:
+    """A command with a sign where a blank belongs, or a colon without one."""
+    found = _SIGNED.fullmatch(typed)
+    if typed in (":", "："):
+        near = "help"
+    elif found and (name := _NAMES.get(found[1].lower())):
+        near = f"{name} {found[2].strip()}".strip() if COMMANDS[name].argument else name
+    else:
+        return None
+    return Slip(say("terminal.near", word=typed, near=f":{near}"))
 
 
 def usage(name: Name) -> str:

@@ -10,15 +10,15 @@ import ast
 import difflib
 import re
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
 
-from core.chat.turns import Sampling
+from core.chat.turns import HIGHEST_SEED, MOST_NEW_TOKENS, Sampling
 from core.errors import UserError
 
 Value = bool | int | float | str | None | tuple[str, ...]
-HIGHEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +48,39 @@ KEYS = {
     "repetition_penalty": _Kind("number", 0.01, 100),
     "presence_penalty": _Kind("number", -2, 2),
     "frequency_penalty": _Kind("number", -2, 2),
-    "max_new_tokens": _Kind("whole", 1, 1 << 30),
+    "max_new_tokens": _Kind("whole", 1, MOST_NEW_TOKENS),
     "seed": _Kind("whole", 0, HIGHEST_SEED, can_be_none=True),
     "stop": _Kind("texts", can_be_none=True),
     "thinking": _Kind("switch", can_be_none=True),
 }
-_ITEM = re.compile(r"""([^\s=]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\[[^\]]*\]|\S*))?""")
+_QUOTED = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
+_ITEM = re.compile(rf"""([^\s=]+)(?:\s*=\s*({_QUOTED}|\[(?:{_QUOTED}|[^\]"'])*\]|\S*))?|=\s*(\S*)""")
 _WORDS: dict[str, Value] = {"true": True, "on": True, "false": False, "off": False, "null": None, "none": None}
 
 
 def items(text: str) -> list[tuple[str, str | None]]:
-    """`a=1 b = "x y" c` as names and what is written after their `=`; None where there is none."""
-    return [(match[1], match[2]) for match in _ITEM.finditer(text)]
+    """`a=1 b = "x y" c` as names and what is written after their `=`; None where there is none.
+
+    Raises:
+        UserError: conf_equals, for `a 1`.
+    """
+    found = [(match[1] or "", match[2] if match[1] else match[3]) for match in _ITEM.finditer(text)]
+    for (key, value), (next_key, next_value) in pairwise(found):
+        if value is next_value is None and key in KEYS and not _near(next_key):
+            raise UserError("conf_equals", key=key, value=next_key)
+    return found
 
 
 def changed(conf: Conf, wanted: list[tuple[str, str]], start: Conf) -> Conf:
     """`conf` with all of `wanted`; start: what it was at first.
 
     Raises:
-        UserError: conf_key_unknown, conf_value_wrong.
+        UserError: conf_no_key, conf_key_unknown, conf_key_near, conf_no_value, and those of _value.
     """
     for key, text in wanted:
+        _kind(key)
+        if not text:
+            raise UserError("conf_no_value", key=key, example=shown(start, key))
         value = _value(key, text)
         if key == "thinking":
             conf = replace(conf, thinking=None if value is None else bool(value))
@@ -104,11 +116,17 @@ def shown(conf: Conf, key: str) -> str:
 
 
 def _kind(key: str) -> _Kind:
+    if not key:
+        raise UserError("conf_no_key", keys=", ".join(KEYS))
     if key not in KEYS:
-        near = difflib.get_close_matches(key, KEYS, 1)
-        raise UserError("conf_key_near" if near else "conf_key_unknown", key=key, near=(near or [""])[0],
-                        keys=", ".join(KEYS))  # fmt: skip
+        near = _near(key)
+        raise UserError("conf_key_near" if near else "conf_key_unknown", key=key, near=near, keys=", ".join(KEYS))
     return KEYS[key]
+
+
+def _near(key: str) -> str:
+    """The setting that is meant, "" for none."""
+    return (difflib.get_close_matches(key.lower(), KEYS, 1) or [""])[0]
 
 
 def _value(key: str, text: str) -> Value:
@@ -117,7 +135,7 @@ def _value(key: str, text: str) -> Value:
     try:
         value = _WORDS[text.lower()] if text.lower() in _WORDS else ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        value = text or ...  # a single word needs no quotes
+        value = text  # a single word needs no quotes
     match kind.of:
         case _ if value is None and kind.can_be_none:
             return None

@@ -249,7 +249,7 @@ class Conversation:
         items = conf.items(text)
         wanted = [(key, value) for key, value in items if value is not None]
         now = conf.changed(self._conf, wanted, self._start)
-        told.settings(now, [key for key, _ in items])
+        told.settings(now, list(dict.fromkeys(key for key, _ in items)))
         self._take(now)
 
     @property
