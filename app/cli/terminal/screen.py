@@ -102,9 +102,10 @@ class TerminalScreen:
         self._costs_s = (self._costs_s[1], time.perf_counter() - begun)
 
     def _draw_thinking(self) -> None:
-        lines = wrapped(self._thinking[-4000:].rstrip(), self._width - INDENT)[-min(THINKING_ROWS, self._most) :]
+        rows = min(THINKING_ROWS, self._region.most)
+        lines = wrapped(self._thinking[-4000:].rstrip(), self._width - INDENT)[-rows:]
         dim = [self._painter.styled(" " * INDENT + line, "dim italic") for line in lines]
-        self._region.update([], [self._painter.styled(say("terminal.thinks"), "dim"), *dim][-self._most :])
+        self._region.update([], [self._painter.styled(say("terminal.thinks"), "dim"), *dim])
 
     def _fold(self) -> None:
         """The thinking is over, if there was any."""
@@ -130,7 +131,7 @@ class TerminalScreen:
         if is_last and self._targets:
             fixed += ["", *(self._painter.styled(f"[{name}]: {to}", "dim") for name, to in self._targets.items())]
         volatile = self._tail_lines()
-        self._region.update(fixed, volatile[-self._most :])
+        self._region.update(fixed, volatile)
 
     def _block(self, block: Block) -> list[str]:
         """A finished block, for good, with the empty line before it."""
@@ -164,7 +165,7 @@ class TerminalScreen:
             return []
         block = replace(self._tail[0], text=self._tail[0].text + self._words)
         last = block.text.count("\n") + 1 - KEPT_ROWS
-        if last - self._sunk < self._most:
+        if last - self._sunk < self._region.most:
             return []
         space = self._space(block)
         lines = self._painter.lines(code(block.text, block.language, self._sunk + 1, last), self._width)
@@ -174,12 +175,6 @@ class TerminalScreen:
     @property
     def _width(self) -> int:
         return max(size(sys.stdout)[0] - 1, 8)
-
-    @property
-    def _most(self) -> int:
-        """Lines that may change at once: those the cursor can be moved up to."""
-        return max(size(sys.stdout)[1] - 2, 1)
-
 
 def screen(*, folds: bool) -> Screen:
     """For replies on stdout: Markdown on a terminal that can move its cursor, else text as it comes."""
