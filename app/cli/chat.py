@@ -19,7 +19,7 @@ import typer
 
 from app.cli.batch import BatchWork, run_batch
 from app.cli.screen import Plain, Screen, Silent
-from app.cli.session import inference, library, load_options
+from app.cli.session import check_elsewhere, inference, library, load_options
 from app.cli.talk import Talk
 from app.cli.text import whole_characters
 from core.chat.turns import GREEDY, HIGHEST_SEED, MOST_NEW_TOKENS, Sampling
@@ -48,8 +48,10 @@ def chat(
     as_json: Annotated[bool, typer.Option("--json", help=say("cli.help_json"))] = False,
 ) -> None:
     sampling = msgspec.structs.replace(GREEDY if greedy else Sampling(), seed=seed, max_new_tokens=max_new_tokens)
-    asked = {"weights": weights, "kv_cache": kv_cache, "attention": attention, "device": device}
-    options = load_options(model, {**asked, "context_length": context_length})
+    kinds = {"weights": weights, "kv_cache": kv_cache, "attention": attention, "device": device}
+    asked = {**kinds, "context_length": context_length}
+    check_elsewhere(model, asked)
+    options = load_options(model, asked)
     adapter_folder = _adapter_folder(adapter)
     if (batch is None) != (out is None) or (batch and prompt):
         raise typer.BadParameter(say("cli.batch_needs_both"), param_hint="'--batch' / '--out'")

@@ -9,6 +9,7 @@ from app.cli.screen import clear_progress
 from app.services.inference import InferenceService
 from app.services.remote.engines import RemoteNews
 from core.load_options import DEFAULT
+from core.remote_engine import RemoteEngine, RemoteModel
 from core.translation import say
 
 # Facts that stand with the model in the window and in `models show`; at every call they would hide what is news.
@@ -21,7 +22,7 @@ def tell_kept(model: str, in_force: Mapping[str, str | int]) -> None:
     kept = {name: value for name, value in in_force.items() if value != getattr(DEFAULT, name)}
     if kept:
         override = {name: getattr(DEFAULT, name) for name in kept}
-        print(say("cli.kept_options", name=model, options=_flags(kept), override=_flags(override)), file=sys.stderr)
+        print(say("cli.kept_options", name=model, options=flags(kept), override=flags(override)), file=sys.stderr)
 
 
 def tell_remote(news: RemoteNews) -> None:
@@ -29,7 +30,15 @@ def tell_remote(news: RemoteNews) -> None:
     print(say(f"notice.{news.notice.code}", **news.notice.params), file=sys.stderr)
 
 
-def _flags(options: Mapping[str, str | int]) -> str:
+def tell_unlisted(engine: RemoteEngine, model: RemoteModel) -> None:
+    """Of a model that was not chosen when its machine was added: the server may answer with another one."""
+    if engine.models and model not in engine.models:
+        names = ", ".join(map(engine.called, engine.models))
+        print(say("remote.unlisted", name=engine.called(model), models=names), file=sys.stderr)
+
+
+def flags(options: Mapping[str, str | int]) -> str:
+    """As they are written on the command line."""
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from app.cli.notices import tell_kept, tell_remote
+from app.cli.notices import flags, tell_kept, tell_remote, tell_unlisted
 from app.services.discovery import DiscoveryService
 from app.services.hub_access import HubAccess
 from app.services.inference import InferenceService
@@ -19,7 +19,7 @@ from app.services.profiling import ProfilingService
 from app.services.remote.engines import RemoteService
 from app.services.secrets import Secrets
 from app.services.training import TrainingService
-from core import paths, settings
+from core import paths, remote_engine, settings
 from core.errors import UserError
 from core.load_options import DEFAULT, SHORTEST_CONTEXT, LoadOptions
 from core.paths import models, settings_file
@@ -49,6 +49,20 @@ def load_options(model: str, asked: Mapping[str, str | int | None]) -> LoadOptio
     options = msgspec.structs.replace(chosen, **{name: value for name, value in asked.items() if value is not None})
     tell_kept(model, {name: getattr(options, name) for name, value in asked.items() if value is None})
     return options
+
+
+def check_elsewhere(model: str, asked: Mapping[str, str | int | None]) -> None:
+    """What cannot be, or should be known, of a model of another machine; nothing for those of this one.
+
+    Raises:
+        UserError: remote_no_options.
+    """
+    found = remote_engine.find(settings.load(settings_file()).remote_engines, model)
+    if found is None:
+        return
+    if given := {name: value for name, value in asked.items() if value is not None}:
+        raise UserError("remote_no_options", name=model, options=flags(given))
+    tell_unlisted(*found)
 
 
 def _loaded_for(model: str) -> str:

@@ -83,7 +83,7 @@ class Talk:
         came = _Came()
         is_whole = False
         try:
-            end = await self._stream(service, job, came)
+            end = await self._stream(service, job, came, begun)
             is_whole = end.reason != "cancelled"
         finally:
             self.screen.end()
@@ -91,14 +91,17 @@ class Talk:
                 self.turns = [*(turns[:-1] if begun else turns), came.turn(begun)]
         return Reply(came.turn(begun), end, came.dropped_turns)
 
-    async def _stream(self, service: InferenceService, job: Generate, came: _Came) -> Finished:
+    async def _stream(self, service: InferenceService, job: Generate, came: _Came, begun: Turn | None) -> Finished:
         async for event in service.generate(self.model, job):
             match event:
                 case Progress():
                     self.screen.progress(event)
                 case PromptRead():
                     loaded = service.state.loaded
-                    self.screen.begin(can_chat=loaded is None or loaded.can_chat)
+                    can_chat = loaded is None or loaded.can_chat
+                    self.screen.begin(can_chat=can_chat)
+                    if begun and can_chat:  # the whole reply again: its Markdown may have been cut anywhere
+                        self.screen.show(TextDelta("", begun.text))
                     self.tell_notices(service)
                     came.dropped_turns = event.dropped_turns
                 case TextDelta():

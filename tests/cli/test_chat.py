@@ -14,9 +14,11 @@ import pytest
 from app.cli.entry import run
 from core import paths, settings
 from core.load_options import LoadOptions
+from core.remote_engine import RemoteEngine, RemoteModel
 from core.translation import say
 from tests.helpers import shelf_models
 from tests.helpers.fake_answers import ARGV
+from tests.helpers.remote_server import RemoteServer
 
 QUESTIONS = '{"prompt": "one", "id": "a"}\n{"prompt": "two"}\n{"prompt": "three"}\n'
 
@@ -114,6 +116,22 @@ def test_a_model_whose_folder_is_gone_is_told_so(
 def test_an_empty_library_has_nothing_to_verify(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["models", "verify"]) == 0
     assert said(capsys) == ("", say("library.none") + "\n")
+
+
+def test_a_model_of_another_machine_is_loaded_there(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with RemoteServer() as server:
+        engine = RemoteEngine("lab", f"{server.address}/v1", (RemoteModel("taught"), RemoteModel("new")))
+        home.mkdir()
+        settings.save(paths.settings_file(), settings.Settings(remote_engines=(engine,)))
+        assert run(["chat", "-m", "lab/taught", "-p", "Hi", "--weights", "int8", "--context-length", "900"]) == 1
+        assert "so --weights int8 --context-length 900 can change nothing" in said(capsys)[1] and not server.bodies
+        assert run(["chat", "-m", "lab/taught", "-p", "Hi"]) == 0 and said(capsys)[1] == ""
+        assert run(["chat", "-m", "lab/nope", "-p", "Hi"]) == 0
+        assert "lab/nope is none of the models that were chosen there: lab/taught, lab/new" in said(capsys)[1]
+        server.key = "sk"
+        assert run(["chat", "-m", "lab/taught", "-p", "Hi"]) == 1
+        told = said(capsys)[1]
+        assert "--key" in told and "QWEN_WORKBENCH_KEY_NAME" in told
 
 
 def test_streams_that_were_closed_are_empty(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

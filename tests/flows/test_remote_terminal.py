@@ -13,7 +13,7 @@ from tests.helpers.terminal import ROOT, Terminal
 
 
 def test_a_conversation_with_another_machine(home: Path) -> None:
-    with RemoteServer(plan=["thinking", "strict", "endless", "busy"]) as server:
+    with RemoteServer(plan=["thinking", "strict", "endless", "cut", "busy"]) as server:
         engine = RemoteEngine("lab", f"{server.address}/v1", (RemoteModel("taught"),))
         settings.save(paths.settings_file(), Settings(remote_engines=(engine,)))
         with Terminal([sys.executable, str(ROOT / "main.py"), "chat", "-m", "lab/taught"]) as terminal:
@@ -26,6 +26,10 @@ def test_a_conversation_with_another_machine(home: Path) -> None:
             terminal.send("\x03")
             terminal.wait_for("Stopped. What came is kept", after="More?\n")
             terminal.wait_for("\nUser>", after="Stopped.")
+            cut = terminal.enter("Again?")
+            assert "was lost" in cut and ":continue goes on with it" in cut and "loads the model" not in cut
+            told = terminal.enter(":continue")
+            assert "17 s" in told and "It is" not in told, "what is there already is shown again once more comes"
             assert "17 s" in terminal.enter("Still there?")
             terminal.send("\x04")
             assert terminal.end() == 0

@@ -25,7 +25,6 @@ from core.chat.turns import Sampling
 from core.errors import UserError
 from core.load_options import LoadOptions
 from core.paths import terminal_history
-from core.protocol.messages import TextDelta
 from core.translation import say
 
 PATIENCE_S = 2.0  # after which another Ctrl-C ends a model process that does not stop
@@ -158,7 +157,8 @@ class Conversation:
         finally:
             self._stop = None
         if self._talk.turns is not kept:
-            told.tell(say("terminal.kept") + "\n", told.DIM)
+            is_elsewhere = self._service.is_elsewhere(self._talk.model)
+            told.tell(say("terminal.kept_elsewhere" if is_elsewhere else "terminal.kept") + "\n", told.DIM)
 
     def _tell_end(self, reply: Reply, *, is_kept: bool) -> None:
         match reply.end.reason:
@@ -232,8 +232,6 @@ class Conversation:
         if not self._talk.turns:
             told.tell(say("terminal.nothing_yet"))
             return
-        if self._can_chat:  # the whole reply again: its Markdown may have been cut anywhere
-            self._talk.screen.show(TextDelta("", self._talk.turns[-1].text))
         await self._answer(self._talk.go_on(self._service))
 
     def _welcome(self) -> None:
