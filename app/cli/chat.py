@@ -25,6 +25,7 @@ from app.cli.text import whole_characters
 from core.chat.turns import GREEDY, HIGHEST_SEED, MOST_NEW_TOKENS, Sampling
 from core.errors import UserError
 from core.load_options import AttentionChoice, DeviceChoice, KVChoice, LoadOptions, WeightChoice
+from core.models.adapter import is_adapter
 from core.translation import say
 
 
@@ -71,14 +72,20 @@ def chat(
 
 
 def _adapter_folder(adapter: str) -> str:
-    """Of one of the library by its name, as --model takes it, or of any folder."""
+    """Of one of the library by its name, as --model takes it, or of any folder.
+
+    Raises:
+        UserError: adapter_is_model, adapter_folder_missing.
+    """
     if not adapter:
         return ""
     try:
-        named = library().files_of(adapter).adapter
+        named = library().files_of(adapter)
     except UserError:
         named = None
-    folder = named or Path(adapter)
+    folder = named.adapter if named and named.adapter else Path(adapter)
+    if named and not is_adapter(folder):
+        raise UserError("adapter_is_model", name=adapter)
     if not folder.is_dir():
         raise UserError("adapter_folder_missing", folder=adapter)
     return str(folder.absolute())

@@ -117,8 +117,7 @@ def is_adapter(folder: Path) -> bool:
 def examine(folder: Path) -> Adapter:
     """
     Raises:
-        UserError: adapter_config_unreadable, adapter_kind_unknown, adapter_changes_base, adapter_weights_missing,
-            adapter_pickle, adapter_damaged, lfs_pointer, safetensors_*.
+        UserError: as read_config(); adapter_weights_missing, adapter_pickle, adapter_damaged, lfs_pointer, safetensors_*.
     """
     config = read_config(folder)
     file = weights_file(folder)
@@ -139,9 +138,18 @@ def examine(folder: Path) -> Adapter:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """adapter_config.json, once it describes a LoRA that leaves its base model alone."""
+    """adapter_config.json, once it describes a LoRA that leaves its base model alone.
+
+    Raises:
+        UserError: adapter_config_missing, adapter_is_model, adapter_config_unreadable, adapter_kind_unknown,
+            adapter_changes_base.
+    """
     try:
         config = json.loads((folder / CONFIG_NAME).read_text("utf-8"))
+    except FileNotFoundError:
+        if (folder / "config.json").is_file():
+            raise UserError("adapter_is_model", name=str(folder)) from None
+        raise UserError("adapter_config_missing", folder=str(folder)) from None
     except (OSError, ValueError):
         config = None
     if not isinstance(config, dict):

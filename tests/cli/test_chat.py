@@ -86,6 +86,8 @@ def test_an_adapter_of_the_library_is_called_by_its_name(home: Path, capsys: pyt
         assert json.loads(json.loads(out)["text"])["adapter"] == str(paths.models() / "cooking")
         assert json.loads(out).get("adapter", "") == ("Cooking" if "--adapter" in asked else "")
         assert "--context-length 600" in err and "--context-length 0" in err  # of the base, which is loaded
+    assert run(["chat", "-m", "first", "--adapter", "first", "-p", "Hi"]) == 1
+    assert said(capsys)[1].endswith(say("error.adapter_is_model", name="first") + "\n")
     assert run(["chat", "-m", "first", "--adapter", "baking", "-p", "Hi"]) == 1
     assert said(capsys)[1].endswith(say("error.adapter_folder_missing", folder="baking") + "\n")
 

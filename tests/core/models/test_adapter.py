@@ -97,6 +97,10 @@ def test_what_cannot_be_used_is_refused_in_words(folder: Path) -> None:
     for text in ("", "[]", "{"):
         (folder / adapter.CONFIG_NAME).write_text(text)
         assert refused(folder) == "adapter_config_unreadable"
+    (folder / adapter.CONFIG_NAME).unlink()
+    assert refused(folder) == "adapter_config_missing"
+    (folder / "config.json").write_text("{}")
+    assert refused(folder) == "adapter_is_model"
     (folder / adapter.CONFIG_NAME).write_text(good)
     weights = folder / adapter.WEIGHTS_NAME
     rewrite(folder, lambda tensors: tensors.pop(next(name for name in tensors if "lora_B" in name)))
