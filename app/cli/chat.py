@@ -21,7 +21,7 @@ from app.cli.batch import BatchWork, run_batch
 from app.cli.screen import Plain, Screen, Silent
 from app.cli.session import check_elsewhere, inference, library, load_options
 from app.cli.talk import Talk
-from app.cli.text import whole_characters
+from app.cli.text import piped, whole_characters
 from core.chat.turns import GREEDY, HIGHEST_SEED, MOST_NEW_TOKENS, Sampling
 from core.errors import UserError
 from core.load_options import AttentionChoice, DeviceChoice, KVChoice, LoadOptions, WeightChoice
@@ -99,7 +99,7 @@ def _question(prompt: str, *, needs_one: bool) -> str:
         UserError: nothing_asked.
     """
     is_terminal = sys.stdin.isatty()
-    question = whole_characters(prompt or ("" if is_terminal else sys.stdin.read().removesuffix("\n")))
+    question = whole_characters(prompt) or ("" if is_terminal else piped())
     if not question.strip() and (needs_one or not is_terminal):
         raise UserError("nothing_asked")
     return question

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
+
+def piped() -> str:
+    """All of standard input but the line break at its end, which `echo` and editors add."""
+    return whole_characters(sys.stdin.read().removesuffix("\n"))
+
 
 def whole_characters(text: str) -> str:
     """Halves of characters, as arguments and JSON can hold, become U+FFFD; bytes of an argument that are UTF-8 after

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from typing import Annotated
 
 import typer
 
 from app.cli.extend import extend
 from app.cli.session import inference
-from app.cli.text import whole_characters
+from app.cli.text import piped, whole_characters
 from core.protocol.messages import Tokenized
 from core.translation import say
 
@@ -34,7 +33,7 @@ def tokenize(
         return
     if not model:
         raise typer.BadParameter(say("cli.model_missing"), context, param_hint="'--model' / '-m'")
-    words = whole_characters(sys.stdin.read() if text is None else text)
+    words = piped() if text is None else whole_characters(text)
     found = asyncio.run(_tokens(model, words, unsafe_special))
     (_print_json if as_json else _print_lines)(found, words)
 

@@ -14,6 +14,7 @@ import pytest
 from app.cli.entry import run
 from core import paths, settings
 from core.load_options import LoadOptions
+from core.protocol.messages import Tokenized
 from core.remote_engine import RemoteEngine, RemoteModel
 from core.translation import say
 from tests.helpers import shelf_models
@@ -159,6 +160,21 @@ def test_a_base_model_is_said_to_be_one(
     out, err = said(capsys)
     assert err == say("notice.base_model") + "\n"
     assert json.loads(out)["turns"] == [["user", "  The capital of Ethiopia is "]]  # to the last space
+
+
+def test_the_last_line_break_of_a_pipe_is_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    async def tokens(model: str, text: str, unsafe_special: bool) -> Tokenized:
+        asked.append(text)
+        return Tokenized("job", ())
+
+    monkeypatch.setattr("app.cli.tokenize._tokens", tokens)
+    for piped in ("text\n", "text", " two\nlines\n\n"):
+        monkeypatch.setattr("sys.stdin", io.StringIO(piped))
+        assert run(["tokenize", "-m", "any"]) == 0
+    assert run(["tokenize", "-m", "any", "--text", "text\n"]) == 0
+    assert asked == ["text", "text", " two\nlines\n", "text\n"]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,9 @@ def test_commands_and_their_short_forms(line: str, name: commands.Name, argument
     assert read(line) == Command(name, argument)
 
 
-@pytest.mark.parametrize("line", [" :help", ":-) hello", ": help", ":help\nme\n", ":r/x", "a :help", ":xyz", ":help\nme", "10:30", "::"])
+@pytest.mark.parametrize(
+    "line", [" :help", ":-) hello", ": help", ":help\nme\n", ":r/x", "a :help", ":xyz", ":help\nme", "10:30", "::"]
+)
 def test_other_text_with_a_colon_goes_to_the_model(line: str) -> None:
     assert read(line) == line
 

@@ -91,6 +91,7 @@ def test_commands(model: Model, tmp_path: Path) -> None:
         assert "  History (2)\nUser[0]: how\nQWen[0]: top_p" in told and "QWen[1]: system" in told
         saved = tmp_path / "talk.md"
         assert "written to" in terminal.enter(f":save {saved}") and "already" in terminal.enter(f":save {saved}")
+        assert "There is a folder" in terminal.enter(f":save {tmp_path}")
         assert "## System prompt\n\nBe brief.\n\n## User\n\nhow\n" in saved.read_text("utf-8")
         assert "Did you mean :help?" in terminal.enter(":hlep")
         assert "takes nothing after it" in terminal.enter(":clear now")
@@ -142,7 +143,7 @@ def test_a_reply_that_is_stopped_or_dies_is_kept(model: Model) -> None:
         stopped = terminal.wait_for("Stopped. What came is kept", after="forever")
         words = [int(number) for number in re.findall(r"word(\d+)", stopped)]
         assert words == list(range(1, len(words) + 1)) and "unseen" not in stopped
-        terminal.wait_for("\nUser>", after="4,096")
+        terminal.wait_for("\nUser> unseen", after="4,096")
         terminal.send("\x03")
         assert "word1 word2 " in (told := terminal.enter(":continue")) and "and on after" in told
         told = terminal.enter("die")
@@ -193,6 +194,7 @@ def test_plain_terminals(model: Model, variables: dict[str, str]) -> None:
 def test_a_base_model_writes_on(model: Model) -> None:
     with Terminal([*FAKE, "chat", "-m", model("base")]) as terminal:
         terminal.wait_for("Text>")
+        assert "does not think" in terminal.enter(":conf thinking=on", "Text>")
         assert terminal.enter("Once **upon**", "Text>").startswith(" and on after 'pon**'\n9 tokens")
         assert terminal.enter("", "Text>").startswith(' and on after "on**\'"')
 

@@ -31,7 +31,7 @@ MODEL = [""]
 def load(job: LoadModel, control: JobControl) -> Events:
     MODEL[0] = job.name.rpartition("/")[2]
     can_chat = MODEL[0] != "base"
-    facts = ModelLoaded(job.job_id, job.name, "Fake", "cpu", "", "float32", "", 1, 4, 4096, can_chat, True, 0.1)
+    facts = ModelLoaded(job.job_id, job.name, "Fake", "cpu", "", "float32", "", 1, 4, 4096, can_chat, can_chat, 0.1)
     yield msgspec.structs.replace(facts, notices=() if can_chat else (Notice("base_model"),))
     yield Finished(job.job_id)
 

@@ -249,6 +249,9 @@ class Conversation:
         now = conf.changed(self._conf, wanted, self._start)
         told.settings(now, list(dict.fromkeys(key for key, _ in items)))
         self._take(now)
+        loaded = self._service.state.loaded
+        if "thinking" in (key for key, _ in wanted) and now.thinking and loaded and not loaded.can_think:
+            told.tell(say("terminal.cannot_think"))
 
     @property
     def _conf(self) -> Conf:

@@ -1,7 +1,7 @@
 """The terminal's modes while a reply streams. Invariant: they are what they were once the block is left.
 
-What is typed meanwhile is not shown between the words of the reply; it waits for the prompt. Ctrl-C and Ctrl-Z stay
-signals, and after Ctrl-Z and `fg` the modes are put in force again.
+What is typed meanwhile is not shown between the words of the reply; it waits for the prompt, also after Ctrl-C. Ctrl-C
+and Ctrl-Z stay signals, and after Ctrl-Z and `fg` the modes are put in force again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def unseen(on_return: Callable[[], None]) -> Iterator[None]:
         yield
         return
     hidden = [*before]
-    hidden[3] &= ~(termios.ECHO | termios.ICANON)
+    hidden[3] = hidden[3] & ~(termios.ECHO | termios.ICANON) | termios.NOFLSH
 
     def hide() -> None:
         with suppress(OSError, termios.error):  # it may be gone

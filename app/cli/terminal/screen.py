@@ -176,6 +176,7 @@ class TerminalScreen:
     def _width(self) -> int:
         return max(size(sys.stdout)[0] - 1, 8)
 
+
 def screen(*, folds: bool) -> Screen:
     """For replies on stdout: Markdown on a terminal that can move its cursor, else text as it comes."""
     return TerminalScreen(folds=folds) if sys.stdout.isatty() and obeys() else Plain()

@@ -122,7 +122,7 @@ def save(file: str, model: str, system: str, turns: Sequence[Turn]) -> Path:
     """The conversation as Markdown, in a new file.
 
     Raises:
-        UserError: save_exists, save_failed.
+        UserError: save_is_folder, save_exists, save_failed.
     """
     target = Path(os.path.expanduser(file))
     parts = [f"# {model}"]
@@ -134,6 +134,8 @@ def save(file: str, model: str, system: str, turns: Sequence[Turn]) -> Path:
             summary = f"<summary>{say('store.markdown_thinking')}</summary>"
             parts += [f"<details>\n{summary}", turn.thinking.strip(), "</details>"]
         parts.append(turn.text.strip())
+    if target.is_dir():
+        raise UserError("save_is_folder", folder=str(target))
     if target.exists():
         raise UserError("save_exists", file=str(target))
     try:
