@@ -117,7 +117,8 @@ def is_adapter(folder: Path) -> bool:
 def examine(folder: Path) -> Adapter:
     """
     Raises:
-        UserError: as read_config(); adapter_weights_missing, adapter_pickle, adapter_damaged, lfs_pointer, safetensors_*.
+        UserError: as read_config(); adapter_weights_missing, adapter_pickle, adapter_damaged, lfs_pointer,
+            safetensors_*.
     """
     config = read_config(folder)
     file = weights_file(folder)

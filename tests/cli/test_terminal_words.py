@@ -100,7 +100,8 @@ def test_do_sample_is_a_temperature_above_zero() -> None:
     [
         ("top_p=1.5", "conf_number"), ("top_p=warm", "conf_number"), ("temperature=-1", "conf_number"),
         ("temperature=1e999", "conf_number"), ("temperature=True", "conf_number"), ("top_k=2.5", "conf_whole"),
-        ("max_new_tokens=0", "conf_whole"), ("seed=-1", "conf_whole_or_none"), ("top_p=", "conf_no_value"), ("=5", "conf_no_key"), ("top_p 1", "conf_equals"),
+        ("max_new_tokens=0", "conf_whole"), ("seed=-1", "conf_whole_or_none"), ("top_p=", "conf_no_value"),
+        ("=5", "conf_no_key"), ("top_p 1", "conf_equals"),
         ("do_sample=1", "conf_switch"), ("thinking=maybe", "conf_switch_or_none"), ("stop=[1]", "conf_texts_or_none"),
         ("temprature=1", "conf_key_near"), ("x=1", "conf_key_unknown"), ("top_k=__import__('os')", "conf_whole"),
         ("top_k=" + "(" * 5000, "conf_whole"), ("top_k=5 top_p=9", "conf_number"),
