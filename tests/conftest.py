@@ -95,9 +95,15 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     args = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames if name != "loop_name"}
     spare_modules()
     loop_name = str(pyfuncitem.callspec.params["loop_name"])
-    with asyncio.Runner(debug=True, loop_factory=lambda: loop_factory(loop_name)) as runner:
-        runner.get_loop().slow_callback_duration = 2.0
-        runner.run(leak_checked(pyfuncitem.obj, args))
+    try:
+        with asyncio.Runner(debug=True, loop_factory=lambda: loop_factory(loop_name)) as runner:
+            # qasync asks which loop is the current one also for callbacks that are left once it has stopped; without
+            # an answer asyncio makes a plain loop, which nobody closes.
+            asyncio.set_event_loop(runner.get_loop())
+            runner.get_loop().slow_callback_duration = 2.0
+            runner.run(leak_checked(pyfuncitem.obj, args))
+    finally:
+        asyncio.set_event_loop(None)
     # What a closed loop leaves (timers that are QObjects) must be collected in this thread: collected by chance in
     # another one, such as the store's, it takes the process down.
     gc.collect()

@@ -131,3 +131,16 @@ def test_closing_the_window_stops_the_worker_and_ends_cleanly() -> None:
     result = subprocess.run(command, capture_output=True, text=True, timeout=20, cwd=ROOT)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.strip() == "worker_ended State.STOPPED"
+
+
+async def test_callbacks_left_at_the_end_find_the_loop_they_belong_to() -> None:
+    """qasync runs them once it has stopped. A loop made in its place would be closed by nobody, and be found at some
+    collection in another test; an assertion that fails there is an error in the log, which fails this one."""
+    loop = asyncio.get_running_loop()
+
+    def again(times: int) -> None:
+        assert asyncio.get_event_loop() is loop
+        if times:
+            loop.call_soon(again, times - 1)
+
+    again(100)
