@@ -1,7 +1,8 @@
 """The server for other programs: open, close, and what is going on at its door.
 
 The door itself is in the inference worker, which has the model. Invariant: while the server is meant to be open it
-comes back after every death of the worker, on the same port, unless the worker keeps dying.
+comes back after every death of the worker, on the same port, unless the worker keeps dying; the port is ours, so that
+it answers meanwhile, and requests that died with the worker are told as failed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Literal
 from app.services.events import Event
 from app.services.inference import InferenceService, ModelState, as_error
 from app.services.library import LibraryService
+from app.services.loading_answers import LoadingAnswers
 from app.services.stream_keeper import StreamKeeper
 from core.errors import UserError
 from core.protocol.messages import Failed, Finished, JobEvent, Progress
@@ -99,6 +101,7 @@ class ServingService:
         self._task: asyncio.Task[None] | None = None
         self._job_id = ""
         self._opened = asyncio.Event()
+        self._loading: LoadingAnswers | None = None
 
     async def start(self, model: str, options: ServerOptions) -> str:
         """Returns the address once the door is open.
@@ -112,13 +115,13 @@ class ServingService:
         self.options = options
         try:
             check(options)
-            listening.bound(options.host, options.port).close()  # told before a model is loaded for nothing
+            listener = listening.bound(options.host, options.port)  # told before a model is loaded for nothing
         except UserError as error:
             self._set(ServerState(model=model, error=error))
             raise
         self._opened = asyncio.Event()
         self._set(ServerState("opening", model))
-        self._task = asyncio.get_running_loop().create_task(self._keep_open(model, options), name="server")
+        self._task = asyncio.get_running_loop().create_task(self._keep_open(model, options, listener), name="server")
         opened = asyncio.get_running_loop().create_task(self._opened.wait(), name="server opens")
         try:
             await asyncio.wait((self._task, opened), return_when=asyncio.FIRST_COMPLETED)
@@ -152,14 +155,19 @@ class ServingService:
         if self._task is not None:
             await asyncio.wait((self._task,))
 
-    async def _keep_open(self, model: str, options: ServerOptions) -> None:
+    async def _keep_open(self, model: str, options: ServerOptions, listener: socket.socket) -> None:
         keeper = StreamKeeper()
-        keeper.open()
+        keeper.open(listener)
+        self._loading = LoadingAnswers(listener) if keeper.path else None
+        if not keeper.path:
+            listener.close()  # the worker has to open one itself
         follows = self._inference.changed.listen(self._follow)
         deaths: list[float] = []
         try:
             while True:
                 self._job_id = uuid.uuid4().hex
+                if self._loading is not None:
+                    await self._loading.start()
                 job = await self._job(model, options, keeper.path)
                 end = await self._open(model, job)
                 model = self.state.model  # another one may have been loaded meanwhile
@@ -169,6 +177,7 @@ class ServingService:
                 if not isinstance(end, Failed):  # the model was given back, its process with it
                     self._set(ServerState(model=model, error=UserError("served_model_unloaded", name=model)))
                     return
+                self._tell_lost()
                 if end.kind != "died" or not self._opened.is_set():
                     self._set(ServerState(model=model, error=as_error(end)))
                     return
@@ -185,6 +194,9 @@ class ServingService:
         finally:
             follows()
             keeper.close()
+            if self._loading is not None:
+                self._loading.stop()
+            listener.close()
 
     def _follow(self, state: ModelState) -> None:
         """Whoever loads another model has it served from then on."""
@@ -222,11 +234,18 @@ class ServingService:
             self._take(event)
         return None
 
+    def _tell_lost(self) -> None:
+        """What was under way has failed with the process that can tell of it no more."""
+        for request in self.state.live:
+            self.ended.emit(RequestEnded(self._job_id, request, "failed", 503, "api_model_ended"))
+
     def _take(self, event: JobEvent) -> None:
         match event:
             case Progress():
                 self._set(replace(self.state, progress=event))
             case DoorOpened(host=host, port=port):
+                if self._loading is not None:
+                    self._loading.stop()
                 self._set(replace(self.state, phase="open", address=address(host, port), progress=None))
                 self._opened.set()
             case RequestsChanged(live=live):

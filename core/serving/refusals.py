@@ -36,6 +36,7 @@ STATUS = {
     "api_busy": 429,
     "no_model_loaded": 503,
     "api_stopping": 503,
+    "api_loading": 503,
     "api_model_changed": 503,
     "api_model_ended": 503,
     "out_of_memory": 503,
