@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import re
 import socket
 import time
 import uuid
@@ -41,17 +42,20 @@ log = logging.getLogger("serving")
 
 Phase = Literal["closed", "opening", "open"]
 DEATHS, DEATHS_WITHIN_S = 3, 30.0
+HOST_NAME = re.compile(r"(?!-)[\w-]{1,63}(\.[\w-]{1,63})*\.?", re.ASCII)
 ANYWHERE = ("0.0.0.0", "::", "")
 
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """keys: what clients must send; needed where other machines can come. origins: of pages that may ask."""
+    """keys: what clients must send; needed where other machines can come. origins: of pages that may ask.
+    names: by which clients may call this machine, beside its own name and its addresses."""
 
     host: str = "127.0.0.1"
     port: int = 8000
     keys: tuple[str, ...] = field(default=(), repr=False)  # which no log shall hold
     origins: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,7 @@ class ServingService:
         self.options = options
         try:
             check(options)
+            self._inference.locate(model)
             listener = listening.bound(options.host, options.port)  # told before a model is loaded for nothing
         except UserError as error:
             self._set(ServerState(model=model, error=error))
@@ -223,7 +228,7 @@ class ServingService:
             model,
             tuple(hashlib.sha256(key.encode()).hexdigest() for key in options.keys),
             options.origins,
-            names=(options.host, socket.gethostname(), f"{socket.gethostname()}.local"),
+            names=(options.host, socket.gethostname(), f"{socket.gethostname()}.local", *options.names),
             keeper=keeper,
         )
 
@@ -281,7 +286,7 @@ def address(host: str, port: int) -> str:
 def check(options: ServerOptions) -> None:
     """
     Raises:
-        UserError: serve_needs_key, api_key_unusable, origin_unusable.
+        UserError: serve_needs_key, api_key_unusable, origin_unusable, host_name_unusable.
     """
     if any(not key or not key.isascii() or not key.isprintable() or " " in key for key in options.keys):
         raise UserError("api_key_unusable")
@@ -291,6 +296,9 @@ def check(options: ServerOptions) -> None:
         scheme, mark, rest = origin.partition("://")
         if origin != "*" and (not mark or scheme not in ("http", "https") or not rest or "/" in rest):
             raise UserError("origin_unusable", origin=origin)
+    for name in options.names:
+        if not HOST_NAME.fullmatch(name):
+            raise UserError("host_name_unusable", name=name)
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,8 +1,9 @@
 """Answers of the server that end with a word even if the model's process is killed.
 
-The worker shares the socket of every request with us until it is answered. When its process is gone the rest is ours to
-say: the error, as the last event of a stream, or as the whole answer where none has begun. The other way round the worker
-gets the listening socket from us, so that the port stays ours. Invariant: of a worker that is alive no answer is touched.
+The worker shares the socket of every request with us until it is answered. When its process is gone the rest is ours
+to say: the error, as the last event of a stream, or as the whole answer where none has begun. The other way round the
+worker gets the listening socket from us, so that the port stays ours. Invariant: of a worker that is alive no answer is
+touched.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Answers that shall end with a word even if this process is killed: each connection is shared with the front.
 
-The front holds a copy of the socket until its request is answered, and writes the error when we are gone; the socket that
-listens comes from it. Where the system cannot pass sockets on, an answer is cut off instead and we listen ourselves.
+The front holds a copy of the socket until its request is answered, and writes the error when we are gone; the socket
+that listens comes from it. Where the system cannot pass sockets on, an answer is cut off instead and we listen
+ourselves.
 Invariant: what is told here is told at the beginning and the end of an answer, never for a token.
 """
 
@@ -26,12 +27,13 @@ log = logging.getLogger("serving")
 
 
 class KeeperLine:
-    def __init__(self, path: str) -> None:
-        """path: of the front's socket; "" for none.
+    """
+    Attributes:
+        listener: where the server shall listen, None where it has to bind a socket itself
+    """
 
-        Attributes:
-            listener: where the server shall listen, None where it has to bind a socket itself
-        """
+    def __init__(self, path: str) -> None:
+        """path: of the front's socket; "" for none."""
         self.listener: socket.socket | None = None
         self._line: socket.socket | None = None
         self._numbers = count()
