@@ -105,7 +105,7 @@ class _Teller:
         self._deaths = 0
         self._is_loading = self._is_shorter = False
 
-    def opened(self, model: str, address: str, others: list[str], origins: tuple[str, ...]) -> None:
+    def opened(self, model: str, address: str, others: list[str], origins: tuple[str, ...] = ()) -> None:
         """others: addresses by which other machines come; origins: of pages that may ask."""
         if "*" in origins:
             print(say("cli.serving_any_page"), file=sys.stderr)

@@ -253,6 +253,7 @@ class ServingService:
                     self._loading.stop()
                 self._set(replace(self.state, phase="open", address=address(host, port), progress=None))
                 self._opened.set()
+                log.info("the server is open at %s", self.state.address)
             case RequestsChanged(live=live):
                 self._set(replace(self.state, live=live))
             case RequestEnded():

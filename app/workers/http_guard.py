@@ -65,7 +65,7 @@ class Guard:
             await told.allow(headers.get("access-control-request-headers", ""))
             return
         if scope["method"] == "POST":  # every body is JSON, whatever a client calls it or forgets to
-            scope = scope | {"headers": [*_without_type(scope["headers"]), JSON]}
+            scope = {**scope, "headers": [*_without_type(scope["headers"]), JSON]}
         body = _Bounded(receive, self._most)
         try:
             await self._app(scope, body.receive, told.send)

@@ -44,7 +44,7 @@ class Constraint:
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            raise UserError("grammar_failed", reason=str(self._matcher.get_error()).partition("\n")[0][:300])
+            raise UserError("grammar_failed", reason=_reason(str(self._matcher.get_error())))
 
 
 class GrammarTokens:

@@ -97,6 +97,12 @@ const WORDS = {
     api_try: "As a command",
     api_default: "without it: {value}",
     api_loading: "Reading the description …",
+    about_chat: "A reply to a conversation, whole or as a stream of events.",
+    about_completions: "A text that goes on where the prompt ends.",
+    about_models: "The model in memory and the adapters that it can answer with.",
+    about_model: "One of them, by its name.",
+    about_tokenize: "The ids of a text, or of a conversation as the model would read it.",
+    about_health: "Whether a model is ready, and how busy it is.",
   },
   zh: {
     language: "English",
@@ -194,6 +200,12 @@ const WORDS = {
     api_try: "命令示例",
     api_default: "默认：{value}",
     api_loading: "正在读取说明……",
+    about_chat: "对一段对话的回复，整个给出或以事件流给出。",
+    about_completions: "从提示结尾处继续写下去的文本。",
+    about_models: "已加载的模型，以及它回答时可用的适配器。",
+    about_model: "其中一个，按名称。",
+    about_tokenize: "一段文本的词元编号，或模型所读的一段对话的词元编号。",
+    about_health: "模型是否就绪，以及有多忙。",
   },
 };
 

@@ -40,9 +40,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     adapter = tiny_adapters.write(
         home / "taught", tiny_models.model("qwen3"), target_modules=["q_proj", "up_proj"], base=str(base)
     )
-    with Server(
-        str(adapter), home, "--api-key", KEY, "--allow-origin", "https://page.example", "--allow-host", "proxy.example"
-    ) as made:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QWEN_WORKBENCH_API_KEY", KEY)
+        made = Server(str(adapter), home, "--allow-origin", "https://page.example", "--allow-host", "proxy.example")
+    with made:
         yield made
 
 
@@ -176,8 +177,8 @@ def bearer(key: str = KEY) -> dict[str, str]:
         ("/v1/nothing", {}, bearer(), 404, "/v1/nothing"),
         ("/v1/models", {}, bearer(), 405, "POST"),
         ("/tokenize", {"prompt": "x" * (17 << 20)}, bearer(), 413, "16 MB"),
-        ("/v1/completions", {"prompt": "\ud800"}, bearer(), 400, "half a character"),
-        ("/tokenize", {"prompt": "\ud800"}, bearer(), 400, "half a character"),
+        ("/v1/completions", '{"prompt": "\\ud800"}', bearer(), 400, "half a character"),
+        ("/tokenize", '{"prompt": "\\ud800"}', bearer(), 400, "half a character"),
         ("/v1/completions", {"prompt": [1, 2]}, bearer(), 400, "Token ids"),
         ("/v1/completions", {"prompt": "x", "stop": ["y"] * 5000}, bearer(), 400, "stop: 16 entries"),
         ("/v1/completions", '{"prompt": ', bearer(), 400, "no JSON"),
@@ -327,7 +328,9 @@ def test_a_slow_reader_holds_up_nobody_and_gets_all_of_it(server: Server, client
 
 
 def test_no_key_and_no_word_of_a_request_is_told(server: Server) -> None:
-    told = json.dumps(server.told)
+    logged = (server.home / "logs" / "workbench.log").read_text("utf-8")
+    told = json.dumps(server.told) + logged
+    assert server.address in logged, "what the log would say of a bug can be read somewhere"
     assert server.ended() and KEY not in told and "rainbow" not in told
 
 
