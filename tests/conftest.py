@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -64,13 +65,18 @@ def loop_factory(name: str) -> asyncio.AbstractEventLoop:
     return loop
 
 
+LONGEST = ("test_finetune_tour.py", "test_tour.py", "test_ranks.py")
 COLLECTED = pytest.StashKey[list[pytest.Item]]()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Every test, before any of them is deselected: what the documents say is checked against them."""
+    """Every test, before any of them is deselected: what the documents say is checked against them. Then the longest
+    files come first and those of one or two tests last, so that no processor has nothing to do at the end."""
     config.stash[COLLECTED] = list(items)
+    tests = Counter(item.path for item in items)
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (places.get(item.path.name, len(places)), -tests[item.path]))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
