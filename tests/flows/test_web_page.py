@@ -482,6 +482,16 @@ def test_a_phone_in_chinese_and_dark(server: Server, browser: Browser) -> None:
         assert page.evaluate(nameless) == 0
         page.get_by_role("button", name="切换到英文").or_(page.get_by_role("button", name="English")).click()
         expect(page.get_by_label("Your question")).to_be_visible()
+        show(
+            tab,
+            {"role": "user", "text": "?"},
+            {"role": "assistant", "text": "- [x] done\n- [ ] open\n- [a](https://b.example)"},
+        )
+        assert tab.reply().splitlines() == ["☑ done", "☐ open", "a"]
+        page.get_by_role("button", name="中文").click()
+        page.goto(f"{server.address}/docs")
+        expect(page.get_by_text("模型是否就绪，以及有多忙。")).to_be_visible()
+        expect(page.get_by_text("Whether a model is ready")).to_have_count(0)
         assert tab.trouble == [] and tab.outside() == []
 
 
