@@ -135,12 +135,12 @@ def _ended_row(one: Entry) -> list[Cell]:
     amounts = {"read": read or "–", "written": written or "–", "rate": speed or "–", "took": took or "–"}
     whole = say("server_ui.row_hint", model=one.model, **amounts) if one.model else ""
     return [
-        Cell(words.clock(one.at)),
+        Cell(words.clock(one.at), hint=whole),
         Cell(f"{words.who(one.client)} · {path}" if one.client else path, hint=whole),
         Cell("", badge=end, tone=tone, mark="dot", hint=hint),
         Cell(one.model, hint=one.model),
         Cell(read, number=True),
-        Cell(written, number=True),
-        Cell(speed, number=True),
+        Cell(written, number=True, hint=whole),
+        Cell(speed, number=True, hint=whole),
         Cell(took, number=True),
     ]
