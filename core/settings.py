@@ -25,13 +25,15 @@ SCHEMA = 1
 
 class ServerSettings(Struct, frozen=True, forbid_unknown_fields=False):
     """What the server page keeps. on_network: other machines may ask; model "": whichever is in memory, else the one
-    that chat answers with; needs_key: on this machine too."""
+    that chat answers with; needs_key: on this machine too;
+    names: by which others call this machine, beside its own."""
 
     model: str = ""
     on_network: bool = False
     port: int = 8000
     needs_key: bool = False
     origins: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     at_start: bool = False
 
 

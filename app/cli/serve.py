@@ -16,19 +16,26 @@ import typer
 
 from app.cli.session import inference, library, load_options
 from app.services.addresses import reach
+from app.services.inference import ModelState
 from app.services.serving import ANYWHERE, ServerOptions, ServerState, ServingService, served_adapters
+from core import log, paths
 from core.errors import Param
 from core.load_options import DeviceChoice, KVChoice, LoadOptions, WeightChoice
 from core.protocol.serving import RequestEnded, RequestsRefused
 from core.translation import say
+
+KEY_VARIABLE = "QWEN_WORKBENCH_API_KEY"  # which, unlike an argument, no list of processes shows
 
 
 def serve(
     model: Annotated[str, typer.Option("--model", "-m", help=say("cli.help_model"))],
     host: Annotated[str, typer.Option("--host", help=say("cli.help_host"))] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help=say("cli.help_port"))] = 8000,
-    api_key: Annotated[list[str] | None, typer.Option("--api-key", help=say("cli.help_api_key"))] = None,
+    api_key: Annotated[
+        list[str] | None, typer.Option("--api-key", envvar=KEY_VARIABLE, help=say("cli.help_api_key"))
+    ] = None,
     allow_origin: Annotated[list[str] | None, typer.Option("--allow-origin", help=say("cli.help_allow_origin"))] = None,
+    allow_host: Annotated[list[str] | None, typer.Option("--allow-host", help=say("cli.help_allow_host"))] = None,
     weights: Annotated[WeightChoice | None, typer.Option("--weights", help=say("cli.help_weights"))] = None,
     kv_cache: Annotated[KVChoice | None, typer.Option("--kv-cache", help=say("cli.help_kv_cache"))] = None,
     device: Annotated[DeviceChoice | None, typer.Option("--device", help=say("cli.help_device"))] = None,
@@ -37,8 +44,12 @@ def serve(
 ) -> None:
     asked = {"weights": weights, "kv_cache": kv_cache, "device": device, "context_length": context_length}
     options = load_options(model, asked)
-    server = ServerOptions(host, port, tuple(api_key or ()), tuple(allow_origin or ()))
-    asyncio.run(_serve(model, options, server, _Teller(as_json)))
+    server = ServerOptions(host, port, tuple(api_key or ()), tuple(allow_origin or ()), tuple(allow_host or ()))
+    log.start(paths.logs())
+    try:
+        asyncio.run(_serve(model, options, server, _Teller(as_json)))
+    finally:
+        log.stop()
 
 
 async def _serve(model: str, options: LoadOptions, server: ServerOptions, teller: _Teller) -> None:
@@ -50,6 +61,7 @@ async def _serve(model: str, options: LoadOptions, server: ServerOptions, teller
         async with inference(options) as service:
             serving = ServingService(service, lambda: served_adapters(library()))
             serving.changed.listen(teller.on_change)
+            service.changed.listen(lambda state: teller.on_model(state, options.context_length))
             serving.ended.listen(teller.on_end)
             serving.refused.listen(teller.on_refusal)
             await _until(ended, serving, model, server, teller)
@@ -67,7 +79,8 @@ async def _until(
     async def run() -> None:
         address = await serving.start(model, server)
         others = (await asyncio.to_thread(reach)).addresses if server.host in ANYWHERE else ()
-        teller.opened(model, address, [f"http://{one}:{address.rpartition(':')[2]}" for one in others])
+        reached = [f"http://{one}:{address.rpartition(':')[2]}" for one in others]
+        teller.opened(model, address, reached, server.origins)
         await serving.closed()
 
     work, signalled = asyncio.create_task(run()), asyncio.create_task(ended.wait())
@@ -90,10 +103,12 @@ class _Teller:
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
         self._deaths = 0
-        self._is_loading = False
+        self._is_loading = self._is_shorter = False
 
-    def opened(self, model: str, address: str, others: list[str]) -> None:
-        """others: addresses by which other machines come."""
+    def opened(self, model: str, address: str, others: list[str], origins: tuple[str, ...] = ()) -> None:
+        """others: addresses by which other machines come; origins: of pages that may ask."""
+        if "*" in origins:
+            print(say("cli.serving_any_page"), file=sys.stderr)
         if self._as_json:
             told: dict[str, object] = {"event": "serving", "model": model, "address": address}
             self._line(told | {"base_url": f"{address}/v1", "network": others})
@@ -112,6 +127,13 @@ class _Teller:
                 self._line({"event": "reopened", "address": state.address, "deaths": state.deaths})
             else:
                 print(say("cli.serving_again"), file=sys.stderr)
+
+    def on_model(self, state: ModelState, asked: int) -> None:
+        """Says once that the model cannot hold as many tokens as was asked for."""
+        had = state.loaded.context_length if state.phase == "ready" and state.loaded is not None else 0
+        if had and asked > had and not self._is_shorter:
+            self._is_shorter = True
+            print(say("cli.context_shorter", name=state.name, asked=asked, had=had), file=sys.stderr)
 
     def on_end(self, ended: RequestEnded) -> None:
         one = ended.request

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Literal
 
 import msgspec
 
@@ -22,6 +23,7 @@ from core.settings import ServerSettings
 
 log = logging.getLogger("serving")
 
+Why = Literal["loaded", "last", "first", "none"]
 HERE, EVERYWHERE = "127.0.0.1", "0.0.0.0"
 
 
@@ -62,21 +64,33 @@ class ServerSetup:
         return EVERYWHERE if self.settings.on_network else HERE
 
     async def model(self) -> str:
-        """The one chosen, else the one in memory, else the one chat answers with, else any; "" where there is none."""
-        names = [one.manifest.name for one in await self._library.installed() if not one.is_gone]
-        state = self._inference.state
-        wanted = (self.settings.model, state.adapter, state.name, self._preferences.settings.last_model)
-        return next((name for name in wanted if name in names), next(iter(names), ""))
+        """The one chosen, else as by itself; "" where there is none."""
+        chosen = self.settings.model
+        return chosen if chosen in await self._names() else (await self.by_itself())[0]
+
+    async def by_itself(self) -> tuple[str, Why]:
+        """The one in memory, else the one chat answered with last, else any; and which of these it is."""
+        names, state = await self._names(), self._inference.state
+        loaded = (state.adapter, state.name) if state.phase != "none" else ()
+        for name in loaded:
+            if name in names:
+                return name, "loaded"
+        last = self._preferences.settings.last_model
+        return (last, "last") if last in names else (names[0], "first") if names else ("", "none")
+
+    async def _names(self) -> list[str]:
+        return [one.manifest.name for one in await self._library.installed() if not one.is_gone]
 
     async def options(self) -> ServerOptions:
-        keys = (await self.key.need(),) if self.has_key else ()
-        return ServerOptions(self.host, self.settings.port, keys, self.settings.origins)
+        return self._options((await self.key.need(),) if self.has_key else ())
+
+    def _options(self, keys: tuple[str, ...]) -> ServerOptions:
+        return ServerOptions(self.host, self.settings.port, keys, self.settings.origins, self.settings.names)
 
     def is_in_force(self) -> bool:
         """Whether it is open as it is set up now. A key that was renewed is another one."""
         keys = (self.key.value,) if self.has_key else ()
-        wanted = ServerOptions(self.host, self.settings.port, keys, self.settings.origins)
-        return wanted == self._serving.options and not self._is_other_model()
+        return self._options(keys) == self._serving.options and not self._is_other_model()
 
     def _is_other_model(self) -> bool:
         chosen = self.settings.model

@@ -1,7 +1,8 @@
 """The server for other programs: open, close, and what is going on at its door.
 
 The door itself is in the inference worker, which has the model. Invariant: while the server is meant to be open it
-comes back after every death of the worker, on the same port, unless the worker keeps dying.
+comes back after every death of the worker, on the same port, unless the worker keeps dying; the port is ours, so that
+it answers meanwhile, and requests that died with the worker are told as failed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import logging
+import re
 import socket
 import time
 import uuid
@@ -21,6 +23,7 @@ from typing import Literal
 from app.services.events import Event
 from app.services.inference import InferenceService, ModelState, as_error
 from app.services.library import LibraryService
+from app.services.loading_answers import LoadingAnswers
 from app.services.stream_keeper import StreamKeeper
 from core.errors import UserError
 from core.protocol.messages import Failed, Finished, JobEvent, Progress
@@ -39,17 +42,20 @@ log = logging.getLogger("serving")
 
 Phase = Literal["closed", "opening", "open"]
 DEATHS, DEATHS_WITHIN_S = 3, 30.0
+HOST_NAME = re.compile(r"(?!-)[\w-]{1,63}(\.[\w-]{1,63})*\.?", re.ASCII)
 ANYWHERE = ("0.0.0.0", "::", "")
 
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """keys: what clients must send; needed where other machines can come. origins: of pages that may ask."""
+    """keys: what clients must send; needed where other machines can come. origins: of pages that may ask.
+    names: by which clients may call this machine, beside its own name and its addresses."""
 
     host: str = "127.0.0.1"
     port: int = 8000
     keys: tuple[str, ...] = field(default=(), repr=False)  # which no log shall hold
     origins: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,7 @@ class ServingService:
         self._task: asyncio.Task[None] | None = None
         self._job_id = ""
         self._opened = asyncio.Event()
+        self._loading: LoadingAnswers | None = None
 
     async def start(self, model: str, options: ServerOptions) -> str:
         """Returns the address once the door is open.
@@ -112,13 +119,14 @@ class ServingService:
         self.options = options
         try:
             check(options)
-            listening.bound(options.host, options.port).close()  # told before a model is loaded for nothing
+            self._inference.locate(model)
+            listener = listening.bound(options.host, options.port)  # told before a model is loaded for nothing
         except UserError as error:
             self._set(ServerState(model=model, error=error))
             raise
         self._opened = asyncio.Event()
         self._set(ServerState("opening", model))
-        self._task = asyncio.get_running_loop().create_task(self._keep_open(model, options), name="server")
+        self._task = asyncio.get_running_loop().create_task(self._keep_open(model, options, listener), name="server")
         opened = asyncio.get_running_loop().create_task(self._opened.wait(), name="server opens")
         try:
             await asyncio.wait((self._task, opened), return_when=asyncio.FIRST_COMPLETED)
@@ -152,14 +160,19 @@ class ServingService:
         if self._task is not None:
             await asyncio.wait((self._task,))
 
-    async def _keep_open(self, model: str, options: ServerOptions) -> None:
+    async def _keep_open(self, model: str, options: ServerOptions, listener: socket.socket) -> None:
         keeper = StreamKeeper()
-        keeper.open()
+        keeper.open(listener)
+        self._loading = LoadingAnswers(listener) if keeper.path else None
+        if not keeper.path:
+            listener.close()  # the worker has to open one itself
         follows = self._inference.changed.listen(self._follow)
         deaths: list[float] = []
         try:
             while True:
                 self._job_id = uuid.uuid4().hex
+                if self._loading is not None:
+                    await self._loading.start()
                 job = await self._job(model, options, keeper.path)
                 end = await self._open(model, job)
                 model = self.state.model  # another one may have been loaded meanwhile
@@ -169,6 +182,7 @@ class ServingService:
                 if not isinstance(end, Failed):  # the model was given back, its process with it
                     self._set(ServerState(model=model, error=UserError("served_model_unloaded", name=model)))
                     return
+                self._tell_lost()
                 if end.kind != "died" or not self._opened.is_set():
                     self._set(ServerState(model=model, error=as_error(end)))
                     return
@@ -185,6 +199,9 @@ class ServingService:
         finally:
             follows()
             keeper.close()
+            if self._loading is not None:
+                self._loading.stop()
+            listener.close()
 
     def _follow(self, state: ModelState) -> None:
         """Whoever loads another model has it served from then on."""
@@ -211,7 +228,7 @@ class ServingService:
             model,
             tuple(hashlib.sha256(key.encode()).hexdigest() for key in options.keys),
             options.origins,
-            names=(options.host, socket.gethostname(), f"{socket.gethostname()}.local"),
+            names=(options.host, socket.gethostname(), f"{socket.gethostname()}.local", *options.names),
             keeper=keeper,
         )
 
@@ -222,13 +239,21 @@ class ServingService:
             self._take(event)
         return None
 
+    def _tell_lost(self) -> None:
+        """What was under way has failed with the process that can tell of it no more."""
+        for request in self.state.live:
+            self.ended.emit(RequestEnded(self._job_id, request, "failed", 503, "api_model_ended"))
+
     def _take(self, event: JobEvent) -> None:
         match event:
             case Progress():
                 self._set(replace(self.state, progress=event))
             case DoorOpened(host=host, port=port):
+                if self._loading is not None:
+                    self._loading.stop()
                 self._set(replace(self.state, phase="open", address=address(host, port), progress=None))
                 self._opened.set()
+                log.info("the server is open at %s", self.state.address)
             case RequestsChanged(live=live):
                 self._set(replace(self.state, live=live))
             case RequestEnded():
@@ -262,7 +287,7 @@ def address(host: str, port: int) -> str:
 def check(options: ServerOptions) -> None:
     """
     Raises:
-        UserError: serve_needs_key, api_key_unusable, origin_unusable.
+        UserError: serve_needs_key, api_key_unusable, origin_unusable, host_name_unusable.
     """
     if any(not key or not key.isascii() or not key.isprintable() or " " in key for key in options.keys):
         raise UserError("api_key_unusable")
@@ -272,6 +297,9 @@ def check(options: ServerOptions) -> None:
         scheme, mark, rest = origin.partition("://")
         if origin != "*" and (not mark or scheme not in ("http", "https") or not rest or "/" in rest):
             raise UserError("origin_unusable", origin=origin)
+    for name in options.names:
+        if not HOST_NAME.fullmatch(name):
+            raise UserError("host_name_unusable", name=name)
 
 
 def _is_loopback(host: str) -> bool:

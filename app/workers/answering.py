@@ -23,6 +23,7 @@ from core.protocol.messages import Failed, Finished, JobEvent, PromptRead, TextD
 from core.serving.refusals import Refusal
 from core.serving.replies import Delta, Envelope, Telling, error_event, joined
 
+RETRY_AFTER_S = {429: "1", 503: "5"}
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
@@ -78,14 +79,13 @@ class Answering(Response):
         pump: asyncio.Task[None] | None = None
         try:
             pump = asyncio.create_task(self._pump(live))
-            while not (self._is_read or self._is_over):
-                await self._next()
-            if self._refusal is not None:
-                await _send_json(send, self._refusal.status, self._refusal.body)
-            elif self._order.is_stream:
-                await self._stream(scope, send)
-            else:
-                await self._whole(send)
+            with self._keeper.kept(scope) as begun:
+                while not (self._is_over or (self._is_read and self._order.is_stream)):
+                    await self._next()
+                if self._refusal is None and self._order.is_stream:
+                    await self._stream(send, begun)
+                    return
+            await self._whole(send)
         finally:
             if pump is not None:
                 pump.cancel()
@@ -163,8 +163,6 @@ class Answering(Response):
         self._grown.clear()
 
     async def _whole(self, send: Send) -> None:
-        while not self._is_over:
-            await self._next()
         if self._refusal is not None:
             await _send_json(send, self._refusal.status, self._refusal.body)
             return
@@ -173,22 +171,22 @@ class Answering(Response):
         body = self._order.envelope.whole(deltas, self._telling.finish_reason, self._end.figures)
         await _send_json(send, 200, body)
 
-    async def _stream(self, scope: Scope, send: Send) -> None:
+    async def _stream(self, send: Send, begun: Callable[[], None]) -> None:
         envelope = self._order.envelope
         headers = HEADERS | {"content-type": "text/event-stream; charset=utf-8"}
         await send({"type": "http.response.start", "status": 200, "headers": _raw(headers)})
-        with self._keeper.kept(scope):
-            await _send_part(send, envelope.begin() + envelope.chunks(self._echoed()))
-            while True:
-                deltas, self._deltas = self._deltas, []
-                is_over = self._is_over
-                if deltas:
-                    await _send_part(send, envelope.chunks(deltas))
-                if is_over and not self._deltas:
-                    break
-                if not is_over:
-                    await self._next()
-            await send({"type": "http.response.body", "body": self._last(), "more_body": False})
+        begun()
+        await _send_part(send, envelope.begin() + envelope.chunks(self._echoed()))
+        while True:
+            deltas, self._deltas = self._deltas, []
+            is_over = self._is_over
+            if deltas:
+                await _send_part(send, envelope.chunks(deltas))
+            if is_over and not self._deltas:
+                break
+            if not is_over:
+                await self._next()
+        await send({"type": "http.response.body", "body": self._last(), "more_body": False})
 
     def _last(self) -> bytes:
         if self._refusal is not None:
@@ -213,8 +211,8 @@ async def _send_part(send: Send, data: bytes) -> None:
 async def _send_json(send: Send, status: int, body: dict[str, Any]) -> None:
     data = msgspec.json.encode(body)
     headers = {"content-type": "application/json", "content-length": str(len(data))}
-    if status == 429:
-        headers["retry-after"] = "1"
+    if status in RETRY_AFTER_S:
+        headers["retry-after"] = RETRY_AFTER_S[status]
     await send({"type": "http.response.start", "status": status, "headers": _raw(headers)})
     await send({"type": "http.response.body", "body": data})
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from app.workers.keeper_line import KeeperLine
 from core.protocol.messages import JobEvent
 from core.protocol.serving import DoorOpened, OpenDoor
 from core.serving.listening import bound
@@ -36,7 +37,8 @@ class HttpDoor:
             UserError: port_taken, port_forbidden, host_unknown.
         """
         self._job, self._worker, self._wake = job, worker, wake
-        self._socket = bound(job.host, job.port)
+        self._keeper = KeeperLine(job.keeper)
+        self._socket = self._keeper.listener or bound(job.host, job.port)
         self._news: deque[JobEvent] = deque()
         self._server: uvicorn.Server | None = None
         self._requests: Requests | None = None
@@ -76,6 +78,7 @@ class HttpDoor:
             self.failure = error
         finally:
             self._socket.close()
+            self._keeper.close()
             self._wake()
 
     async def _serve(self) -> None:
@@ -83,16 +86,14 @@ class HttpDoor:
 
         from app.workers.http_guard import Guard
         from app.workers.http_routes import HEALTH, application, told_refusals
-        from app.workers.keeper_line import KeeperLine
         from app.workers.outside import Requests
         from app.workers.web_files import WebFiles
 
         job = self._job
         self._loop = asyncio.get_running_loop()
         self._requests = Requests(job.job_id, job.most_waiting, self._tell)
-        keeper = KeeperLine(job.keeper)
         files = WebFiles()
-        app = application(job, self._worker, self._requests, keeper, files)
+        app = application(job, self._worker, self._requests, self._keeper, files)
         guarded = Guard(
             app,
             key_hashes=job.key_hashes,
@@ -104,7 +105,7 @@ class HttpDoor:
         )
         config = uvicorn.Config(
             guarded,
-            http=keeper.protocol(),
+            http=self._keeper.protocol(),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -117,10 +118,7 @@ class HttpDoor:
             return
         host, port = self._socket.getsockname()[:2]
         self._tell(DoorOpened(job.job_id, host, port))
-        try:
-            await server.serve(sockets=[self._socket])
-        finally:
-            keeper.close()
+        await server.serve(sockets=[self._socket])
 
     def _stop(self) -> None:
         if self._requests is not None:

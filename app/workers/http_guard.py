@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import ipaddress
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -24,6 +24,7 @@ log = logging.getLogger("serving")
 
 READING = ("GET", "HEAD")
 METHODS = "GET, POST, OPTIONS"
+JSON = (b"content-type", b"application/json")
 
 
 class Guard:
@@ -63,6 +64,8 @@ class Guard:
         if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
             await told.allow(headers.get("access-control-request-headers", ""))
             return
+        if scope["method"] == "POST":  # every body is JSON, whatever a client calls it or forgets to
+            scope = {**scope, "headers": [*_without_type(scope["headers"]), JSON]}
         body = _Bounded(receive, self._most)
         try:
             await self._app(scope, body.receive, told.send)
@@ -71,12 +74,14 @@ class Guard:
 
     def _check(self, scope: Scope, headers: Headers, origin: str) -> None:
         name = _host_name(headers.get("host", ""))
+        if not name:
+            raise Refusal("api_host_missing")
         if not (name in self._names or _is_address(name)):
             raise Refusal("api_host_refused", host=name[:100])
         if origin and not (self._lets_in(origin) or _host_of(origin) == headers.get("host", "")):
             raise Refusal("api_origin_refused", origin=origin[:100])
         if headers.get("content-length", "0").isdigit() and int(headers.get("content-length", "0")) > self._most:
-            raise Refusal("api_body_too_large", limit=self._most)
+            raise Refusal("api_body_too_large", limit=self._most >> 20)
         is_read = scope["method"] in READING and scope["path"] in self._open_paths
         is_free = is_read or scope["method"] == "OPTIONS"
         if self._key_hashes and not is_free and not self._knows(headers.get("authorization", "")):
@@ -139,6 +144,10 @@ class _Bounded:
         if self._left < 0:
             raise HTTPException(413)
         return message
+
+
+def _without_type(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    return [(name, value) for name, value in headers if name.lower() != JSON[0]]
 
 
 def _host_name(host: str) -> str:

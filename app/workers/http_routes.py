@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from app.workers.answering import Answering, Order
+from app.workers.invalid_bodies import refusal_of, whole
 from app.workers.keeper_line import KeeperLine
 from app.workers.outside import Requests, Stream
 from app.workers.web_files import WebFiles
@@ -88,6 +89,7 @@ def application(job: OpenDoor, worker: Worker, requests: Requests, keeper: Keepe
     app.get("/v1/models/{name:path}", response_model=None, responses=described(ModelCard))(paths.model)
     app.post("/tokenize", response_model=None, responses=described(Tokens))(paths.tokenize)
     app.get(HEALTH, response_model=None, responses=described(Health))(paths.health)
+    app.head(HEALTH, response_model=None, include_in_schema=False)(paths.health)
     for path in files.paths:
         app.add_route(path, files.answer, methods=["GET"], include_in_schema=False)
     _tell_faults(app, job, requests)
@@ -216,16 +218,13 @@ def _tell_faults(app: FastAPI, job: OpenDoor, requests: Requests) -> None:
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        first: Mapping[str, Any] = next(iter(error.errors()), {})
-        place = ".".join(str(part) for part in first.get("loc", ())[1:]) or "body"
-        reason = _whole(str(first.get("msg", "")))
-        return sent(request, Refusal("api_invalid", _whole(place), place=_whole(place), reason=reason), 400)
+        return sent(request, refusal_of(error.errors()), 400)
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         code = HTTP_CODES.get(error.status_code, "api_invalid")
-        said: dict[str, Param] = {"path": _whole(request.url.path)[:200], "limit": job.most_body_bytes}
-        said |= {"method": request.method, "place": "body", "reason": _whole(str(error.detail))[:200]}
+        said: dict[str, Param] = {"path": whole(request.url.path)[:200], "limit": job.most_body_bytes >> 20}
+        said |= {"method": request.method, "place": "body", "reason": whole(str(error.detail))[:200]}
         return sent(request, Refusal(code, None, **said))
 
     async def bug(request: Request, error: Exception) -> Response:
@@ -237,10 +236,6 @@ def _tell_faults(app: FastAPI, job: OpenDoor, requests: Requests) -> None:
     app.add_exception_handler(UserError, world)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
-
-
-def _whole(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
 
 
 def _json(body: dict[str, Any], status: int = 200) -> Response:

@@ -1,8 +1,9 @@
-"""Streams that shall end with a word even if this process is killed: each connection is shared with the front.
+"""Answers that shall end with a word even if this process is killed: each connection is shared with the front.
 
-The front holds a copy of the socket while a stream goes over it, and writes the error event when we are gone. Where the
-system cannot pass sockets on, a stream is cut off instead. Invariant: what is told here is told before and after a
-stream, never for a token.
+The front holds a copy of the socket until its request is answered, and writes the error when we are gone; the socket
+that listens comes from it. Where the system cannot pass sockets on, an answer is cut off instead and we listen
+ourselves.
+Invariant: what is told here is told at the beginning and the end of an answer, never for a token.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 import socket
 from asyncio import BaseTransport, Transport
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
@@ -18,21 +19,32 @@ from typing import Any
 from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-BEGUN, DONE = b"+", b"-"
+ASKED, BEGUN, DONE = b"?", b"+", b"-"
 NUMBER_BYTES = 8
+PATIENCE_S = 10.0
 
 log = logging.getLogger("serving")
 
 
 class KeeperLine:
+    """
+    Attributes:
+        listener: where the server shall listen, None where it has to bind a socket itself
+    """
+
     def __init__(self, path: str) -> None:
         """path: of the front's socket; "" for none."""
+        self.listener: socket.socket | None = None
         self._line: socket.socket | None = None
         self._numbers = count()
         self._sockets: dict[Any, BaseTransport] = {}
         if path:
             self._line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self._line.connect(path)
+            self._line.settimeout(PATIENCE_S)
+            _, given, _, _ = socket.recv_fds(self._line, 1, 1)
+            self._line.settimeout(None)
+            self.listener = socket.socket(fileno=given[0]) if given else None
 
     def close(self) -> None:
         if self._line is not None:
@@ -55,17 +67,18 @@ class KeeperLine:
         return Known
 
     @contextmanager
-    def kept(self, scope: Scope) -> Iterator[None]:
-        """While a stream goes over the connection of `scope`."""
+    def kept(self, scope: Scope) -> Iterator[Callable[[], None]]:
+        """While a request of the connection of `scope` is answered. Call what it gives once the head of a stream is
+        sent."""
         transport = self._sockets.get(tuple(scope["client"])) if scope.get("client") else None
         shared = transport.get_extra_info("socket") if transport is not None else None
         number = next(self._numbers).to_bytes(NUMBER_BYTES)
         if self._line is None or shared is None:
-            yield
+            yield lambda: None
             return
-        self._say(BEGUN + number, [shared.fileno()])
+        self._say(ASKED + number, [shared.fileno()])
         try:
-            yield
+            yield lambda: self._say(BEGUN + number)
         finally:
             self._say(DONE + number)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from core.chat.vocabulary import Vocabulary
 from core.errors import UserError
+from core.translation import say
 
 
 class Constraint:
@@ -43,7 +44,7 @@ class Constraint:
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            raise UserError("grammar_failed", reason=str(self._matcher.get_error()).partition("\n")[0][:300])
+            raise UserError("grammar_failed", reason=_reason(str(self._matcher.get_error())))
 
 
 class GrammarTokens:
@@ -71,8 +72,17 @@ class GrammarTokens:
 
         matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
         if matcher.is_error():
-            raise UserError("grammar_refused", reason=str(matcher.get_error()).partition("\n")[0][:300])
+            raise UserError("grammar_refused", reason=_reason(str(matcher.get_error())))
         return matcher
+
+
+def _reason(told: str) -> str:
+    """One line of what the compiler of grammars tells, which may be several."""
+    if "NoExtensionBias" in told:
+        return say("api.endless_schema")
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    first = lines[0] if lines else ""
+    return (f"{first} {lines[-1]}" if first.endswith(":") and len(lines) > 1 else first)[:300].rstrip(".")
 
 
 class _Tokens:

@@ -20,7 +20,7 @@ from core.chat.vocabulary import Vocabulary
 from core.chat.window import Prompt
 from core.data.conversation import Message
 from core.serving import grammars, react
-from core.serving.conversation import forced_name, messages_of, name_of, need_whole, tools_of
+from core.serving.conversation import forced_name, messages_of, name_of, tools_of
 from core.serving.react_calls import ReactCalls
 from core.serving.refusals import Refusal
 from core.serving.requests import ChatRequest, Choices, CompletionRequest, FunctionDefinition
@@ -188,11 +188,9 @@ def _thinking(request: ChatRequest) -> bool | None:
 
 def _need_supported(request: Choices) -> None:
     if request.n not in (None, 1):
-        raise Refusal("api_unsupported", "n", what="n > 1")
+        raise Refusal("api_unsupported", "n", what="n other than 1")
     if request.logprobs not in (None, False, 0):
         raise Refusal("api_unsupported", "logprobs", what="logprobs")
-    if request.response_format is not None:
-        need_whole(request.response_format.model_dump(), "response_format")
 
 
 def _sampling(request: Choices, longest: int | None) -> Sampling:

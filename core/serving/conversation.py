@@ -6,12 +6,15 @@ Invariant: what comes out has whole texts, one system message at most, and that 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from core.data.conversation import Message, ToolCall
 from core.serving.refusals import Refusal
 from core.serving.requests import ChatMessage, ChatRequest, Function, FunctionDefinition
+
+NAME = re.compile(r"[\w.-]{1,64}")  # what stands in a line and in a tag
 
 
 def messages_of(given: Sequence[ChatMessage]) -> list[Message]:
@@ -77,20 +80,27 @@ def tools_of(request: ChatRequest) -> list[FunctionDefinition]:
     """Those that may be called, by either name of the parameter; none where the choice is "none".
 
     Raises:
-        Refusal: api_tool_unknown, api_invalid.
+        Refusal: api_tool_unknown, api_tools_missing, api_tool_name, api_tool_parameters.
     """
     choice = request.function_call if request.tool_choice is None else request.tool_choice
     given = [tool.function for tool in request.tools or []] or list(request.functions or [])
     for tool in given:
-        if not name_of(tool):
-            raise Refusal("api_invalid", "tools", place="tools", reason="a function has no name")
-        need_whole(tool.model_dump(), "tools")
+        _need_usable(tool)
     named = forced_name(request)
     if named is not None and named not in map(name_of, given):
         raise Refusal("api_tool_unknown", "tool_choice", name=named)
     if choice == "required" and not given:
-        raise Refusal("api_tool_unknown", "tool_choice", name="required")
+        raise Refusal("api_tools_missing", "tool_choice")
     return [] if choice == "none" else given
+
+
+def _need_usable(tool: FunctionDefinition) -> None:
+    name, parameters = name_of(tool), tool.parameters
+    if not NAME.fullmatch(name):
+        raise Refusal("api_tool_name", "tools", name=json.dumps(name[:80], ensure_ascii=False))
+    if isinstance(parameters, dict) and parameters.get("type", "object") != "object":
+        kind = json.dumps(parameters["type"], ensure_ascii=False, default=str)[:80]
+        raise Refusal("api_tool_parameters", "tools", name=name, kind=kind)
 
 
 def forced_name(request: ChatRequest) -> str | None:
@@ -104,14 +114,3 @@ def forced_name(request: ChatRequest) -> str | None:
 def name_of(tool: FunctionDefinition) -> str:
     """By which the model calls it."""
     return str((tool.model_extra or {}).get("name_for_model") or tool.name)
-
-
-def need_whole(value: Any, place: str) -> None:
-    """
-    Raises:
-        Refusal: api_invalid for halves of characters, and for what is nested without end.
-    """
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except (UnicodeEncodeError, RecursionError, ValueError) as error:
-        raise Refusal("api_invalid", place, place=place, reason=type(error).__name__) from error

@@ -109,5 +109,4 @@ def _stripped(text: str) -> str:
 
 
 def _order(message: Message, at: int) -> Refusal:
-    role = "function" if message.role == "tool" else message.role
-    return Refusal("api_wrong_order", f"messages[{at}].role", role=role, place=at)
+    return Refusal("api_wrong_order", f"messages[{at}].role", role=message.role, place=at)

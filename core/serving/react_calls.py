@@ -45,7 +45,7 @@ class ReactCalls:
         found = CALL.search(text)
         if found is None or found[1].strip() not in self._names or not _is_usable(found[2].strip()):
             self.malformed += 1
-            return [Said(left)]
+            return [] if ACTED.search(self._begun) else [Said(left)]  # half of a call that was asked for is no answer
         called = Called(found[1].strip(), found[2].strip())
         thought = text[: found.start()].rpartition(THOUGHT)[2].strip()
         is_own = found.start() >= len(self._begun)  # and not what the prompt made it say

@@ -5,13 +5,35 @@ Invariant: what has passed holds whole characters and finite numbers only.
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from core.serving.refusals import Refusal
 
 
 class Body(BaseModel):
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False, protected_namespaces=())
+
+
+class Whole(Body):
+    """A body as a whole."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _need_whole(cls, body: Any) -> Any:
+        """
+        Raises:
+            Refusal: api_half_character, api_nested.
+        """
+        try:
+            json.dumps(body, ensure_ascii=False, default=lambda _: None).encode()
+        except UnicodeEncodeError as error:
+            raise Refusal("api_half_character", place="body") from error
+        except (RecursionError, ValueError) as error:
+            raise Refusal("api_nested", place="body") from error
+        return body
 
 
 class Part(Body):
@@ -86,7 +108,7 @@ class StreamOptions(Body):
 Stop = str | Annotated[list[str], Field(max_length=16)]
 
 
-class Choices(Body):
+class Choices(Whole):
     """What chat and completion have in common: how the next token is chosen and when it ends."""
 
     model: str = ""
@@ -128,8 +150,19 @@ class CompletionRequest(Choices):
     echo: bool | None = None
     suffix: str | None = None
 
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _need_one(cls, prompt: Any) -> Any:
+        """
+        Raises:
+            Refusal: api_one_prompt.
+        """
+        if isinstance(prompt, list) and not (len(prompt) == 1 and isinstance(prompt[0], str)):
+            raise Refusal("api_one_prompt", "prompt")
+        return prompt
 
-class TokenizeRequest(Body):
+
+class TokenizeRequest(Whole):
     """Either a text or a conversation, as it would be given to the model."""
 
     model: str = ""

@@ -1,7 +1,8 @@
 """Calls of tools out of a reply that comes in pieces: JSON or XML between `<tool_call>` and its end.
 
 Owns what of a reply is text and what is a call. Invariant: the outcome is the same however the text was cut, nothing of
-the model's words is lost, and what looks like a call and is none is counted and stays text.
+the model's words is lost but half of a call that was asked for, and what looks like a call and is none is counted and
+stays text.
 """
 
 from __future__ import annotations
@@ -86,7 +87,9 @@ class TagCalls:
     def finish(self) -> list[Found]:
         held, self._held = self._held, ""
         if held.startswith(OPEN):  # a reply that ended within the call, or forgot to close it
-            return [self._read(held)]
+            was_asked_for = bool(self._begun)
+            found = self._read(held)
+            return [] if was_asked_for and isinstance(found, Said) else [found]  # half of it is no answer
         return [Said(held)] if held.strip() else []
 
     def _read(self, whole: str) -> Found:

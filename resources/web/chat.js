@@ -1,9 +1,9 @@
 // The chat page: joins the conversation, the server and what is on screen.
-// Invariant: one reply grows at a time, and all that came of it is kept however it ends.
+// Invariant: one reply grows at a time, of all tabs, and all that came of it is kept however it ends.
 
 import { withKey } from "./access.js";
 import { Composer } from "./composer.js";
-import { choices, Conversation, fields, keepChoices } from "./conversation.js";
+import { choices, Conversation, fields, FRESH_MS, keepChoices } from "./conversation.js";
 import { button, find, make } from "./dom.js";
 import { models, Refused, reply } from "./server.js";
 import { openSettings } from "./settings.js";
@@ -11,6 +11,9 @@ import { faultSentence, Transcript } from "./transcript.js";
 import { say, switchLanguage, tell } from "./words.js";
 
 const SAVE_MS = 1000;
+const AGAIN_MS = 1500; // between two looks whether the server is back
+const GONE_MS = 4000; // that it may be gone altogether, as while it changes hands
+const BACK_MS = 60_000; // that it may say it is coming back
 const TOAST_MS = 5000;
 
 const conversation = new Conversation();
@@ -19,25 +22,35 @@ let served = [];
 let stopping = null; // the AbortController of the reply that grows
 let growing = null; // that reply, as a message
 let savedAt = 0;
+let isLeft = false; // the page is going
 
 const transcript = new Transcript(find("scroll"), find("messages"), find("to-end"), { edit, regenerate, forget });
 const composer = new Composer({ send, stop, cancelEdit, changed: keepDraft });
 
 // --- a question and its reply -------------------------------------------------------
 
+/** Whether something may be asked now: not while a reply grows, here or in another tab. */
+function isFree() {
+  if (growing) return false;
+  if (!conversation.isCurrent) refresh();
+  if (conversation.isElsewhere) toast(say("other_tab"));
+  return !conversation.isElsewhere;
+}
+
 function send(text) {
-  if (growing) return;
+  if (!isFree()) return;
   const before = composer.isEditing ? [...conversation.messages] : null;
   const isStart = before !== null && before[conversation.lastQuestion].isStart;
   if (before) conversation.messages.length = conversation.lastQuestion;
   composer.clear();
   conversation.draft = "";
-  conversation.messages.push({ role: "user", text, isStart });
+  conversation.saveDraft();
+  conversation.add({ role: "user", text, isStart });
   answer(before);
 }
 
 function regenerate() {
-  if (growing || conversation.lastQuestion < 0) return;
+  if (!isFree() || conversation.lastQuestion < 0) return;
   const before = [...conversation.messages];
   conversation.messages.length = conversation.lastQuestion + 1;
   answer(before);
@@ -45,14 +58,14 @@ function regenerate() {
 
 /** Asks the last question as if it were the first; what came before stays on screen. */
 function forget() {
-  if (growing) return;
+  if (!isFree()) return;
   const question = { ...conversation.messages[conversation.lastQuestion], isStart: true };
   conversation.messages.splice(conversation.lastQuestion, Infinity, question);
   answer();
 }
 
 function edit() {
-  if (growing) return;
+  if (!isFree()) return;
   composer.edit(conversation.messages[conversation.lastQuestion].text);
 }
 
@@ -66,12 +79,11 @@ function stop() {
 
 /** before: the conversation to go back to if there is no answer, for a good one shall not be lost for nothing. */
 async function answer(before = null) {
-  const message = { role: "assistant", text: "", thinking: "", model: chosen.model, state: "growing" };
   const system = chosen.system ? [{ role: "system", content: chosen.system }] : [];
   const body = { model: chosen.model, messages: [...system, ...conversation.shown()], ...fields(chosen) };
   transcript.show(conversation.messages);
-  conversation.messages.push(message);
-  growing = message;
+  const message = conversation.add({ role: "assistant", text: "", thinking: "", model: chosen.model, state: "growing" });
+  growing = conversation.growing = message;
   stopping = new AbortController();
   const { signal } = stopping;
   find("hello").hidden = true;
@@ -79,19 +91,24 @@ async function answer(before = null) {
   composer.setBusy(true);
   transcript.begin(message);
   save();
+  const pulse = setInterval(save, SAVE_MS);
   try {
-    await withKey((key) => take(reply(body, key, signal), message));
+    await patiently(() => withKey((key) => take(reply(body, key, signal), message)), message, signal);
     message.state = message.finish === "length" ? "length" : "done";
   } catch (error) {
     if (signal.aborted) message.state = "stopped";
     else if (error instanceof Refused) Object.assign(message, { state: "failed", fault: { code: error.code, reason: error.reason } });
     else throw error;
   } finally {
-    growing = stopping = null;
+    clearInterval(pulse);
+    if (isLeft) message.state = "interrupted";
+    if (isLeft) delete message.fault; // that the page has gone is no fault of the server
     delete message.finish;
     composer.setBusy(false);
-    save();
+    save(); // as the tab that has the reply
+    growing = stopping = conversation.growing = null;
     transcript.end(conversation.messages);
+    if (transcript.shown.length !== conversation.messages.length) transcript.show(conversation.messages);
     if (message.fault && !message.text && before?.at(-1).text) goBack(before, message.fault);
   }
   find("told").textContent = message.state === "done" ? say("answered") : "";
@@ -104,6 +121,25 @@ function goBack(before, fault) {
   if (question !== before[conversation.lastQuestion].text) composer.edit(question);
   toast(faultSentence(fault));
   save();
+}
+
+/** Asks again by itself while the server comes back, as long as nothing of the answer has come. */
+async function patiently(ask, message, signal) {
+  const begun = performance.now();
+  while (true) {
+    try {
+      return await ask();
+    } catch (error) {
+      const waits = { unreachable: GONE_MS, api_loading: BACK_MS, api_model_ended: BACK_MS }[error.code] ?? 0;
+      const isOver = performance.now() - begun > waits;
+      if (!waits || isOver || message.text || message.thinking || signal.aborted || isLeft) throw error;
+      transcript.await(say("coming_back"));
+      await new Promise((resolve) => {
+        setTimeout(resolve, AGAIN_MS);
+        signal.addEventListener("abort", resolve, { once: true });
+      });
+    }
+  }
 }
 
 async function take(pieces, message) {
@@ -133,11 +169,19 @@ function save() {
 function keepDraft(text) {
   if (composer.isEditing) return;
   conversation.draft = text;
-  clearTimeout(keepDraft.timer);
-  keepDraft.timer = setTimeout(save, 300);
+  conversation.saveDraft();
+}
+
+/** What another tab has kept; where a reply grows there, a look later whether it still does. */
+function refresh() {
+  conversation.load();
+  showAll(false, false);
+  clearTimeout(refresh.timer);
+  if (conversation.isElsewhere) refresh.timer = setTimeout(() => growing || refresh(), FRESH_MS);
 }
 
 function clear() {
+  if (!growing && !isFree()) return;
   stop();
   const before = conversation.messages;
   conversation.messages = [];
@@ -147,7 +191,7 @@ function clear() {
   composer.focus();
   if (!before.length) return;
   toast(say("cleared"), say("undo"), () => {
-    if (growing || conversation.messages.length) return;
+    if (!isFree() || conversation.messages.length) return;
     conversation.messages = before;
     save();
     showAll();
@@ -171,8 +215,8 @@ function toast(text, verb = "", onVerb = () => {}) {
 
 // --- the page around it -------------------------------------------------------------
 
-function showAll(isAnew = false) {
-  transcript.show(conversation.messages, isAnew);
+function showAll(isAnew = false, goesToEnd = true) {
+  transcript.show(conversation.messages, isAnew, goesToEnd);
   find("hello").hidden = conversation.messages.length > 0;
   find("clear").disabled = conversation.messages.length === 0;
   const model = chosen.model || served[0];
@@ -228,16 +272,20 @@ document.addEventListener("keydown", (event) => {
     else if (composer.isEditing) composer.cancel();
   }
 });
-addEventListener("pagehide", save);
+addEventListener("pagehide", () => {
+  isLeft = true;
+  if (!growing) return;
+  growing.state = "interrupted";
+  save();
+});
+addEventListener("pageshow", () => (isLeft = false));
 addEventListener("storage", (event) => {
-  if (growing || !Conversation.isPlace(event.key)) return;
-  conversation.load(); // changed in another tab
-  if (!composer.isEditing) composer.set(conversation.draft);
-  showAll();
+  if (!growing && Conversation.isPlace(event.key)) refresh(); // changed in another tab
 });
 
 tell();
 composer.set(conversation.draft);
-showAll();
+refresh();
+transcript.toEnd();
 composer.focus();
 showModels();

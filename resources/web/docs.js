@@ -23,13 +23,26 @@ function show() {
 
 function section(path, verb, operation) {
   const head = make("h2", {}, make("span", { className: "verb" }, verb.toUpperCase()), " ", path);
-  const node = make("section", {}, head, make("p", { className: "about" }, operation.description ?? operation.summary ?? ""));
+  const node = make("section", {}, head, make("p", { className: "about" }, about(path, operation)));
   const body = operation.requestBody?.content["application/json"].schema;
   if (body) node.append(part("api_body", fields(body)));
   const answer = operation.responses["200"]?.content?.["application/json"]?.schema;
   if (answer) node.append(part("api_answer", fields(answer)));
   node.append(example(path, verb, body));
   return node;
+}
+
+const ABOUT = {
+  "/v1/chat/completions": "about_chat",
+  "/v1/completions": "about_completions",
+  "/v1/models": "about_models",
+  "/v1/models/{name}": "about_model",
+  "/tokenize": "about_tokenize",
+  "/health": "about_health",
+};
+
+function about(path, operation) {
+  return ABOUT[path] ? say(ABOUT[path]) : (operation.description ?? "");
 }
 
 function part(word, rows) {

@@ -15,6 +15,16 @@ const parser = new MarkdownIt({ html: false, linkify: true });
 parser.linkify.set({ fuzzyLink: false, fuzzyEmail: false, fuzzyIP: false });
 addFormulas(parser);
 openAtChinese(parser);
+parser.core.ruler.after("inline", "tasks", showTasks);
+
+/** What is done and what is to be done, in lists of tasks. */
+function showTasks(state) {
+  state.tokens.forEach((token, at) => {
+    const first = state.tokens[at - 2]?.type === "list_item_open" && token.type === "inline" ? token.children[0] : null;
+    if (first?.type !== "text") return;
+    first.content = first.content.replace(/^\[( |x|X)\] /, (_, mark) => (mark === " " ? "☐ " : "☑ "));
+  });
+}
 
 /** The blocks of a text as items {token, kids}, not drawn yet. */
 export const blocks = (text) => nested(parser.parse(text, {}));

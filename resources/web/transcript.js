@@ -16,6 +16,7 @@ const FAULTS = {
   api_stopping: "fault_stopping",
   api_model_changed: "fault_changed",
   api_model_ended: "fault_ended",
+  api_loading: "fault_loading",
   out_of_memory: "fault_memory",
 };
 const MARKS = { stopped: "stopped", interrupted: "interrupted", length: "length" };
@@ -42,7 +43,7 @@ export class Transcript {
   }
 
   /** Brings the screen to `messages`: what is there already stays, unless `isAnew`. */
-  show(messages, isAnew = false) {
+  show(messages, isAnew = false, goesToEnd = true) {
     const differs = messages.findIndex((message, at) => message !== this.shown[at]);
     const same = isAnew ? 0 : differs < 0 ? messages.length : differs;
     while (this.list.children.length > same) this.list.lastChild.remove();
@@ -51,7 +52,8 @@ export class Transcript {
     this.list.append(...added.map((message, at) => this.#article(message, at === added.length - 1)));
     this.shown = [...messages];
     this.#offer(messages);
-    this.toEnd();
+    if (goesToEnd) this.toEnd();
+    else this.follow();
   }
 
   /** A reply begins: what it is gets drawn by `grow`. */
@@ -62,6 +64,12 @@ export class Transcript {
     this.list.append(this.reply.article);
     this.shown.push(message);
     this.toEnd();
+  }
+
+  /** Says why nothing comes yet. */
+  await(sentence) {
+    if (this.reply) this.reply.waiting.textContent = sentence;
+    this.follow();
   }
 
   grow() {
@@ -89,7 +97,8 @@ export class Transcript {
   #article(message, isLast) {
     if (message.role === "user") return question(message);
     const reply = new Reply(message, () => this.follow());
-    reply.end(this.verbs, isLast);
+    if (message.state === "growing") reply.growElsewhere();
+    else reply.end(this.verbs, isLast);
     return reply.article;
   }
 
@@ -131,6 +140,13 @@ class Reply {
     if (text || thinking) this.waiting.remove();
     if (thinking) this.#showThoughts(!text);
     if (text) this.growing.set(text);
+  }
+
+  /** In another tab, which tells now and then how far it is. */
+  growElsewhere() {
+    this.grow();
+    this.waiting.textContent = say("elsewhere");
+    this.article.append(this.waiting);
   }
 
   /** The text is whole: what became of it, and what can be done with it. */

@@ -69,15 +69,29 @@ async def services(models: Path) -> AsyncIterator[tuple[InferenceService, Servin
 @pytest.mark.loops("asyncio")  # the keeper has a test on both
 async def test_a_killed_worker_costs_its_streams_a_word_and_the_server_comes_back(models: Path) -> None:
     async with services(models) as (_, serving), httpx.AsyncClient(timeout=30) as client:
+        ended: list[RequestEnded] = []
+        serving.ended.listen(ended.append)
         address = await serving.start("one", ANY_PORT)
         lines: list[str] = []
+        whole = asyncio.create_task(client.post(f"{address}/v1/chat/completions", json=ENDLESS | {"stream": False}))
+        await until(lambda: any(one.state == "answering" for one in serving.state.live))
         async with client.stream("POST", f"{address}/v1/chat/completions", json=ENDLESS) as answer:
             async for line in answer.aiter_lines():
                 lines += [line] if line else []
                 if len(lines) == 3:
                     os.kill(psutil.Process().children()[0].pid, signal.SIGKILL)
         assert json.loads(lines[-1].removeprefix("data: "))["error"]["code"] == "api_model_ended"
+        lost = await whole
+        assert lost.status_code == 503 and lost.json()["error"]["code"] == "api_model_ended"
+        assert int(lost.headers["retry-after"]) > 0
+        await until(lambda: serving.state.phase == "opening")
+        for path, body in (("/health", None), ("/v1/chat/completions", {"prompt": "x" * 1_000_000})):
+            away = await client.request("POST" if body else "GET", f"{address}{path}", json=body)
+            assert away.status_code == 503 and away.json()["error"]["code"] == "api_loading", "the port stays ours"
+        person = await client.get(f"{address}/", headers={"accept": "text/html"})
+        assert person.headers["content-type"].startswith("text/html") and "refresh" in person.text
         await until(lambda: serving.state.phase == "open" and serving.state.deaths == 1, 60)
+        assert [(one.end, one.status, one.code) for one in ended] == [("failed", 503, "api_model_ended")] * 2
         assert serving.state.address == address
         again = await client.post(f"{address}/v1/chat/completions", json=ENDLESS | {"stream": False, "max_tokens": 3})
         assert again.status_code == 200
@@ -126,17 +140,18 @@ async def test_a_stream_ends_with_a_word_only_when_its_worker_is_gone(home: Path
     keeper.open()
     line = socket.socket(socket.AF_UNIX)
     line.connect(keeper.path)
-    pairs = [socket.socketpair() for _ in range(2)]
+    pairs = [socket.socketpair() for _ in range(3)]
     for number, (client, served) in enumerate(pairs):
         client.setblocking(False)
-        socket.send_fds(line, [b"+" + bytes(7) + bytes([number])], [served.fileno()])
+        socket.send_fds(line, [b"?" + bytes(7) + bytes([number])], [served.fileno()])
         served.close()
-    line.sendall(b"-" + bytes(8))
+    line.sendall(b"-" + bytes(8) + b"+" + bytes(7) + b"\x01")
     loop = asyncio.get_running_loop()
     assert await loop.run_in_executor(None, select.select, [pairs[0][0]], [], [], 5) and pairs[0][0].recv(9) == b""
     line.close()
     await loop.run_in_executor(None, select.select, [pairs[1][0]], [], [], 5)
-    assert b"api_model_ended" in pairs[1][0].recv(9999)
+    assert b"api_model_ended" in (event := pairs[1][0].recv(9999)) and not event.startswith(b"HTTP")
+    assert pairs[2][0].recv(9999).startswith(b"HTTP/1.1 503 "), "where nothing has been said yet, the whole answer"
     keeper.close()
     for client, _ in pairs:
         client.close()

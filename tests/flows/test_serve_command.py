@@ -106,9 +106,11 @@ def test_what_keeps_it_from_opening_is_told_in_words(home_with_starter: Path) ->
             (("-m", "starter", "--port", port), port),
             (("-m", "starter", "--host", "0.0.0.0"), "--api-key"),
             (("-m", "starter", "--api-key", "a b"), "key"),
+            (("-m", "nosuch"), "nosuch"),
         ]
         for arguments, words in cases:
             command = [sys.executable, str(ROOT / "main.py"), "serve", *arguments]
             result = subprocess.run(command, capture_output=True, text=True, timeout=60)
             assert result.returncode == 1 and words in result.stderr and result.stdout == ""
+            assert "Loading" not in result.stderr, "nothing is begun that is refused at once"
             assert "Traceback" not in result.stderr and "a b" not in result.stderr

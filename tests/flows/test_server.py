@@ -40,7 +40,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     adapter = tiny_adapters.write(
         home / "taught", tiny_models.model("qwen3"), target_modules=["q_proj", "up_proj"], base=str(base)
     )
-    with Server(str(adapter), home, "--api-key", KEY, "--allow-origin", "https://page.example") as made:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QWEN_WORKBENCH_API_KEY", KEY)
+        made = Server(str(adapter), home, "--allow-origin", "https://page.example", "--allow-host", "proxy.example")
+    with made:
         yield made
 
 
@@ -153,6 +156,10 @@ def test_the_old_words_for_tools(server: Server) -> None:
     assert choice["finish_reason"] == "function_call" and choice["message"]["function_call"]["name"] == "weather"
 
 
+def form(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"schema": schema}}
+
+
 def bearer(key: str = KEY) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
@@ -169,15 +176,49 @@ def bearer(key: str = KEY) -> dict[str, str]:
         ("/v1/chat/completions", [], bearer(), 400, "body"),
         ("/v1/nothing", {}, bearer(), 404, "/v1/nothing"),
         ("/v1/models", {}, bearer(), 405, "POST"),
-        ("/tokenize", {"prompt": "x" * (17 << 20)}, bearer(), 413, "bytes"),
+        ("/tokenize", {"prompt": "x" * (17 << 20)}, bearer(), 413, "16 MB"),
+        ("/v1/completions", '{"prompt": "\\ud800"}', bearer(), 400, "half a character"),
+        ("/tokenize", '{"prompt": "\\ud800"}', bearer(), 400, "half a character"),
+        ("/v1/completions", {"prompt": [1, 2]}, bearer(), 400, "Token ids"),
+        ("/v1/completions", {"prompt": "x", "stop": ["y"] * 5000}, bearer(), 400, "stop: 16 entries"),
+        ("/v1/completions", '{"prompt": ', bearer(), 400, "no JSON"),
+        ("/v1/completions", {"prompt": "x", "response_format": form({"$ref": "#"})}, bearer(), 400, "itself"),
+        (
+            "/v1/completions",
+            {"prompt": "x", "response_format": form({"pattern": "(", "type": "string"})},
+            bearer(),
+            400,
+            "unclosed",
+        ),
     ],
-    ids=["key", "no key", "host", "origin", "empty", "type", "body", "path", "method", "length"],
+    ids=[
+        "key",
+        "no key",
+        "host",
+        "origin",
+        "empty",
+        "type",
+        "body",
+        "path",
+        "method",
+        "length",
+        "half",
+        "half to count",
+        "ids",
+        "stops",
+        "no json",
+        "endless",
+        "pattern",
+    ],
 )
 def test_faults_have_openais_shape_and_a_status(
     server: Server, path: str, body: Any, headers: dict[str, str], status: int, words: str
 ) -> None:
-    answer = server.post(path, body, headers=headers)
-    assert answer.status_code == status
+    if isinstance(body, str):
+        answer = httpx.post(f"{server.address}{path}", content=body, headers=headers, timeout=60)
+    else:
+        answer = server.post(path, body, headers=headers)
+    assert answer.status_code == status, answer.text
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
     assert words in answer.json()["error"]["message"]
 
@@ -186,6 +227,28 @@ def test_faults_have_openais_shape_and_a_status(
 
     wait_until(told)
     assert told()[-1]["code"] and told()[-1]["client"] == "127.0.0.1", "and who serves is told of it"
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded"])
+def test_json_is_taken_by_whatever_name_but_not_from_a_foreign_page(server: Server, kind: str) -> None:
+    """curl -d names a form; a page can send plain text without a preflight."""
+    body = json.dumps({"prompt": "Hi", "max_tokens": 1})
+    headers = bearer() | ({"content-type": kind} if kind else {})
+    url = f"{server.address}/v1/completions"
+    assert httpx.post(url, content=body, headers=headers, timeout=60).status_code == 200
+    for origin in ("https://evil.example", "null"):
+        assert httpx.post(url, content=body, headers=headers | {"origin": origin}).status_code == 403
+
+
+def test_other_names_may_be_let_in_and_health_can_be_looked_at(server: Server) -> None:
+    assert httpx.get(f"{server.address}/v1/models", headers=bearer() | {"host": "proxy.example"}).status_code == 200
+    head = httpx.head(f"{server.address}/health")
+    assert head.status_code == 200 and head.content == b""
+
+
+def test_half_of_a_call_that_was_asked_for_is_no_answer(client: openai.OpenAI) -> None:
+    text, calls, reason = whole(ask(client, tools=TOOLS, tool_choice="required", max_tokens=3))
+    assert (text, calls, reason) == ("", [], "length")
 
 
 def test_a_prompt_that_is_too_long_is_told_with_the_counts(client: openai.OpenAI) -> None:
@@ -265,7 +328,9 @@ def test_a_slow_reader_holds_up_nobody_and_gets_all_of_it(server: Server, client
 
 
 def test_no_key_and_no_word_of_a_request_is_told(server: Server) -> None:
-    told = json.dumps(server.told)
+    logged = (server.home / "logs" / "workbench.log").read_text("utf-8")
+    told = json.dumps(server.told) + logged
+    assert server.address in logged, "what the log would say of a bug can be read somewhere"
     assert server.ended() and KEY not in told and "rainbow" not in told
 
 

@@ -27,11 +27,13 @@ class Server:
     Attributes:
         told: the lines of --json so far
         address: http://host:port
+        home: its folder
     """
 
     def __init__(self, model: str, home: Path, *arguments: str) -> None:
         self.told: list[dict[str, Any]] = []
         self.address = ""
+        self.home = home
         environment = {**os.environ, "QWEN_WORKBENCH_HOME": str(home), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, str(ROOT / "main.py"), "serve", "-m", model, "--port", "0", "--json", *arguments]
         self._process = subprocess.Popen(

@@ -18,6 +18,7 @@ from app.context import AppContext
 from app.ui.models.consent import Question
 from app.ui.server.page import ServerPage
 from app.ui.server.snippets import KINDS
+from app.ui.widgets.button import Button
 from app.ui.widgets.toast import Toast
 from app.ui.window import PAGES, Window
 from core import paths
@@ -38,6 +39,11 @@ def rows(page: ServerPage, table: str) -> list[str]:
 
 def state(page: ServerPage) -> str:
     return page.local.state.badge.accessibleName()
+
+
+def chosen(page: ServerPage) -> str:
+    """What is served without a choice."""
+    return page.local.setup.model._choices[0][1]
 
 
 def toast(window: Window) -> str:
@@ -135,6 +141,7 @@ async def _refuse(page: ServerPage, context: AppContext, client: httpx.AsyncClie
 async def test_a_served_model_leaves_the_memory_only_when_the_user_agrees() -> None:
     put_models("one", "two")
     async with server_window() as (window, context, page):
+        assert chosen(page) == say("server_ui.model_first", name="one"), "none is loaded, and none was used"
         context.server.change(model="one")
         context.inference._keep_loaded_s = lambda: 0.05
         address = await opened(page, context)
@@ -146,6 +153,7 @@ async def test_a_served_model_leaves_the_memory_only_when_the_user_agrees() -> N
         assert asked.go.text() == say("server_ui.exchange_now", name="two")
         asked.reject()
         await until(lambda: chat.messages[-1].error_code == "served_model_kept", LONG_S)
+        assert chosen(page) == say("server_ui.model_loaded", name="one")
         assert context.inference.state.name == "one" and context.serving.state.phase == "open", "idle, but served"
         chat = await say_hello(window)
         await question(window)
@@ -154,6 +162,7 @@ async def test_a_served_model_leaves_the_memory_only_when_the_user_agrees() -> N
         chat = await say_hello(window)
         (await question(window)).accept()
         await until(lambda: context.serving.state.model == "two", LONG_S)
+        await until(lambda: chosen(page) == say("server_ui.model_loaded", name="two"), LONG_S)
         await until(lambda: not chat.composer.is_busy, LONG_S)
         assert chat.messages[-1].figures.new_tokens
         async with httpx.AsyncClient(timeout=60) as client:
@@ -225,6 +234,8 @@ async def _go_to_the_network(window: Window, context: AppContext, page: ServerPa
         assert (await client.get(url)).status_code == 401
         setup.key.renew.click()
         await until(lambda: setup.key.key != old and page.local.pending.isVisible(), LONG_S)
+        offered = next(one for one in window.findChildren(Toast) if one.isVisible())
+        assert say("server_ui.reopen") in [one.text() for one in offered.findChildren(Button)]
         assert (await client.get(url, headers={"authorization": f"Bearer {old}"})).status_code == 200
     window.preferences.change(language="zh")  # built anew, the server goes on
     page = await page_of(window)
@@ -239,9 +250,22 @@ async def test_what_is_typed_is_checked_and_the_command_for_vllm_names_model_and
         setup.advanced.open()
         both = ("https://a.example", "http://b.example")
         for typed, kept in (("example.com", ()), ("https://a.example, http://b.example/", both)):
-            setup.origins.setText(typed)
-            setup.origins.editingFinished.emit()
-            assert context.server.settings.origins == kept and setup.wrong.isHidden() == bool(kept)
+            setup.origins.box.setText(typed)
+            setup.origins.box.editingFinished.emit()
+            assert context.server.settings.origins == kept and setup.origins.wrong.isHidden() == bool(kept)
+        for typed in ("my lab", "lab.example"):
+            setup.names.box.setText(typed)
+            setup.names.box.editingFinished.emit()
+        assert context.server.settings.names == ("lab.example",) and setup.origins.note.isHidden()
+        setup.origins.box.setText("*")
+        setup.origins.box.editingFinished.emit()
+        await until(lambda: not setup.origins.note.isHidden())  # what it opens is said
+        port = context.server.settings.port
+        for typed in ("70000", "0", "", "8x"):
+            setup.port.setText(typed)
+            setup.port.editingFinished.emit()
+            assert setup.port.text() == str(port) == str(context.server.settings.port)
+            assert str(port) in setup.port_wrong.text() and not setup.port_wrong.isHidden()
         setup.needs_key.click()
         vllm.fold.open()
         await until(lambda: context.server.key.value and context.server.key.value in vllm.code.whole, LONG_S)

@@ -22,7 +22,7 @@ from app.ui.widgets.button import Button
 from app.ui.widgets.layout import Line, Scroll, column, label, pane, row
 from core.errors import UserError
 from core.remote_engine import RemoteEngine, checked_name, checked_url
-from core.translation import say
+from core.translation import catalogue, language, say
 
 if TYPE_CHECKING:
     from app.services.remote.client import Found
@@ -137,7 +137,7 @@ class EngineDialog(QDialog):
         if asked != (self.url.text(), self.key.text()):
             return  # typed on meanwhile
         if isinstance(found, UserError):
-            self._say(str(found))
+            self._say(_in_here(found))
         else:
             self._take(found)
 
@@ -204,6 +204,12 @@ class EngineDialog(QDialog):
             return
         self.made = RemoteEngine(name, self._url, self.ticks.chosen())
         self.accept()
+
+
+def _in_here(error: UserError) -> str:
+    """Its sentence for who stands before the fields: the usual one leads here."""
+    key = error.code.replace("remote_", "remote.check_", 1)
+    return say(key, **error.params) if key in catalogue(language()) else str(error)
 
 
 def _field(name: str, text: str) -> QLineEdit:

@@ -58,6 +58,7 @@ class LocalView(QWidget):
         self._window, self._context = window, context
         self._serving, self._setup = context.serving, context.server
         self._model, self._free_port, self._wide = "", 0, True
+        self._of_models: tuple[str, ...] = ()
         self._was_busy = self._serving.is_busy
         self._ends: list[Callable[[], None]] = []
         self._working: asyncio.Task[None] | None = None
@@ -157,12 +158,13 @@ class LocalView(QWidget):
     async def _show_all(self) -> None:
         """What depends on the settings, the models and the key."""
         self._model = await self._setup.model()
+        by_itself = await self._setup.by_itself()
         models = by_base(await self._context.library.installed())
         if self._setup.has_key:
             await self._setup.key.need()
         if not isValid(self):
             return
-        self.setup.show_models(models, self._model)
+        self.setup.show_models(models, *by_itself)
         self.setup.show_settings(self._setup.settings)
         self.setup.key.show_key(self._setup.key.value, is_kept=self._setup.key.is_kept)
         self._show_state()
@@ -170,8 +172,12 @@ class LocalView(QWidget):
             await self._write_command()
 
     def _show_state(self) -> None:
-        state = self._serving.state
+        state, inference = self._serving.state, self._context.inference.state
         self._show_state_card()
+        of_models = (state.model, "" if inference.phase == "none" else inference.name, inference.adapter)
+        if of_models != self._of_models:  # another one is in memory: what is served without a choice is another too
+            self._of_models = of_models
+            self._ask_all()
         self.pending.setVisible(state.phase == "open" and not self._setup.is_in_force())
         self.requests.show_live(state.live)
         self.snippets.show_server(*self._served(), is_open=state.phase == "open")
@@ -261,7 +267,13 @@ class LocalView(QWidget):
         await self._setup.key.renew()
         if isValid(self):
             await self._show_all()
-            self._window.notify("ok", say("server_ui.key_renewed"), page=self)
+            if self._serving.state.phase != "open":
+                self._window.notify("ok", say("server_ui.key_renewed_closed"), page=self)
+                return
+            verb, reopen = say("server_ui.reopen"), self._setup.reopen
+            self._window.notify(
+                "ok", say("server_ui.key_renewed"), verb, lambda: self._work(reopen(), "reopen server"), self
+            )
 
     # --- failures ------------------------------------------------------------------------
 

@@ -56,7 +56,11 @@ class RequestsView(QWidget):
         self.clear.clicked.connect(self.clear_asked)
         self.clear.hide()
         yield
-        before = Card(column(self.no_log, self.log, gap=0), padding=1)
+        self.gone = label("", "caption", "muted", wrap=True)
+        self.gone.setContentsMargins(Space.L, Space.S, Space.L, Space.S)
+        self.log.gave_way.connect(self._say_what_is_gone)
+        self._say_what_is_gone()
+        before = Card(column(self.no_log, self.log, self.gone, gap=0), padding=1)
         self._lines.addWidget(section(say("server_ui.log"), say("server_ui.log_remark"), before, self.clear))
 
     def show_live(self, live: Sequence[OutsideRequest]) -> None:
@@ -70,7 +74,13 @@ class RequestsView(QWidget):
         _fill(self.log, [_ended_row(one) for one in entries], MOST_ENDED)
         self.log.setVisible(bool(entries))
         self.no_log.setVisible(not entries)
+        self._say_what_is_gone()
         self.clear.setVisible(bool(entries))
+
+    def _say_what_is_gone(self) -> None:
+        gone = self.log.gone
+        self.gone.setText(say("server_ui.columns_hidden", names=say("profile_ui.list_comma").join(gone)))
+        self.gone.setVisible(bool(gone) and not self.log.isHidden())
 
 
 def _table(name: str, columns: Sequence[tuple[str, int]], spare: Sequence[int]) -> Table:
@@ -120,13 +130,17 @@ def _ended_row(one: Entry) -> list[Cell]:
     end, tone, hint = words.end_words(one)
     read, written = words.amounts(one.prompt_tokens, one.new_tokens)
     path = one.path or say("server_ui.other_path")
+    took = figures.duration(one.seconds) if one.seconds else ""
+    speed = words.rate(one.tokens_per_s)
+    amounts = {"read": read or "–", "written": written or "–", "rate": speed or "–", "took": took or "–"}
+    whole = say("server_ui.row_hint", model=one.model, **amounts) if one.model else ""
     return [
-        Cell(words.clock(one.at)),
-        Cell(f"{words.who(one.client)} · {path}" if one.client else path),
+        Cell(words.clock(one.at), hint=whole),
+        Cell(f"{words.who(one.client)} · {path}" if one.client else path, hint=whole),
         Cell("", badge=end, tone=tone, mark="dot", hint=hint),
         Cell(one.model, hint=one.model),
         Cell(read, number=True),
-        Cell(written, number=True),
-        Cell(words.rate(one.tokens_per_s), number=True),
-        Cell(figures.duration(one.seconds) if one.seconds else "", number=True),
+        Cell(written, number=True, hint=whole),
+        Cell(speed, number=True, hint=whole),
+        Cell(took, number=True),
     ]

@@ -8,25 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from PySide6.QtCore import Signal
-from PySide6.QtGui import QIntValidator
 from PySide6.QtWidgets import QLineEdit, QWidget
 
 from app.services.installed import Installed
-from app.services.server_setup import ServerSetup
+from app.services.server_setup import ServerSetup, Why
 from app.services.serving import ServerOptions, check
 from app.ui.profiler.parts import KeyChoice
 from app.ui.server.key_row import KeyRow
+from app.ui.server.list_field import ListField
 from app.ui.tokens import Space
 from app.ui.widgets.fields import setting
 from app.ui.widgets.fold import Fold
 from app.ui.widgets.layout import Card, Line, column, label, pane
 from app.ui.widgets.page import section
 from app.ui.widgets.toggle import Segmented, Switch
-from core.errors import UserError
 from core.settings import ServerSettings
 from core.translation import say
 
-PORT_PX = 96
+PORT_PX, PORT_SIGNS, LAST_PORT = 96, 12, 65535
 
 
 class SetupCard(QWidget):
@@ -62,39 +61,41 @@ class SetupCard(QWidget):
         self._add(Line())
         yield
         self.port = QLineEdit()
-        self.port.setValidator(QIntValidator(1, 65535, self.port))
+        self.port.setMaxLength(PORT_SIGNS)
         self.port.setFixedWidth(PORT_PX)
         self.port.setAccessibleName(say("server_ui.port"))
         self.port.editingFinished.connect(self._take_port)
-        self._add(setting(say("server_ui.port"), say("server_ui.port_means"), self.port))
+        self.port.textEdited.connect(lambda: self._tell_port(""))
+        self.port_wrong = label("", "caption", "bad", wrap=True)
+        self.port_wrong.setContentsMargins(Space.L, Space.S, Space.L, Space.M)
+        self.port_wrong.hide()
+        self._add(setting(say("server_ui.port"), say("server_ui.port_means"), self.port, last=True))
+        self._add(self.port_wrong)
+        self._add(Line())
         self.at_start = Switch(say("server_ui.at_start"))
         self.at_start.clicked.connect(lambda on: self._change(at_start=on))
         self._add(setting(say("server_ui.at_start"), say("server_ui.at_start_means"), self.at_start))
         yield
-        self.advanced = Fold(say("server_ui.advanced"), self._origins(), say("server_ui.advanced_remark"))
+        self.advanced = Fold(say("server_ui.advanced"), self._advanced(), say("server_ui.advanced_remark"))
         self._add(self.advanced)
 
-    def _origins(self) -> QWidget:
-        self.origins = QLineEdit()
-        self.origins.setPlaceholderText("https://example.com")
-        self.origins.setAccessibleName(say("server_ui.origins"))
-        self.origins.editingFinished.connect(self._take_origins)
-        self.wrong = label("", "caption", "bad", wrap=True)
-        self.wrong.hide()
-        means = label(say("server_ui.origins_means"), "caption", "muted", wrap=True)
-        body = column(label(say("server_ui.origins"), "strong"), means, self.origins, self.wrong, gap=Space.XS)
-        body.setContentsMargins(Space.L, 0, Space.L, Space.L)
-        return pane(body)
+    def _advanced(self) -> QWidget:
+        self.origins = ListField(
+            "origins", "https://example.com", lambda origins: check(ServerOptions(origins=origins))
+        )
+        self.origins.taken.connect(lambda origins: self._change(origins=origins))
+        self.names = ListField("names", "workbench.example.com", lambda names: check(ServerOptions(names=names)))
+        self.names.taken.connect(lambda names: self._change(names=names))
+        return pane(column(self.origins, self.names, gap=0))
 
     def _add(self, widget: QWidget) -> None:
         self._lines.addWidget(widget)
 
     # --- shown -------------------------------------------------------------------------
 
-    def show_models(self, models: Sequence[Installed], model: str) -> None:
-        """Those that can be served, adapters after their base. model: what would be served without a choice."""
-        first = say("server_ui.model_any", name=model) if model else say("server_ui.model_none")
-        choices = [("", first)]
+    def show_models(self, models: Sequence[Installed], model: str, why: Why) -> None:
+        """Those that can be served, adapters after their base. model: what is served without a choice, and why."""
+        choices = [("", say(f"server_ui.model_{why}", name=model))]
         for one in models:
             facts = one.manifest
             name = say("chat.with_adapter", base=facts.base, adapter=facts.name) if facts.base else facts.name
@@ -115,12 +116,12 @@ class SetupCard(QWidget):
         self.at_start.setChecked(settings.at_start)
         if not self.port.hasFocus():
             self.port.setText(str(settings.port))
-        if not self.origins.hasFocus():
-            self.origins.setText(", ".join(settings.origins))
+        self.origins.show_entries(settings.origins, say("server_ui.any_origin") if "*" in settings.origins else "")
+        self.names.show_entries(settings.names)
 
     def focus_origins(self) -> None:
         self.advanced.open()
-        self.origins.setFocus()
+        self.origins.box.setFocus()
 
     # --- kept --------------------------------------------------------------------------
 
@@ -133,21 +134,17 @@ class SetupCard(QWidget):
         self._change(port=port)
 
     def _take_port(self) -> None:
-        if self.port.text().isdigit() and int(self.port.text()) != self._setup.settings.port:
-            self._change(port=int(self.port.text()))
+        """What is no port is said, and the one that holds stands there again."""
+        typed, port = self.port.text().strip(), self._setup.settings.port
+        if typed == str(port):
+            return
+        if typed.isdecimal() and 0 < int(typed) <= LAST_PORT:
+            self._tell_port("")
+            self._change(port=int(typed))
+            return
+        self.port.setText(str(port))
+        self._tell_port(say("server_ui.port_unusable", typed=typed or "–", port=port))
 
-    def _take_origins(self) -> None:
-        """Checked on leaving the field; a wrong one stays on the screen and is not kept."""
-        written = self.origins.text().replace(";", ",").split(",")
-        origins = tuple(one.strip().rstrip("/") for one in written if one.strip())
-        wrong = ""
-        try:
-            check(ServerOptions(origins=origins))
-        except UserError as error:
-            wrong = say("server_ui.origin_unusable", **error.params)
-        self.wrong.setText(wrong)
-        self.wrong.setVisible(bool(wrong))
-        self.origins.setProperty("invalid", bool(wrong))
-        self.origins.style().polish(self.origins)
-        if not wrong and origins != self._setup.settings.origins:
-            self._change(origins=origins)
+    def _tell_port(self, wrong: str) -> None:
+        self.port_wrong.setText(wrong)
+        self.port_wrong.setVisible(bool(wrong))

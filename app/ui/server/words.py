@@ -18,11 +18,12 @@ from core.translation import catalogue, language, say
 
 Remedy = Literal["port", "models", "load", "origins", "again"]
 # Whose sentences tell users of the command line which flag to use.
-OWN_WORDS = ("port_taken", "port_forbidden", "origin_unusable", "host_unknown")
+OWN_WORDS = ("port_taken", "port_forbidden", "origin_unusable", "host_name_unusable", "host_unknown")
 _REMEDIES: dict[str, Remedy] = {
     "port_taken": "port",
     "port_forbidden": "port",
     "origin_unusable": "origins",
+    "host_name_unusable": "origins",
     "serve_no_model": "models",
     "model_unknown": "models",
     "model_unknown_first": "models",

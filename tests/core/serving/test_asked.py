@@ -136,11 +136,20 @@ def test_the_instruction_stands_before_the_last_answered_question() -> None:
         ({"messages": [ASK | {"content": [{"type": "image_url"}]}]}, "api_only_text"),
         ({"n": 2}, "api_unsupported"),
         ({"logprobs": True}, "api_unsupported"),
-        ({"tool_choice": "required"}, "api_tool_unknown"),
+        ({"tool_choice": "required"}, "api_tools_missing"),
+        ({"tools": [{"type": "function", "function": {"name": "f g \n"}}]}, "api_tool_name"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "objekt"}}}]},
+            "api_tool_parameters",
+        ),
+        ({"messages": [ASK | {"content": "\ud800"}]}, "api_half_character"),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "x"}}}, "api_tool_unknown"),
         ({"tools": TOOLS, "response_format": {"type": "json_object"}}, "api_unsupported"),
         ({"response_format": {"type": "json_schema"}}, "api_invalid"),
-        ({"tools": [{"type": "function", "function": {"name": "a", "parameters": {"x": "\ud800"}}}]}, "api_invalid"),
+        (
+            {"tools": [{"type": "function", "function": {"name": "a", "parameters": {"x": "\ud800"}}}]},
+            "api_half_character",
+        ),
     ],
 )
 def test_what_cannot_be_answered_is_refused(hermes: Model, fields: dict[str, Any], code: str) -> None:

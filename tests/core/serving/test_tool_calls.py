@@ -99,7 +99,7 @@ def test_what_the_prompt_has_begun_is_no_thought_of_the_model() -> None:
     reader = ReactCalls(TOOLS, "Thought: I have to use a tool.\nAction: weather\nAction Input:")
     assert read(reader, ' {"city": "波士顿"}\n') == [PARIS]
     spoilt = ReactCalls(TOOLS, "Thought: I have to use a tool.\nAction: weather\nAction Input:")
-    assert read(spoilt, " {") == [Said(" {")] and spoilt.malformed == 1
+    assert read(spoilt, " {") == [] and spoilt.malformed == 1
 
 
 words = st.sampled_from(
