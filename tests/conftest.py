@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication
 
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
+# No test, nor a process that it starts, touches the key ring of whoever runs it. And one that a test module defines is
+# no other test's: keyring takes the best class there is, and one test's token went out with the next one's requests.
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
 # Built once for all tests and their workers, whose homes come and go.
 os.environ.setdefault(
     "QWEN_WORKBENCH_NATIVE", str(Path(tempfile.gettempdir()) / f"qwen-workbench-native-{os.getuid()}")

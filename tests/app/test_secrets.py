@@ -60,3 +60,7 @@ def test_without_a_key_ring_it_lives_in_memory_only(home: Path) -> None:
     finally:
         keyring.set_keyring(before)
     assert not home.exists()
+
+
+def test_tests_have_no_key_ring_unless_they_bring_one() -> None:
+    assert not Secrets().has_keyring

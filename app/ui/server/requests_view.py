@@ -21,8 +21,8 @@ from core import figures
 from core.protocol.serving import OutsideRequest
 from core.translation import say
 
-LIVE = (("state", 112), ("client", 0), ("model", 118), ("read", 68), ("written", 72), ("rate", 96), ("since", 72))
-ENDED = (("time", 86), ("path", 0), ("end", 142), ("model", 118), ("read", 68), ("written", 72), ("rate", 96),
+LIVE = (("state", 112), ("client", 0), ("model", 118), ("read", 68), ("written", 72), ("rate", 112), ("since", 72))
+ENDED = (("time", 86), ("path", 0), ("end", 142), ("model", 118), ("read", 68), ("written", 72), ("rate", 112),
          ("took", 72))  # fmt: skip
 MOST_LIVE, MOST_ENDED = 6, 8  # rows without scrolling
 LEAST = 250
